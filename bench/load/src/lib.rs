@@ -1,0 +1,1 @@
+//! A load generator whose endpoints are a foreign WebRTC stack.

@@ -1,0 +1,1 @@
+//! Rooms, permissions, SDP negotiation and the plan that rooms want, as pure state machines.

@@ -1,0 +1,1 @@
+//! Sluice's control plane: HTTP, signalling, DTLS, stores and the supervisor of the data plane.

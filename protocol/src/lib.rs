@@ -1,0 +1,1 @@
+//! The contract between Sluice's control plane and data plane.

@@ -1,0 +1,1 @@
+//! Tests of Sluice as a whole; see the folders beside `src`.
