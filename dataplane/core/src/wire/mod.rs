@@ -1,0 +1,4 @@
+//! Wire formats as views over bytes and writers into caller-owned bytes: no allocation, no panic on any input.
+
+mod cursor;
+pub mod rtp;
