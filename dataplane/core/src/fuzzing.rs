@@ -4,7 +4,9 @@
 use sluice_protocol::media::{MasterKey, SrtpProfile};
 
 use crate::srtp::{Opener, Sealer};
+use crate::wire::dtls;
 use crate::wire::rtp::{self, Extension, RtpHeader, RtpView};
+use crate::wire::stun::{self, Binding};
 
 /// Parses an RTP packet; what is parsed is written again and must read the same.
 pub fn fuzz_rtp(data: &[u8]) {
@@ -49,5 +51,30 @@ pub fn fuzz_srtp(data: &[u8]) {
         sealer.seal_rtp(&mut packet, header.size_bytes(), data.len(), index).expect("there is room");
         let plain = opener.open_rtp(&mut packet, header.size_bytes(), index);
         assert_eq!(plain.map(|size| packet.get(..size)), Ok(Some(data)), "what was sealed opens");
+    }
+}
+
+/// Parses a STUN message; a request gets an answer that parses and verifies.
+pub fn fuzz_stun(data: &[u8]) {
+    let Ok(binding) = Binding::parse(data) else { return };
+    assert!(stun::is_stun(data));
+    let key = stun::ShortTermKey::new(b"no request can know this password");
+    assert!(!binding.verify(&key), "nobody signed this");
+    let mut buffer = [0; stun::RESPONSE_SIZE_BYTES_MAX];
+    let code = stun::ErrorCode::UnknownAttribute;
+    let size = stun::write_error(&mut buffer, binding.transaction, code, binding.unknown_attributes(), Some(&key))
+        .expect("every answer fits");
+    let answer = buffer.get(..size).map(Binding::parse).expect("the size is inside").expect("answers parse");
+    assert!(answer.verify(&key) && answer.has_fingerprint && answer.transaction == binding.transaction);
+}
+
+/// Walks DTLS records and judges them; what passes after the handshake has no plaintext alert and no short record.
+pub fn fuzz_dtls(data: &[u8]) {
+    let connected = dtls::filter(data, dtls::Association::Connected);
+    if connected.is_ok() {
+        assert_eq!(dtls::filter(data, dtls::Association::Handshaking), Ok(()));
+        let sizes = dtls::records(data).map(|record| record.expect("it passed the filter"));
+        let total: usize = sizes.map(|record| record.fragment.len() + dtls::RECORD_HEADER_SIZE_BYTES).sum();
+        assert_eq!(total, data.len());
     }
 }

@@ -252,4 +252,4 @@ fn ssrc_at(clear: &[u8], offset: usize) -> Result<[u8; 4], SrtpError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

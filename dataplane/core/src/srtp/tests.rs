@@ -7,7 +7,7 @@ use webrtc_srtp::protection_profile::ProtectionProfile;
 use super::*;
 
 /// Decodes a hexadecimal vector; white space is skipped.
-pub(super) fn hex(text: &str) -> Vec<u8> {
+pub(crate) fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> =
         text.chars().filter(|c| !c.is_whitespace()).map(|c| u8::try_from(c.to_digit(16).unwrap()).unwrap()).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
