@@ -1,0 +1,359 @@
+//! One DTLS association: the handle that the rest of the control plane holds.
+//!
+//! ```text
+//! accept ──► Idle ──first datagram──► Handshaking ──Connected──► Open ──close_notify, fatal alert──► Closed
+//!                                        └──Failed──► Closed      ▲
+//! resume ──► Resumed ──start─────────────────────────────────────┘
+//! ```
+//!
+//! A task exists only while the handshake runs. An open association is a few hundred bytes, and its datagrams are
+//! opened where they are handed in.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use sluice_protocol::ids::TransportId;
+use sluice_protocol::media::SrtpKeys;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::limits::{DATAGRAM_BYTES_MAX, HANDSHAKE_DEADLINE, HANDSHAKE_QUEUE_MAX};
+use super::records::Dtls12;
+use super::session::{Opened, Session};
+use super::{Certificate, Error, Fingerprint};
+
+/// The implementation in use.
+type Stack = Dtls12;
+
+/// What a handshake needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our certificate, whose fingerprint the session's SDP gave.
+    pub certificate: Arc<Certificate>,
+    /// The fingerprint that the peer's SDP gave.
+    pub remote_fingerprint: Fingerprint,
+}
+
+/// What an association tells.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The handshake ended well. Comes before any application data.
+    Connected(Box<Connected>),
+    /// The content of one record.
+    ApplicationData(Bytes),
+    /// The handshake failed, or the peer ended the association with a fatal alert. The last event.
+    Failed(Error),
+    /// The peer closed the association. The last event.
+    Closed,
+}
+
+/// The outcome of a handshake.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// The keys for the plan.
+    pub keys: SrtpKeys,
+    /// The state to park, as [`Association::export_state`] gives it.
+    pub state: Vec<u8>,
+}
+
+impl std::fmt::Debug for Connected {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Connected").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+/// Where an association's datagrams go. Many associations share one channel: per association it would be the largest
+/// part of their memory.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    transport: TransportId,
+    sender: mpsc::Sender<(TransportId, Bytes)>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Outgoing {
+    /// Sends a datagram; drops and counts it when the channel is full, as a network would.
+    pub(super) fn send(&self, datagram: Vec<u8>) {
+        if self.sender.try_send((self.transport, datagram.into())).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One DTLS association as the server (`a=setup:passive`).
+///
+/// Dropping it ends it silently; the peer learns of the end only by [`Association::close`].
+#[derive(Debug)]
+pub struct Association {
+    shared: Arc<Shared>,
+}
+
+impl Association {
+    /// Makes an association that waits for a client's handshake.
+    ///
+    /// The handshake's deadline ([`HANDSHAKE_DEADLINE`]) runs from the first datagram. The caller bounds the number of
+    /// handshakes that run at the same time. Both channels may be shared by all associations; datagrams that find
+    /// `outgoing` full, and application data that finds `events` full, are dropped and counted.
+    #[must_use]
+    pub fn accept(
+        transport: TransportId,
+        config: Config,
+        outgoing: mpsc::Sender<(TransportId, Bytes)>,
+        events: mpsc::Sender<(TransportId, Event)>,
+    ) -> Self {
+        Self { shared: Shared::new(transport, outgoing, events, Phase::Idle(Box::new(config))) }
+    }
+
+    /// Rebuilds an association from its parked state, after a restart of the control plane.
+    ///
+    /// Park [`Resumed::state`] before [`Resumed::start`]: it says which record numbers are used from now on.
+    ///
+    /// # Errors
+    /// [`Error::State`]
+    pub fn resume(
+        transport: TransportId,
+        state: &[u8],
+        outgoing: mpsc::Sender<(TransportId, Bytes)>,
+        events: mpsc::Sender<(TransportId, Event)>,
+    ) -> Result<Resumed, Error> {
+        let session = Stack::resume(state)?;
+        let state = session.export();
+        let association = Self { shared: Shared::new(transport, outgoing, events, Phase::Open(Box::new(session))) };
+        Ok(Resumed { state, association })
+    }
+
+    /// Takes a datagram from the peer. Never blocks; a datagram that finds the queue full is dropped and counted.
+    ///
+    /// # Panics
+    /// When the first datagram comes outside of a tokio runtime.
+    pub fn handle_datagram(&self, datagram: Bytes) {
+        if datagram.len() > DATAGRAM_BYTES_MAX {
+            return self.shared.drop_one();
+        }
+        let mut phase = self.shared.phase();
+        if let Phase::Idle(config) = &*phase {
+            let (sender, incoming) = mpsc::channel(HANDSHAKE_QUEUE_MAX);
+            let task = tokio::spawn(run_handshake(Arc::clone(&self.shared), config.clone(), incoming));
+            *phase = Phase::Handshaking(sender, task.abort_handle());
+        }
+        match &mut *phase {
+            Phase::Handshaking(sender, _) => {
+                if sender.try_send(datagram).is_err() {
+                    self.shared.drop_one();
+                }
+            }
+            Phase::Open(session) => {
+                if self.shared.handle_open(session, &datagram) == Next::Close {
+                    phase.close();
+                }
+            }
+            Phase::Idle(_) | Phase::Closed => self.shared.drop_one(),
+        }
+    }
+
+    /// Seals application data and sends it as one datagram.
+    ///
+    /// # Errors
+    /// [`Error::ApplicationData`] when the association is not open or the data is longer than
+    /// [`super::limits::APPLICATION_DATA_BYTES_MAX`].
+    pub fn send_application_data(&self, data: &[u8]) -> Result<(), Error> {
+        match &mut *self.shared.phase() {
+            Phase::Open(session) => {
+                self.shared.outgoing.send(session.seal_application_data(data)?);
+                Ok(())
+            }
+            Phase::Idle(_) | Phase::Handshaking(..) | Phase::Closed => {
+                Err(Error::ApplicationData("the association is not open"))
+            }
+        }
+    }
+
+    /// Returns the state of an open association, to be parked as part of a cookie.
+    ///
+    /// What is sent later needs no new state, but received records that are newer than the parked state could be
+    /// replayed once after a restart: where application data flows, park it again from time to time.
+    #[must_use]
+    pub fn export_state(&self) -> Option<Vec<u8>> {
+        match &*self.shared.phase() {
+            Phase::Open(session) => Some(session.export()),
+            Phase::Idle(_) | Phase::Handshaking(..) | Phase::Closed => None,
+        }
+    }
+
+    /// Closes the association and tells the peer of an open one. No event follows.
+    pub fn close(&self) {
+        let mut phase = self.shared.phase();
+        if let Phase::Open(session) = &mut *phase
+            && let Ok(datagram) = session.seal_close_notify()
+        {
+            self.shared.outgoing.send(datagram);
+        }
+        phase.close();
+    }
+
+    /// Returns how many datagrams and records were dropped, both ways.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        let session = match &*self.shared.phase() {
+            Phase::Open(session) => session.dropped(),
+            Phase::Idle(_) | Phase::Handshaking(..) | Phase::Closed => 0,
+        };
+        self.shared.outgoing.dropped.load(Ordering::Relaxed) + session
+    }
+}
+
+impl Drop for Association {
+    fn drop(&mut self) {
+        self.shared.phase().close();
+    }
+}
+
+/// An association that was rebuilt and has not started yet.
+#[derive(Debug)]
+#[must_use = "park the state, then start it"]
+pub struct Resumed {
+    state: Vec<u8>,
+    association: Association,
+}
+
+impl Resumed {
+    /// Returns the state to park in the place of the old one.
+    #[must_use]
+    pub fn state(&self) -> &[u8] {
+        &self.state
+    }
+
+    /// Starts the association. Call it when [`Self::state`] is parked and not earlier: a second restart with the old
+    /// state would use record numbers again, and with them nonces.
+    #[must_use]
+    pub fn start(self) -> Association {
+        self.association
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    transport: TransportId,
+    outgoing: Outgoing,
+    events: mpsc::Sender<(TransportId, Event)>,
+    phase: Mutex<Phase>,
+}
+
+enum Phase {
+    Idle(Box<Config>),
+    Handshaking(mpsc::Sender<Bytes>, AbortHandle),
+    Open(Box<Stack>),
+    Closed,
+}
+
+impl Phase {
+    fn close(&mut self) {
+        if let Self::Handshaking(_, task) = self {
+            task.abort();
+        }
+        *self = Self::Closed;
+    }
+}
+
+impl std::fmt::Debug for Phase {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Idle(_) => "Idle",
+            Self::Handshaking(..) => "Handshaking",
+            Self::Open(_) => "Open",
+            Self::Closed => "Closed",
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Stay,
+    Close,
+}
+
+impl Shared {
+    fn new(
+        transport: TransportId,
+        sender: mpsc::Sender<(TransportId, Bytes)>,
+        events: mpsc::Sender<(TransportId, Event)>,
+        phase: Phase,
+    ) -> Arc<Self> {
+        let outgoing = Outgoing { transport, sender, dropped: Arc::default() };
+        Arc::new(Self { transport, outgoing, events, phase: Mutex::new(phase) })
+    }
+
+    /// Locks the phase; no code that can panic half-way changes it.
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle_open(&self, session: &mut Stack, datagram: &[u8]) -> Next {
+        let mut next = Next::Stay;
+        session.handle_datagram(datagram, |opened| match opened {
+            Opened::ApplicationData(data) => {
+                let event = (self.transport, Event::ApplicationData(data.into()));
+                if self.events.try_send(event).is_err() {
+                    self.drop_one();
+                }
+            }
+            Opened::Repeat(flight) => self.outgoing.send(flight),
+            Opened::Closed(answer) => {
+                self.outgoing.send(answer);
+                self.send_last(Event::Closed);
+                next = Next::Close;
+            }
+            Opened::FatalAlert(description) => {
+                self.send_last(Event::Failed(Error::PeerAlert(description)));
+                next = Next::Close;
+            }
+        });
+        next
+    }
+
+    /// Sends an event that must not be lost, without blocking.
+    fn send_last(&self, event: Event) {
+        let (transport, events) = (self.transport, self.events.clone());
+        if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send((transport, event)) {
+            tokio::spawn(async move { events.send(event).await });
+        }
+    }
+
+    fn drop_one(&self) {
+        self.drop_many(1);
+    }
+
+    fn drop_many(&self, count: u64) {
+        self.outgoing.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+async fn run_handshake(shared: Arc<Shared>, config: Box<Config>, mut incoming: mpsc::Receiver<Bytes>) {
+    let handshake = Stack::handshake(&config, &mut incoming, &shared.outgoing);
+    let result = tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await;
+    let established = match result.unwrap_or(Err(Error::HandshakeTimeout)) {
+        Ok(established) => established,
+        Err(error) => {
+            *shared.phase() = Phase::Closed;
+            drop(shared.events.send((shared.transport, Event::Failed(error))).await);
+            return;
+        }
+    };
+    shared.drop_many(established.dropped);
+    let connected = Connected { keys: established.keys, state: established.session.export() };
+    // Until this is taken, datagrams wait in `incoming`: nothing overtakes it.
+    drop(shared.events.send((shared.transport, Event::Connected(Box::new(connected)))).await);
+    let mut session = Box::new(established.session);
+    let mut phase = shared.phase();
+    if !matches!(*phase, Phase::Handshaking(..)) {
+        return;
+    }
+    let mut next = Next::Stay;
+    for datagram in established.early.into_iter().chain(std::iter::from_fn(|| incoming.try_recv().ok())) {
+        if next == Next::Stay {
+            next = shared.handle_open(&mut session, &datagram);
+        }
+    }
+    *phase = if next == Next::Stay { Phase::Open(session) } else { Phase::Closed };
+}
