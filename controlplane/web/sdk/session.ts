@@ -1,0 +1,299 @@
+import { Backoff } from './backoff';
+import { dtlsIsDead, isConnected, waitForConnected, waitForLoss } from './connection';
+import { browserEnvironment, type Environment } from './environment';
+import { Emitter, type Listener } from './events';
+import { SluiceError, toSluiceError } from './failure';
+import {
+  BLOCKED_ATTEMPTS_MAX,
+  FIRST_ATTEMPTS_MAX,
+  RECONNECT_MS_MAX,
+  STABLE_MS_MIN,
+} from './limits';
+import { createResource, type SessionResource } from './resource';
+import { withIceFragment, writeIceRestart } from './sdpfrag';
+import { pause } from './waiting';
+
+/**
+ * Where a session stands.
+ *
+ * ```text
+ *          start()            connected
+ *   idle ─────────► connecting ─────────► live ◄────────┐
+ *    ▲                │    │                │ lost      │ ICE restart, or
+ *    │                │    │                ▼           │ a fresh session
+ *    │                │    │           reconnecting ────┘
+ *    │                │    ▼                │
+ *    └── start() ◄── failed ◄───────────────┤ not allowed any more, or 10 minutes
+ *    └── start() ◄── ended ◄── close() ─────┘ or the room is gone
+ * ```
+ */
+export type SessionState =
+  | { name: 'idle' }
+  /** `attempt` counts from 1. */
+  | { name: 'connecting'; attempt: number }
+  /** `since` is the time of the first connection, in ms since the epoch; breaks do not reset it. */
+  | { name: 'live'; since: number }
+  /** `cause` is why the last attempt did not work, once there was one. */
+  | { name: 'reconnecting'; attempt: number; since: number; cause?: SluiceError }
+  | { name: 'ended'; because: 'closed' | 'room_gone' }
+  | { name: 'failed'; failure: SluiceError };
+
+/**
+ * Gives a token, or none where none is needed. `renew` is true when the server
+ * refused the one before, so that a fresh one can be had.
+ */
+export type TokenSource = (request: { renew: boolean }) => Promise<string | undefined>;
+
+export interface SessionOptions {
+  /** Address of the WHIP or WHEP endpoint. */
+  endpoint: string;
+  token?: string | TokenSource | undefined;
+  /** Adds transceivers to each new connection, before the offer. */
+  prepare: (connection: RTCPeerConnection) => void | Promise<void>;
+  environment?: Environment | undefined;
+}
+
+export interface SessionEvents {
+  state: SessionState;
+}
+
+/**
+ * Keeps one WHIP or WHEP session alive: offers, watches the connection,
+ * restarts ICE when it is lost, and makes a fresh session when that does not
+ * help. What is sent or received is the business of its users.
+ */
+export class Session {
+  readonly #events = new Emitter<SessionEvents>();
+  readonly #options: SessionOptions;
+  readonly #environment: Environment;
+  readonly #backoff: Backoff;
+  #state: SessionState = { name: 'idle' };
+  #run: AbortController | undefined;
+  #connection: RTCPeerConnection | undefined;
+  #resource: SessionResource | undefined;
+  #answer = '';
+  #liveSince: number | undefined;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#environment = options.environment ?? browserEnvironment();
+    this.#backoff = new Backoff(this.#environment.random);
+  }
+
+  on<Name extends keyof SessionEvents>(
+    name: Name,
+    listener: Listener<SessionEvents[Name]>,
+  ): () => void {
+    return this.#events.on(name, listener);
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  get connection(): RTCPeerConnection | undefined {
+    return this.#connection;
+  }
+
+  /** Connects, and stays connected until {@link close}. Does nothing while it runs already. */
+  start(): void {
+    if (this.#run !== undefined) return;
+    const run = new AbortController();
+    this.#run = run;
+    this.#liveSince = undefined;
+    this.#backoff.reset();
+    void this.#live(run.signal).then((end) => {
+      if (this.#run !== run) return;
+      this.#run = undefined;
+      this.#setState(end);
+    });
+  }
+
+  /**
+   * Ends the session and tells the server. Everything happens before it
+   * returns, so it is safe to call when the page goes away.
+   */
+  close(): void {
+    const run = this.#run;
+    this.#run = undefined;
+    run?.abort();
+    this.#discard();
+    if (run !== undefined) this.#setState({ name: 'ended', because: 'closed' });
+  }
+
+  /** The whole life of the session; gives the state that it ends in. */
+  async #live(signal: AbortSignal): Promise<SessionState> {
+    let attempt = 0;
+    let lostAt = Date.now();
+    let cause: SluiceError | undefined;
+    // After each wait `signal` comes first: once it is aborted, what `this`
+    // holds may belong to the next run.
+    while (!signal.aborted) {
+      attempt += 1;
+      this.#announce(attempt, cause);
+      try {
+        await this.#establish(signal);
+        const connectedAt = Date.now();
+        await this.#hold(signal);
+        lostAt = Date.now();
+        attempt = 0;
+        cause = undefined;
+        if (lostAt - connectedAt > STABLE_MS_MIN) this.#backoff.reset();
+      } catch (thrown) {
+        if (signal.aborted) break;
+        cause = toSluiceError(thrown);
+        const end = this.#endAfter(cause, attempt, Date.now() - lostAt);
+        if (end !== undefined) {
+          this.#discard();
+          return end;
+        }
+        this.#announce(attempt, cause);
+      }
+      this.#discard();
+      await this.#pause(cause, signal);
+    }
+    return { name: 'ended', because: 'closed' };
+  }
+
+  /** Offers and waits until media can flow. */
+  async #establish(signal: AbortSignal): Promise<void> {
+    const connection = this.#createConnection();
+    this.#connection = connection;
+    await this.#options.prepare(connection);
+    // The offer goes out before it is applied: gathering starts with
+    // `setLocalDescription`, and by then the answer has named the ICE servers
+    // (RFC 9725 section 4.6). No candidate has to be waited for, because an
+    // ICE-lite server learns ours from the binding requests.
+    const offer = await connection.createOffer();
+    signal.throwIfAborted();
+    const created = await this.#post(offer.sdp ?? '');
+    if (signal.aborted) {
+      void created.resource.remove();
+      signal.throwIfAborted();
+    }
+    this.#resource = created.resource;
+    this.#answer = created.answer;
+    if (created.iceServers.length > 0) {
+      connection.setConfiguration({ ...connection.getConfiguration(), iceServers: created.iceServers });
+    }
+    await connection.setLocalDescription(offer);
+    await connection.setRemoteDescription({ type: 'answer', sdp: created.answer });
+    await waitForConnected(connection, signal);
+    this.#isLive();
+  }
+
+  /** Posts the offer, once more with a renewed token when the first is refused. */
+  async #post(offer: string): ReturnType<typeof createResource> {
+    const { token, endpoint } = this.#options;
+    if (typeof token !== 'function') {
+      return createResource(this.#environment, endpoint, token, offer);
+    }
+    try {
+      return await createResource(this.#environment, endpoint, await token({ renew: false }), offer);
+    } catch (thrown) {
+      if (toSluiceError(thrown).reason !== 'unauthorized') throw thrown;
+      return createResource(this.#environment, endpoint, await token({ renew: true }), offer);
+    }
+  }
+
+  /** Stays until the connection is lost and an ICE restart does not bring it back. */
+  async #hold(signal: AbortSignal): Promise<void> {
+    const connection = this.#connection;
+    while (connection !== undefined && !signal.aborted) {
+      await waitForLoss(connection, signal);
+      this.#announce(1);
+      if (!(await this.#restartIce(connection, signal))) return;
+      this.#isLive();
+    }
+  }
+
+  /**
+   * Brings the connection back with new ICE credentials. False means that the
+   * session cannot be saved: the server does not know it any more, does not
+   * restart ICE, or nothing came through.
+   */
+  async #restartIce(connection: RTCPeerConnection, signal: AbortSignal): Promise<boolean> {
+    const resource = this.#resource;
+    const lostAt = Date.now();
+    let attempt = 1;
+    while (resource !== undefined && !dtlsIsDead(connection)) {
+      if (isConnected(connection)) return true;
+      try {
+        const offer = await connection.createOffer({ iceRestart: true });
+        const body = writeIceRestart(offer.sdp ?? '');
+        if (body === undefined) return false;
+        const fragment = await resource.restartIce(body);
+        signal.throwIfAborted();
+        this.#answer = withIceFragment(this.#answer, fragment);
+        await connection.setLocalDescription(offer);
+        await connection.setRemoteDescription({ type: 'answer', sdp: this.#answer });
+        await waitForConnected(connection, signal);
+        return true;
+      } catch (thrown) {
+        signal.throwIfAborted();
+        const failure = toSluiceError(thrown);
+        const isWorthAnother = failure.reason === 'unreachable' || failure.reason === 'busy';
+        if (!isWorthAnother || Date.now() - lostAt > RECONNECT_MS_MAX) return false;
+        attempt += 1;
+        this.#announce(attempt, failure);
+        await this.#pause(failure, signal);
+        signal.throwIfAborted();
+      }
+    }
+    return false;
+  }
+
+  /** The state that a failed attempt ends the session in, or nothing to go on trying. */
+  #endAfter(failure: SluiceError, attempt: number, lostMs: number): SessionState | undefined {
+    if (this.#liveSince !== undefined) {
+      if (failure.reason === 'not_found') return { name: 'ended', because: 'room_gone' };
+      const gaveUp = failure.isFinal || lostMs > RECONNECT_MS_MAX;
+      return gaveUp ? { name: 'failed', failure } : undefined;
+    }
+    const attemptsMax =
+      failure.reason === 'media_blocked' ? BLOCKED_ATTEMPTS_MAX : FIRST_ATTEMPTS_MAX;
+    return failure.isFinal || attempt >= attemptsMax ? { name: 'failed', failure } : undefined;
+  }
+
+  /** The wait before another attempt. */
+  #pause(cause: SluiceError | undefined, signal: AbortSignal): Promise<void> {
+    const ms = Math.max(this.#backoff.next(), cause?.retryAfterMs ?? 0);
+    return pause(ms, signal, this.#environment.onOnline);
+  }
+
+  #createConnection(): RTCPeerConnection {
+    try {
+      return this.#environment.createConnection({ bundlePolicy: 'max-bundle' });
+    } catch {
+      throw new SluiceError({ reason: 'unsupported', message: 'This browser has no WebRTC.' });
+    }
+  }
+
+  /** Says that there is no connection now. */
+  #announce(attempt: number, cause?: SluiceError): void {
+    if (this.#liveSince === undefined) {
+      this.#setState({ name: 'connecting', attempt });
+    } else {
+      const since = this.#liveSince;
+      this.#setState({ name: 'reconnecting', attempt, since, ...(cause && { cause }) });
+    }
+  }
+
+  #isLive(): void {
+    this.#liveSince ??= Date.now();
+    this.#setState({ name: 'live', since: this.#liveSince });
+  }
+
+  /** Lets go of the connection and of the session on the server. */
+  #discard(): void {
+    void this.#resource?.remove();
+    this.#resource = undefined;
+    this.#connection?.close();
+    this.#connection = undefined;
+  }
+
+  #setState(state: SessionState): void {
+    this.#state = state;
+    this.#events.emit('state', state);
+  }
+}
