@@ -1,0 +1,210 @@
+import {
+  CaptureError,
+  LocalMedia,
+  WhipPublisher,
+  type Device,
+  type QualitySample,
+  type SessionState,
+} from '../sdk';
+import { explainCapture, type Message } from './messages';
+import { tokenSourceFor } from './tokens';
+
+type Source = 'camera' | 'microphone';
+
+/** A device that could not be had, in words and in the browser's. */
+export interface CaptureTrouble {
+  what: Source | 'both' | 'screen';
+  message: Message;
+  detail: string;
+}
+
+/** What the page for going live shows and does: devices, publisher, and what went wrong. */
+export class Broadcast {
+  session: SessionState = $state.raw({ name: 'idle' });
+  quality: QualitySample | undefined = $state.raw();
+  trouble: CaptureTrouble | undefined = $state.raw();
+  camera: MediaStreamTrack | null = $state.raw(null);
+  microphone: MediaStreamTrack | null = $state.raw(null);
+  screen: MediaStreamTrack | null = $state.raw(null);
+  isMuted = $state(false);
+  /** Between asking for devices and having them. */
+  isOpening = $state(false);
+  cameras: Device[] = $state.raw([]);
+  microphones: Device[] = $state.raw([]);
+  cameraId = $state('');
+  microphoneId = $state('');
+  pin: string | undefined = $state();
+  /** When the last broadcast began, and how long it was once it is over. */
+  liveSince: number | undefined = $state();
+  liveForMs: number | undefined = $state();
+
+  readonly #media = new LocalMedia();
+  readonly #publisher: WhipPublisher;
+
+  constructor(roomId: string, videoCodec: string | undefined) {
+    this.#publisher = new WhipPublisher({
+      roomId,
+      token: tokenSourceFor(roomId, () => this.pin),
+      ...(videoCodec !== undefined && { videoCodec }),
+    });
+    this.#publisher.on('quality', (sample) => (this.quality = sample));
+    this.#publisher.on('state', (state) => this.#onState(state));
+    this.#media.on('devices', () => void this.#listDevices());
+    this.#media.on('track', ({ kind, track }) => {
+      this.#readMedia();
+      void this.#publisher.setTrack(kind, track);
+    });
+    this.#media.on('lost', ({ source }) => void this.#replaceLost(source));
+  }
+
+  get canShareScreen(): boolean {
+    return this.#media.canShareScreen;
+  }
+
+  /** Whether there is anything to send. */
+  get hasMedia(): boolean {
+    return this.camera !== null || this.microphone !== null || this.screen !== null;
+  }
+
+  get isOn(): boolean {
+    return ['connecting', 'live', 'reconnecting'].includes(this.session.name);
+  }
+
+  /** Asks for camera and microphone together; falls back to the one that is there. */
+  async openDevices(): Promise<void> {
+    await this.#try('both', async () => {
+      try {
+        await this.#media.open({ camera: true, microphone: true });
+      } catch (error) {
+        const isOneMissing =
+          error instanceof CaptureError && (error.reason === 'not_found' || error.reason === 'in_use');
+        if (!isOneMissing) throw error;
+        await this.#openOneByOne(error);
+      }
+    });
+  }
+
+  /** Opens one device alone, or turns a camera on again. */
+  async openOne(source: Source, id?: string): Promise<void> {
+    await this.#try(source, () => this.#open(source, id));
+  }
+
+  async toggleCamera(): Promise<void> {
+    if (this.camera !== null) this.#media.closeCamera();
+    else await this.openOne('camera', this.cameraId);
+  }
+
+  async toggleMicrophone(): Promise<void> {
+    if (this.microphone === null) {
+      await this.openOne('microphone', this.microphoneId);
+      return;
+    }
+    this.#media.setMuted(!this.#media.isMuted);
+    this.#readMedia();
+  }
+
+  async toggleScreen(): Promise<void> {
+    if (this.screen !== null) {
+      this.#media.stopScreen();
+      return;
+    }
+    try {
+      await this.#media.shareScreen();
+      this.trouble = undefined;
+    } catch (error) {
+      // To choose nothing in the browser's dialogue is no failure.
+      if (error instanceof CaptureError && error.reason === 'permission_denied') return;
+      this.trouble = {
+        what: 'screen',
+        message: {
+          title: 'The screen cannot be shared',
+          advice: 'Allow screen recording for your browser in the settings of your system, then try again.',
+        },
+        detail: error instanceof Error ? error.message : String(error),
+      };
+    }
+  }
+
+  goLive(): void {
+    this.quality = undefined;
+    this.liveSince = undefined;
+    this.liveForMs = undefined;
+    this.#publisher.start();
+  }
+
+  /** Stops publishing; camera and microphone stay open for another go. */
+  leave(): void {
+    this.#publisher.leave();
+  }
+
+  /** Leaves and lets go of all devices. */
+  close(): void {
+    this.#publisher.leave();
+    this.#media.close();
+  }
+
+  async #openOneByOne(first: CaptureError): Promise<void> {
+    const troubles: { what: Source; error: CaptureError }[] = [];
+    for (const what of ['camera', 'microphone'] as const) {
+      try {
+        await this.#open(what);
+      } catch (error) {
+        if (error instanceof CaptureError) troubles.push({ what, error });
+      }
+    }
+    if (troubles.length > 1) throw first;
+    const [trouble] = troubles;
+    if (trouble !== undefined) this.#report(trouble.what, trouble.error);
+  }
+
+  async #open(source: Source, id?: string): Promise<void> {
+    const wanted = id === undefined || id === '' ? true : id;
+    if (source === 'camera') await this.#media.openCamera(wanted);
+    else await this.#media.openMicrophone(wanted);
+  }
+
+  async #try(what: Source | 'both', open: () => Promise<void>): Promise<void> {
+    this.isOpening = true;
+    this.trouble = undefined;
+    try {
+      await open();
+    } catch (error) {
+      this.#report(what, error);
+    }
+    this.isOpening = false;
+    await this.#listDevices();
+  }
+
+  #report(what: Source | 'both', error: unknown): void {
+    const known = error instanceof CaptureError ? error : new CaptureError('unknown', String(error));
+    this.trouble = { what, message: explainCapture(known, what), detail: known.message };
+  }
+
+  /** A device was pulled out: go on with whatever the system offers now. */
+  async #replaceLost(source: Source): Promise<void> {
+    await this.openOne(source);
+  }
+
+  async #listDevices(): Promise<void> {
+    const { cameras, microphones } = await this.#media.devices();
+    this.cameras = cameras;
+    this.microphones = microphones;
+  }
+
+  #readMedia(): void {
+    this.camera = this.#media.camera;
+    this.microphone = this.#media.microphone;
+    this.screen = this.#media.screen;
+    this.isMuted = this.#media.isMuted;
+    this.cameraId = this.camera?.getSettings().deviceId ?? this.cameraId;
+    this.microphoneId = this.microphone?.getSettings().deviceId ?? this.microphoneId;
+  }
+
+  #onState(state: SessionState): void {
+    if (state.name === 'live') this.liveSince = state.since;
+    const isOver = state.name === 'ended' || state.name === 'failed';
+    if (isOver && this.liveSince !== undefined) this.liveForMs = Date.now() - this.liveSince;
+    if (state.name !== 'live') this.quality = undefined;
+    this.session = state;
+  }
+}
