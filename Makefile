@@ -1,0 +1,18 @@
+# Sluice: `make run` builds and starts it, `make test` runs every test. See README.md.
+.PHONY: run build test check soak bench fuzz web
+.DEFAULT_GOAL := run
+
+run:    ## install what is missing, build, start, print the page's address and an API key
+	@.scripts/run
+
+build:  ## build both binaries in release mode
+	@.scripts/toolchain && cargo build --release --locked -p sluice-controlplane -p sluice-dataplane
+
+test:   ## install what the tests need and run them all
+	@.scripts/toolchain && .scripts/test-setup && .scripts/test
+
+check:  ## formatting, lints, tidiness and unit tests
+	@.scripts/toolchain && .scripts/check
+
+web:    ## build the web application into controlplane/web/dist
+	@cd controlplane/web && npm ci --no-audit --no-fund && npm run build

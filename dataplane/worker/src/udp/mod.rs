@@ -1,0 +1,12 @@
+//! UDP by batched system calls: the one way that packets take in and out.
+//!
+//! glommio moves one datagram per call and knows neither segmentation offload nor control messages, so the executor only
+//! sleeps on these sockets ([`wait`]); `recvmmsg` and `sendmmsg` do the work on the same descriptors. See
+//! `docs/decisions/0002-packet-io.md`.
+#![expect(unsafe_code, reason = "system calls that no safe wrapper offers")]
+
+pub mod address;
+pub mod receive;
+pub mod send;
+pub mod socket;
+pub mod wait;
