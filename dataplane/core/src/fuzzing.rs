@@ -5,6 +5,7 @@ use sluice_protocol::media::{MasterKey, SrtpProfile};
 
 use crate::srtp::{Opener, Sealer};
 use crate::wire::dtls;
+use crate::wire::rtcp::{self, RtcpPacket};
 use crate::wire::rtp::{self, Extension, RtpHeader, RtpView};
 use crate::wire::stun::{self, Binding};
 
@@ -76,5 +77,68 @@ pub fn fuzz_dtls(data: &[u8]) {
         let sizes = dtls::records(data).map(|record| record.expect("it passed the filter"));
         let total: usize = sizes.map(|record| record.fragment.len() + dtls::RECORD_HEADER_SIZE_BYTES).sum();
         assert_eq!(total, data.len());
+    }
+}
+
+/// Walks an RTCP compound and everything in its packets; feedback that was read can be written and reads the same.
+pub fn fuzz_rtcp(data: &[u8]) {
+    let mut count = 0;
+    for packet in rtcp::packets(data) {
+        count += 1;
+        assert!(count <= data.len().div_ceil(rtcp::HEADER_SIZE_BYTES), "bounded by the bytes");
+        let Ok(packet) = packet else { continue };
+        walk_rtcp(&packet, data.len());
+    }
+}
+
+fn walk_rtcp(packet: &RtcpPacket<'_>, size: usize) {
+    match packet {
+        RtcpPacket::Sr(report) => assert!(report.blocks().count() <= rtcp::report::BLOCKS_MAX),
+        RtcpPacket::Rr(report) => assert!(report.blocks().count() <= rtcp::report::BLOCKS_MAX),
+        RtcpPacket::Sdes(description) => {
+            assert!(description.chunks().map(|chunk| chunk.items().count()).sum::<usize>() <= size);
+        }
+        RtcpPacket::Bye(goodbye) => assert!(goodbye.ssrcs().count() <= usize::from(rtcp::bye::SOURCES_MAX)),
+        RtcpPacket::Nack(nack) => assert!(nack.sequences().count() <= size / 4 * rtcp::nack::PAIR_SEQUENCES_MAX),
+        RtcpPacket::Fir(request) => assert!(request.entries().count() <= size / 8),
+        RtcpPacket::Remb(maximum) => assert!(maximum.ssrcs().count() <= size / 4),
+        RtcpPacket::Xr(report) => assert!(report.blocks().count() <= size / 4),
+        RtcpPacket::Twcc(feedback) => rewrite_twcc(feedback),
+        RtcpPacket::Pli(_) | RtcpPacket::Unknown { .. } => {}
+    }
+}
+
+fn rewrite_twcc(feedback: &rtcp::twcc::TransportFeedback<'_>) {
+    use rtcp::twcc::{FeedbackFields, Status};
+    assert_eq!(feedback.statuses().count(), usize::from(feedback.status_count), "parsing checked all of it");
+    let arrivals: Vec<Option<i64>> = feedback
+        .statuses()
+        .map(|(_, status)| match status {
+            Status::Received { arrival_ticks } => Some(arrival_ticks),
+            Status::Lost | Status::ReceivedUntimed => None,
+        })
+        .collect();
+    let fields = FeedbackFields {
+        sender: feedback.sender,
+        media: feedback.media,
+        base_sequence: feedback.base_sequence,
+        feedback_count: feedback.feedback_count,
+    };
+    let mut buffer = [0; 4096];
+    let mut writer = rtcp::RtcpWriter::new(&mut buffer);
+    let Ok(covered) = rtcp::twcc::write(&mut writer, &fields, &arrivals) else { return };
+    let size = writer.size_bytes();
+    let mut again = rtcp::packets(buffer.get(..size).expect("the size is inside"));
+    let statuses: Vec<(u16, Status)> = match again.next() {
+        Some(Ok(RtcpPacket::Twcc(again))) => again.statuses().collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(statuses.len(), covered, "what was written is feedback on as much");
+    for ((sequence, status), arrival) in statuses.into_iter().zip(arrivals) {
+        let read = match status {
+            Status::Received { arrival_ticks } => Some(arrival_ticks & 0xffff_ffff),
+            Status::Lost | Status::ReceivedUntimed => None,
+        };
+        assert_eq!(read, arrival.map(|ticks| ticks & 0xffff_ffff), "sequence {sequence}");
     }
 }

@@ -6,7 +6,6 @@ pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
-#[expect(dead_code, reason = "RTCP and STUN read and write more kinds of integers")]
 impl<'a> Reader<'a> {
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
@@ -76,7 +75,6 @@ pub(crate) struct Writer<'a> {
     size: usize,
 }
 
-#[expect(dead_code, reason = "RTCP and STUN read and write more kinds of integers")]
 impl<'a> Writer<'a> {
     pub(crate) const fn new(buffer: &'a mut [u8]) -> Self {
         Self { buffer, size: 0 }
@@ -95,6 +93,11 @@ impl<'a> Writer<'a> {
     /// Returns the bytes written so far.
     pub(crate) fn written(&self) -> &[u8] {
         self.buffer.get(..self.size).unwrap_or(&[])
+    }
+
+    /// Takes back what was written beyond the first `size` bytes.
+    pub(crate) fn truncate(&mut self, size: usize) {
+        self.size = self.size.min(size);
     }
 
     /// Appends `bytes`, or writes nothing when they do not fit.

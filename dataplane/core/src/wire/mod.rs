@@ -3,5 +3,6 @@
 mod cursor;
 pub mod dtls;
 pub mod extension;
+pub mod rtcp;
 pub mod rtp;
 pub mod stun;
