@@ -15,7 +15,9 @@ type Source = 'camera' | 'microphone';
 export interface CaptureTrouble {
   what: Source | 'both' | 'screen';
   message: Message;
-  detail: string;
+  detail: string | undefined;
+  /** Whether trying again cannot help. */
+  isHopeless: boolean;
 }
 
 /** What the page for going live shows and does: devices, publisher, and what went wrong. */
@@ -120,7 +122,8 @@ export class Broadcast {
           title: 'The screen cannot be shared',
           advice: 'Allow screen recording for your browser in the settings of your system, then try again.',
         },
-        detail: error instanceof Error ? error.message : String(error),
+        detail: `The browser says: ${error instanceof Error ? error.message : String(error)}`,
+        isHopeless: false,
       };
     }
   }
@@ -177,7 +180,13 @@ export class Broadcast {
 
   #report(what: Source | 'both', error: unknown): void {
     const known = error instanceof CaptureError ? error : new CaptureError('unknown', String(error));
-    this.trouble = { what, message: explainCapture(known, what), detail: known.message };
+    const isHopeless = known.reason === 'insecure_origin' || known.reason === 'unsupported';
+    this.trouble = {
+      what,
+      message: explainCapture(known, what),
+      detail: isHopeless ? undefined : `The browser says: ${known.message}`,
+      isHopeless,
+    };
   }
 
   /** A device was pulled out: go on with whatever the system offers now. */

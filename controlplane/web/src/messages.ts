@@ -69,6 +69,11 @@ export function explainFailure(failure: SluiceError): Message {
   }
 }
 
+/** The server's own words, where it was the server that refused. */
+export function detailOf(failure: SluiceError): string | undefined {
+  return failure.status === undefined ? undefined : `The server says: ${failure.message}`;
+}
+
 /** Whether the server asks for a PIN. */
 export function needsPin(failure: SluiceError): boolean {
   return failure.reason === 'forbidden' && /pin/.test(failure.code ?? '');

@@ -71,6 +71,5 @@ function asExpired(error: unknown): unknown {
     reason: 'unauthorized',
     code: 'token_expired',
     message: 'The server does not take this token any more.',
-    status: 401,
   });
 }
