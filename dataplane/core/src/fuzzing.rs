@@ -4,10 +4,15 @@
 use sluice_protocol::media::{MasterKey, SrtpProfile};
 
 use crate::srtp::{Opener, Sealer};
+use crate::wire::av1::Av1AggregationHeader;
+use crate::wire::dependency_descriptor::{DependencyDescriptor, rewrite_frame_number};
 use crate::wire::dtls;
+use crate::wire::h264::H264Payload;
 use crate::wire::rtcp::{self, RtcpPacket};
 use crate::wire::rtp::{self, Extension, RtpHeader, RtpView};
 use crate::wire::stun::{self, Binding};
+use crate::wire::vp8::Vp8Descriptor;
+use crate::wire::vp9::Vp9Descriptor;
 
 /// Parses an RTP packet; what is parsed is written again and must read the same.
 pub fn fuzz_rtp(data: &[u8]) {
@@ -141,4 +146,44 @@ fn rewrite_twcc(feedback: &rtcp::twcc::TransportFeedback<'_>) {
         };
         assert_eq!(read, arrival.map(|ticks| ticks & 0xffff_ffff), "sequence {sequence}");
     }
+}
+
+/// Parses a payload as each codec; a rewritten descriptor has the same shape and leaves the payload behind it alone.
+pub fn fuzz_payloads(data: &[u8]) {
+    let key_frame = H264Payload::parse(data).is_some_and(H264Payload::key_frame);
+    let sequence = Av1AggregationHeader::parse(data).is_some_and(Av1AggregationHeader::new_sequence);
+    assert!(!data.is_empty() || !(key_frame || sequence), "nothing starts in nothing");
+    if let Some(descriptor) = Vp8Descriptor::parse(data) {
+        let mut copy = data.to_vec();
+        descriptor.rewrite(&mut copy, u16::MAX, 7);
+        let again = Vp8Descriptor::parse(&copy).expect("a rewrite keeps the shape");
+        let size = usize::from(descriptor.size_bytes);
+        assert_eq!(
+            (again.size_bytes, again.start, again.temporal),
+            (descriptor.size_bytes, descriptor.start, descriptor.temporal)
+        );
+        assert_eq!(copy.get(size..), data.get(size..));
+    }
+    if let Some(descriptor) = Vp9Descriptor::parse(data) {
+        let mut copy = data.to_vec();
+        descriptor.rewrite(&mut copy, u16::MAX, 7);
+        let again = Vp9Descriptor::parse(&copy).expect("a rewrite keeps the shape");
+        let size = usize::from(descriptor.size_bytes);
+        assert_eq!(
+            (again.size_bytes, again.flags, again.layer),
+            (descriptor.size_bytes, descriptor.flags, descriptor.layer)
+        );
+        assert_eq!(copy.get(size..), data.get(size..));
+    }
+}
+
+/// Parses a dependency descriptor, then again with its own structure as the one received before.
+pub fn fuzz_dependency_descriptor(data: &[u8]) {
+    let Some(descriptor) = DependencyDescriptor::parse(data, None) else { return };
+    let again = DependencyDescriptor::parse(data, descriptor.structure.as_ref());
+    assert_eq!(again.as_ref(), Some(&descriptor), "its own structure comes first");
+    let mut copy = data.to_vec();
+    rewrite_frame_number(&mut copy, !descriptor.frame_number).expect("it parsed, so it is long enough");
+    let again = DependencyDescriptor::parse(&copy, None).expect("a rewrite keeps the shape");
+    assert_eq!(again, DependencyDescriptor { frame_number: !descriptor.frame_number, ..descriptor });
 }
