@@ -1,0 +1,58 @@
+//! Bodies of fuzz targets: each takes any bytes and panics only where Sluice is wrong.
+
+use sluice_protocol::media::Ssrc;
+
+use crate::sdp::{
+    Fingerprint, Fragment, LocalTransport, Negotiated, Offer, OfferError, Parameters, Role, negotiate, write_answer,
+};
+
+/// Reads an offer, answers it in both roles, and checks that the answers are descriptions that fit the offer, and that
+/// what was negotiated survives storage.
+///
+/// # Panics
+/// When one of these does not hold.
+pub fn sdp_offer(bytes: &[u8]) {
+    let Ok(offer) = Offer::parse(bytes) else { return };
+    for role in [Role::Publish, Role::Play] {
+        if let Ok(negotiated) = negotiate_example(&offer, role) {
+            check_answer(&offer, &negotiated);
+        }
+    }
+}
+
+/// Reads a trickle fragment.
+pub fn sdp_fragment(bytes: &[u8]) {
+    drop(Fragment::parse(bytes));
+}
+
+pub(crate) fn negotiate_example(offer: &Offer, role: Role) -> Result<Negotiated, OfferError> {
+    let mut next = 1000;
+    let mut mint = || {
+        next += 1;
+        Ssrc(next)
+    };
+    negotiate(offer, &Parameters { role, session_id: 7, cname: "stream" }, &mut mint)
+}
+
+pub(crate) fn answer_example(negotiated: &Negotiated) -> String {
+    let local = LocalTransport {
+        ufrag: "ECq83vAAMAAQnerb7v",
+        password: "AAAAAAAAAAAAAAAAAAAAAAAA",
+        fingerprint: &Fingerprint::sha256(&[0xab; 32]),
+        candidates: &[std::net::SocketAddr::from(([192, 0, 2, 1], 7000))],
+    };
+    write_answer(negotiated, &local)
+}
+
+pub(crate) fn check_answer(offer: &Offer, negotiated: &Negotiated) {
+    let answer = answer_example(negotiated);
+    let session = sdp_types::Session::parse(answer.as_bytes()).expect("an answer is a description");
+    assert_eq!(session.medias.len(), offer.sections.len(), "an answer has the m-lines of the offer");
+    for (media, section) in session.medias.iter().zip(&offer.sections) {
+        assert_eq!(media.get_first_attribute_value("mid"), Some(Some(section.mid.0.as_str())), "in their order");
+        assert_eq!(media.proto, section.protocol);
+    }
+    let stored = serde_json::to_vec(negotiated).expect("what was negotiated can be stored");
+    let restored: Negotiated = serde_json::from_slice(&stored).expect("and read again");
+    assert_eq!(&restored, negotiated);
+}

@@ -1,0 +1,59 @@
+//! Every maximum of the control core, and what relates them.
+
+use sluice_protocol::limits::{CODECS_MAX, COOKIE_BYTES_MAX};
+
+/// Bytes of one session description or fragment; a longer one is refused unread. Browsers' largest offers are 12 kB.
+pub const SDP_BYTES_MAX: usize = 64 * 1024;
+/// Lines of one session description.
+pub const SDP_LINES_MAX: usize = 4096;
+/// Characters of one line; the longest in the field are parameter sets of H264, under 1 kB.
+pub const SDP_LINE_BYTES_MAX: usize = 4096;
+/// Sections (m-lines) of one session description.
+pub const SECTIONS_MAX: usize = 32;
+/// Formats of one section, repairs included; a payload type has seven bits.
+pub const FORMATS_MAX: usize = 128;
+/// Header extensions of one section.
+pub const EXTENSIONS_MAX: usize = 64;
+/// SSRCs that one section may announce.
+pub const SSRCS_MAX: usize = 32;
+/// Encodings (rids) that one section may announce.
+pub const RIDS_MAX: usize = 8;
+/// Candidates of one fragment.
+pub const CANDIDATES_MAX: usize = 128;
+/// Characters of a peer's user fragment (RFC 8839 section 5.4).
+pub const UFRAG_BYTES_MAX: usize = 256;
+/// Characters of a peer's password (RFC 8839 section 5.4).
+pub const PASSWORD_BYTES_MAX: usize = 256;
+/// Fingerprints that are kept of one description.
+pub const FINGERPRINTS_MAX: usize = 4;
+/// Bytes of a DTLS state that a session parks for a successor.
+pub const DTLS_STATE_BYTES_MAX: usize = 4096;
+/// Bytes of a certificate with its private key that a session parks for a successor.
+pub const CERTIFICATE_BYTES_MAX: usize = 8192;
+
+/// Characters of ids of rooms and identities that a caller chooses.
+pub const ID_BYTES_MAX: usize = 64;
+/// Bytes of a displayed name.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Bytes of metadata of a room or participant.
+pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a PIN.
+pub const PIN_BYTES_MAX: usize = 64;
+/// Rooms of one node.
+pub const ROOMS_MAX: usize = 100_000;
+/// Participants of one room, whatever its own limit says.
+pub const PARTICIPANTS_MAX: u32 = 100_000;
+/// Tracks of one participant, whatever the room's own limit says.
+pub const TRACKS_PER_PARTICIPANT_MAX: u32 = 32;
+/// Identities whose tokens a room remembers as revoked; the oldest is forgotten.
+pub const REVOKED_MAX: usize = 256;
+/// Rooms that one token may name.
+pub const ROOMS_PER_TOKEN_MAX: usize = 64;
+
+const _: () = assert!(
+    METADATA_BYTES_MAX + DTLS_STATE_BYTES_MAX + CERTIFICATE_BYTES_MAX < COOKIE_BYTES_MAX / 2,
+    "half of a session's cookie is left for its m-lines"
+);
+const _: () =
+    assert!(REVOKED_MAX * (ID_BYTES_MAX + 24) + METADATA_BYTES_MAX < COOKIE_BYTES_MAX, "a room's cookie fits");
+const _: () = assert!(CODECS_MAX <= FORMATS_MAX, "a section may offer more than a track takes");
