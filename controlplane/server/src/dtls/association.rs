@@ -73,6 +73,10 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    pub(super) fn new(transport: TransportId, sender: mpsc::Sender<(TransportId, Bytes)>) -> Self {
+        Self { transport, sender, dropped: Arc::default() }
+    }
+
     /// Sends a datagram; drops and counts it when the channel is full, as a network would.
     pub(super) fn send(&self, datagram: Vec<u8>) {
         if self.sender.try_send((self.transport, datagram.into())).is_err() {
@@ -280,7 +284,7 @@ impl Shared {
         events: mpsc::Sender<(TransportId, Event)>,
         phase: Phase,
     ) -> Arc<Self> {
-        let outgoing = Outgoing { transport, sender, dropped: Arc::default() };
+        let outgoing = Outgoing::new(transport, sender);
         Arc::new(Self { transport, outgoing, events, phase: Mutex::new(phase) })
     }
 
@@ -342,13 +346,15 @@ async fn run_handshake(shared: Arc<Shared>, config: Box<Config>, mut incoming: m
     };
     shared.drop_many(established.dropped);
     let connected = Connected { keys: established.keys, state: established.session.export() };
-    // Until this is taken, datagrams wait in `incoming`: nothing overtakes it.
-    drop(shared.events.send((shared.transport, Event::Connected(Box::new(connected)))).await);
     let mut session = Box::new(established.session);
+    // Until the event has its place, datagrams wait in `incoming`: nothing overtakes it.
+    let Ok(place) = shared.events.reserve().await else { return };
+    // Who gets the event finds the association open: the phase is locked until it is.
     let mut phase = shared.phase();
     if !matches!(*phase, Phase::Handshaking(..)) {
         return;
     }
+    place.send((shared.transport, Event::Connected(Box::new(connected))));
     let mut next = Next::Stay;
     for datagram in established.early.into_iter().chain(std::iter::from_fn(|| incoming.try_recv().ok())) {
         if next == Next::Stay {

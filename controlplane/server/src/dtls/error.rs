@@ -39,7 +39,10 @@ pub enum Error {
     /// Application data was given before the handshake ended, after the association closed, or too much at once.
     #[error("application data cannot be sent: {0}")]
     ApplicationData(&'static str),
-    /// Anything else that the library reports.
+    /// The handshake failed otherwise: a forged or broken certificate or signature, a wrong cookie, no common curve.
+    #[error("the DTLS handshake failed: {0}")]
+    Handshake(String),
+    /// The library cannot give out what it agreed on.
     #[error("the DTLS library failed: {0}")]
     Library(String),
 }

@@ -142,7 +142,7 @@ fn name(error: LibraryError, mismatch: bool, admission: &Admission) -> Error {
     match (error, admission.fatal_alert()) {
         (LibraryError::ErrClientCertificateRequired, _) => Error::NoClientCertificate,
         (_, Some(description)) => Error::PeerAlert(description),
-        (error, None) => Error::Library(error.to_string()),
+        (error, None) => Error::Handshake(error.to_string()),
     }
 }
 
@@ -243,4 +243,27 @@ impl Conn for Pipe {
 
 fn nowhere() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sluice_protocol::ids::TransportId;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn receiving_gives_each_datagram_once_and_then_pends() {
+        let (sender, _outgoing) = mpsc::channel(1);
+        let pipe = Pipe::new(Outgoing::new(TransportId::new(0, 0, 0), sender));
+        pipe.push(vec![vec![1, 2], vec![3]]);
+        let mut buffer = [0; 10];
+        assert_eq!(pipe.recv(&mut buffer).await.unwrap(), 2);
+        assert_eq!(pipe.recv(&mut buffer).await.unwrap(), 1);
+        let mut waiting = Box::pin(pipe.recv(&mut buffer));
+        assert!(tokio::time::timeout(Duration::from_secs(3600), &mut waiting).await.is_err());
+        pipe.push(vec![vec![4, 5, 6]]);
+        assert_eq!(waiting.await.unwrap(), 3);
+    }
 }

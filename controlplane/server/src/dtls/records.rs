@@ -1,12 +1,13 @@
 //! The records of an association after its handshake: `AES_128_GCM` of DTLS 1.2 (RFC 6347 section 4.1, RFC 5288).
 //!
-//! The library could go on carrying them, but its association keeps two tasks and 30 times the memory, dies of one
-//! spoofed record in the clear, and does not export its replay window nor the number to go on with (see
-//! `docs/decisions`). After the handshake there is little left to do, and all of it is here, without I/O:
+//! The library could go on carrying them, but its association keeps two tasks and 80 times the memory, dies of one
+//! spoofed record in the clear, repeats no lost last flight, and exports neither its replay window nor the number to go
+//! on with; `docs/decisions/0010-dtls-library-for-handshakes-only.md` has the measurements. After the handshake there
+//! is little left to do, and all of it is here, without I/O:
 //!
 //! - Application data is opened and sealed.
-//! - A repeated Finished means that our last flight was lost: it is repeated, byte for byte, which no key or number is
-//!   used twice for.
+//! - A repeated Finished means that our last flight was lost: it is sent again byte for byte, so no number seals two
+//!   things.
 //! - `close_notify` and fatal alerts end the association. Only authenticated ones: the clear ones of epoch 0 are
 //!   dropped, as is everything else of epoch 0.
 //! - [`Dtls12::export`] writes what goes on after a restart, [`Dtls12::resume`] reads it and skips 2^32 numbers.
@@ -70,6 +71,10 @@ impl Dtls12 {
         final_flight.shrink_to_fit();
         let window = ReplayWindow::default();
         Self { local, remote, sequence_next, window, final_flight, repeats: 0, dropped: 0 }
+    }
+
+    const fn may_repeat(&self) -> bool {
+        self.repeats < FINAL_FLIGHT_REPEATS_MAX && !self.final_flight.is_empty()
     }
 
     fn seal(&mut self, content_type: ContentType, content: &[u8]) -> Result<Vec<u8>, Error> {
@@ -170,7 +175,7 @@ impl Session for Dtls12 {
             };
             match (content_type, content.as_slice()) {
                 (ContentType::ApplicationData, _) => report(Opened::ApplicationData(content)),
-                (ContentType::Handshake, _) if self.repeats < FINAL_FLIGHT_REPEATS_MAX => {
+                (ContentType::Handshake, _) if self.may_repeat() => {
                     self.repeats += 1;
                     report(Opened::Repeat(self.final_flight.clone()));
                 }

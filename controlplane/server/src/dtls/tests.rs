@@ -10,7 +10,7 @@ use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile as Library
 use webrtc_util::KeyingMaterialExporter as _;
 use webrtc_util::conn::Conn as _;
 
-use super::limits::HANDSHAKE_DEADLINE;
+use super::limits::{FINAL_FLIGHT_REPEATS_MAX, HANDSHAKE_DEADLINE};
 use super::record::{ContentType, Records, write_header};
 use super::testing::peer::{Fate, From, World};
 use super::testing::vector;
@@ -311,6 +311,48 @@ async fn a_close_notify_is_answered_and_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_of_the_library_is_left_after_a_handshake_however_it_ended() {
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let mut world = quiet();
+    let before = alive();
+    let (client, _) = connected(&mut world).await;
+    drop(client);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(alive(), before, "after a good one");
+
+    let mut world = quiet();
+    let before = alive();
+    world.client_config.certificates = Vec::new();
+    assert!(world.connect().await.is_err());
+    assert_eq!(failure(&mut world).await, Error::NoClientCertificate);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(alive(), before, "after a failed one");
+
+    let world = quiet();
+    let before = alive();
+    for datagram in &vector("chromium-156").received[..2] {
+        world.server.handle_datagram(datagram.clone());
+    }
+    sleep(Duration::from_millis(10)).await;
+    assert!(alive() > before, "in the middle of one");
+    world.server.close();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(alive(), before, "after one that was given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_final_flight_is_repeated_a_bounded_number_of_times() {
+    // Every answer to the client's last flight is lost: it asks again and again.
+    let mut world = World::new(Box::new(|by, n| if by == From::Server && n >= 2 { Fate::Drop } else { Fate::Deliver }));
+    let socket = std::sync::Arc::clone(&world.client) as std::sync::Arc<dyn webrtc_util::conn::Conn + Send + Sync>;
+    let client = tokio::spawn(DTLSConn::new(socket, world.client_config.clone(), true, None));
+    assert!(matches!(world.event().await, Event::Connected(_)));
+    sleep(Duration::from_secs(30)).await;
+    client.abort();
+    assert_eq!(world.sent_by(From::Server).len(), 3 + usize::from(FINAL_FLIGHT_REPEATS_MAX));
+}
+
+#[tokio::test(start_paused = true)]
 async fn closing_tells_the_client_and_dropping_does_not() {
     let mut world = quiet();
     let (client, _) = connected(&mut world).await;
@@ -395,6 +437,28 @@ async fn a_flood_before_the_handshake_is_dropped_and_counted() {
     sleep(Duration::from_millis(10)).await;
     let dropped = world.server.dropped();
     assert!((900..=1000).contains(&dropped), "{dropped}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fragments_that_overflow_the_librarys_stack_do_not_reach_it() {
+    // Messages of no length in fragments of one byte at growing offsets: the library recurses once for each.
+    let mut world = quiet();
+    let mut offset = 40_000_u32;
+    for sequence in 0..400 {
+        let mut content = Vec::new();
+        for _ in 0..100 {
+            offset -= 1;
+            content.extend([1, 0, 0, 0, 0, 0]);
+            content.extend(&offset.to_be_bytes()[1..]);
+            content.extend([0, 0, 1]);
+        }
+        world.server.handle_datagram(record(ContentType::Handshake, 0, sequence, &content));
+        tokio::task::yield_now().await;
+    }
+    sleep(Duration::from_millis(10)).await;
+    let (client, _) = connected(&mut world).await;
+    talk(&mut world, &client, "unharmed").await;
+    assert_eq!(world.server.dropped(), 400);
 }
 
 #[test]
