@@ -5,12 +5,16 @@
 //! stream without doing I/O itself; [`table`] is the row of shared memory that lets a restarted data plane go on where
 //! the killed one stopped. `docs/IPC.md` describes the same for implementers in other languages.
 
+pub mod convert;
 pub mod event;
 pub mod ice;
 pub mod ids;
 pub mod limits;
 pub mod media;
+pub mod packet;
 pub mod plan;
+pub mod session;
 pub mod stats;
 pub mod table;
 pub mod time;
+mod wire;

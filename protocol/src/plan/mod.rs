@@ -4,10 +4,12 @@
 //! to find its way: transports, tracks, egress streams, what was learnt from the wire, and opaque cookies. Keys sort so
 //! that what depends comes after what it depends on; [`diff`] puts in that order and removes in the opposite one.
 
+mod cascade;
 mod diff;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Bound;
 
 pub use diff::{Change, apply, diff, diff_keys};
 
@@ -274,6 +276,11 @@ impl Plan {
     /// Returns all objects in the order of their keys.
     pub fn objects(&self) -> impl DoubleEndedIterator<Item = &Object> {
         self.objects.values()
+    }
+
+    /// Returns the objects from a key on, in the order of their keys.
+    pub fn objects_from(&self, start: Bound<Key>) -> impl Iterator<Item = &Object> {
+        self.objects.range((start, Bound::Unbounded)).map(|(_, object)| object)
     }
 
     /// Returns all keys in order.
