@@ -1,0 +1,328 @@
+//! Configuration: defaults, then a TOML file, then the environment, then flags.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Parser, ValueEnum};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// What the control plane can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// HTTP: API, WHIP, WHEP and the page.
+    pub http: Http,
+    /// Media.
+    pub webrtc: Webrtc,
+    /// Who may do what.
+    pub auth: Auth,
+    /// What outlives a restart.
+    pub storage: Storage,
+    /// The other plane.
+    pub dataplane: Dataplane,
+    /// Logging.
+    pub log: Log,
+}
+
+/// HTTP: API, WHIP, WHEP and the page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where to listen. Port 0 takes a free one at the first start and keeps it in the data directory.
+    pub listen: SocketAddr,
+    /// The longest request body.
+    pub body_limit: ByteSize,
+    /// How long a request may take to arrive and to be answered.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
+            body_limit: ByteSize::kib(256),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Media.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webrtc {
+    /// The UDP port of all media. Port 0 takes a free one at the first start and keeps it in the data directory.
+    pub media_port: u16,
+    /// The addresses that clients are told; empty for the host's own routable ones, and loopback for those who signal
+    /// over it.
+    pub announce: Vec<IpAddr>,
+    /// STUN and TURN servers that clients are told, as URLs.
+    pub ice_servers: Vec<String>,
+}
+
+impl Default for Webrtc {
+    fn default() -> Self {
+        Self { media_port: 3478, announce: Vec::new(), ice_servers: Vec::new() }
+    }
+}
+
+/// Who may do what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// An API key `ID:SECRET` beside those in the data directory; empty for none.
+    pub api_key: String,
+    /// What people without a token may do on the page.
+    pub guests: Guests,
+}
+
+/// What people without a token may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Guests {
+    /// Nothing.
+    #[default]
+    None,
+    /// Join rooms that exist, as speakers.
+    Join,
+    /// Also create rooms, as their hosts.
+    Create,
+}
+
+/// What outlives a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// The directory of the database, of generated keys and of the socket to the data plane; made when missing.
+    pub data_dir: PathBuf,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { data_dir: PathBuf::from("/var/lib/sluice") }
+    }
+}
+
+/// The other plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dataplane {
+    /// Its socket; empty for `dataplane.sock` in the data directory.
+    pub socket: PathBuf,
+    /// The program to start when nobody answers on the socket; empty for `sluice-dataplane` beside this program.
+    pub program: PathBuf,
+    /// Whether a clean exit of the control plane stops the data plane too.
+    pub stop: bool,
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// A level, or a filter like `info,sluice_controlplane=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Command line of `sluice-controlplane`.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "sluice-controlplane", version, about = "Sluice's control plane: rooms, signalling, and the data plane's supervisor")]
+pub struct Arguments {
+    /// A TOML file; see docs/config/controlplane.toml.
+    #[arg(long, env = "SLUICE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The directory of what outlives a restart.
+    #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where to listen for HTTP.
+    #[arg(long, value_name = "ADDR:PORT", env = "SLUICE_HTTP")]
+    pub http: Option<SocketAddr>,
+    /// The UDP port of all media.
+    #[arg(long, value_name = "PORT", env = "SLUICE_MEDIA_PORT")]
+    pub media_port: Option<u16>,
+    /// The addresses that clients are told.
+    #[arg(long, value_name = "IP[,IP…]", value_delimiter = ',', env = "SLUICE_ANNOUNCE")]
+    pub announce: Option<Vec<IpAddr>>,
+    /// An API key beside those in the data directory.
+    #[arg(long, value_name = "ID:SECRET", env = "SLUICE_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+    /// What people without a token may do on the page.
+    #[arg(long, env = "SLUICE_GUESTS")]
+    pub guests: Option<Guests>,
+    /// The data plane's socket.
+    #[arg(long, value_name = "PATH", env = "SLUICE_DATAPLANE_SOCKET")]
+    pub dataplane_socket: Option<PathBuf>,
+    /// Stops the data plane too on a clean exit.
+    #[arg(long)]
+    pub stop_dataplane: bool,
+    /// How log lines look.
+    #[arg(long, env = "SLUICE_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// A level, or a filter.
+    #[arg(long, env = "SLUICE_LOG_LEVEL")]
+    pub log_level: Option<String>,
+    /// Prints the configuration that results, and exits.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {0}: {1}")]
+    Unreadable(PathBuf, std::io::Error),
+    /// The file is not what it should be; the message names line and key.
+    #[error("{0}: {1}")]
+    Invalid(PathBuf, toml::de::Error),
+    /// Values contradict each other or leave their range; all of them at once.
+    #[error("{}", .0.join("; "))]
+    Problems(Vec<String>),
+}
+
+impl Config {
+    /// Puts a configuration together: defaults, file, environment and flags.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every problem found.
+    pub fn assemble(arguments: &Arguments) -> Result<Self, ConfigError> {
+        let mut config = match &arguments.config {
+            Some(path) => Self::read(path)?,
+            None => Self::default(),
+        };
+        config.overlay(arguments);
+        let problems = config.problems();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
+        toml::from_str(&text).map_err(|error| ConfigError::Invalid(path.to_owned(), error))
+    }
+
+    fn overlay(&mut self, arguments: &Arguments) {
+        fn set<T: Clone>(value: &mut T, given: Option<&T>) {
+            if let Some(given) = given {
+                value.clone_from(given);
+            }
+        }
+        set(&mut self.storage.data_dir, arguments.data_dir.as_ref());
+        set(&mut self.http.listen, arguments.http.as_ref());
+        set(&mut self.webrtc.media_port, arguments.media_port.as_ref());
+        set(&mut self.webrtc.announce, arguments.announce.as_ref());
+        set(&mut self.auth.api_key, arguments.api_key.as_ref());
+        set(&mut self.auth.guests, arguments.guests.as_ref());
+        set(&mut self.dataplane.socket, arguments.dataplane_socket.as_ref());
+        set(&mut self.log.format, arguments.log_format.as_ref());
+        set(&mut self.log.level, arguments.log_level.as_ref());
+        self.dataplane.stop |= arguments.stop_dataplane;
+    }
+
+    /// Returns the path of the data plane's socket.
+    #[must_use]
+    pub fn dataplane_socket(&self) -> PathBuf {
+        if self.dataplane.socket.as_os_str().is_empty() {
+            self.storage.data_dir.join("dataplane.sock")
+        } else {
+            self.dataplane.socket.clone()
+        }
+    }
+
+    /// Returns every problem, each naming its key.
+    fn problems(&self) -> Vec<String> {
+        /// What `sun_path` holds.
+        const SOCKET_PATH_BYTES_MAX: usize = 107;
+        let mut problems = Vec::new();
+        if self.storage.data_dir.as_os_str().is_empty() {
+            problems.push("storage.data_dir: must name a directory".to_owned());
+        }
+        let socket = self.dataplane_socket();
+        if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+            problems.push(format!(
+                "dataplane.socket: {} is longer than the {SOCKET_PATH_BYTES_MAX} bytes of a socket's path; \
+                 choose a shorter storage.data_dir or set it",
+                socket.display()
+            ));
+        }
+        if let Some(bad) = self.webrtc.announce.iter().find(|address| address.is_unspecified()) {
+            problems.push(format!("webrtc.announce: {bad} is no address that anybody could send to"));
+        }
+        for url in &self.webrtc.ice_servers {
+            if !["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme)) {
+                problems.push(format!("webrtc.ice_servers: {url:?} is no STUN or TURN address (RFC 7064, RFC 7065)"));
+            }
+        }
+        if !self.auth.api_key.is_empty() && crate::auth::ApiKey::parse(&self.auth.api_key).is_none() {
+            problems.push("auth.api_key: must be ID:SECRET, the ID of [A-Za-z0-9_-]{1,64}, the SECRET of at least 16 visible characters".to_owned());
+        }
+        if self.http.body_limit < ByteSize::kib(64) || self.http.body_limit > ByteSize::mib(16) {
+            problems.push(format!("http.body_limit: {} is not between 64 KiB and 16 MiB", self.http.body_limit));
+        }
+        if self.http.request_timeout < Duration::from_secs(1) || self.http.request_timeout > Duration::from_secs(600) {
+            problems.push("http.request_timeout: must be between 1s and 10m".to_owned());
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(line: &[&str]) -> Arguments {
+        Arguments::parse_from([&["sluice-controlplane"], line].concat())
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "[http]\nlisten = \"127.0.0.1:81\"\n[webrtc]\nmedia_port = 5000\n").unwrap();
+        let line = ["--config", file.path().to_str().unwrap(), "--http", "[::1]:82", "--announce", "192.0.2.1,2001:db8::1"];
+        let config = Config::assemble(&arguments(&line)).unwrap();
+        assert_eq!(config.http.listen, "[::1]:82".parse().unwrap());
+        assert_eq!(config.webrtc.media_port, 5000);
+        assert_eq!(config.webrtc.announce.len(), 2);
+        assert_eq!(config.auth.guests, Guests::None);
+    }
+
+    #[test]
+    fn unknown_keys_and_all_bad_values_are_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        std::fs::write(&file, "[http]\nlistn = \"127.0.0.1:81\"\n").unwrap();
+        let error = Config::assemble(&arguments(&["--config", path])).unwrap_err().to_string();
+        assert!(error.contains("listn"), "{error}");
+        std::fs::write(&file, "[http]\nrequest_timeout = \"0s\"\n[webrtc]\nice_servers = [\"http://x\"]\n").unwrap();
+        let line = ["--config", path, "--announce", "0.0.0.0", "--api-key", "short:key"];
+        let error = Config::assemble(&arguments(&line)).unwrap_err().to_string();
+        for key in ["http.request_timeout", "webrtc.ice_servers", "webrtc.announce", "auth.api_key"] {
+            assert!(error.contains(key), "{key} in {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_again() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+    }
+}

@@ -1,0 +1,66 @@
+//! What documents say is there.
+
+use std::path::Path;
+
+use crate::repository::{files, root, text};
+
+#[test]
+fn links_between_documents_resolve() {
+    let mut checked = 0;
+    for path in files().iter().filter(|path| path.ends_with(".md")) {
+        let folder = Path::new(path).parent().unwrap();
+        for target in links(&text(path)) {
+            if target.contains("://") || target.starts_with('#') || target.starts_with("mailto:") {
+                continue;
+            }
+            let file = target.split('#').next().unwrap();
+            assert!(root().join(folder).join(file).exists(), "{path} links to {target}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 5, "documents link to each other");
+}
+
+#[test]
+fn commands_of_the_readme_exist() {
+    let makefile = text("Makefile");
+    let readme = text("README.md");
+    let mut found = 0;
+    for line in readme.lines() {
+        let Some(target) = line.trim().strip_prefix("make ").and_then(|rest| rest.split_whitespace().next()) else {
+            continue;
+        };
+        assert!(makefile.contains(&format!("\n{target}:")), "README.md says make {target}");
+        found += 1;
+    }
+    assert!(found >= 2, "README.md shows how to run and to test");
+    assert!(readme.lines().count() <= 150, "README.md is short");
+}
+
+#[test]
+fn every_discard_is_explained() {
+    let metrics = text("docs/METRICS.md");
+    let names = sluice_dataplane_core::discard::Discard::ALL.iter().map(|discard| discard.name());
+    let missing: Vec<&str> = names.filter(|name| !metrics.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/METRICS.md lacks {missing:?}");
+}
+
+/// Returns the targets of Markdown links outside code blocks.
+fn links(text: &str) -> Vec<String> {
+    let mut links = Vec::new();
+    let mut in_code = false;
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        }
+        if in_code {
+            continue;
+        }
+        for piece in line.split("](").skip(1) {
+            if let Some((target, _)) = piece.split_once(')') {
+                links.push(target.to_owned());
+            }
+        }
+    }
+    links
+}
