@@ -4,6 +4,7 @@
 //! the shell's ([`Outbox`]). The core opens no socket, reads no clock and takes no lock.
 
 pub mod discard;
+pub mod egress;
 pub mod fuzzing;
 pub mod ingress;
 pub mod port;
