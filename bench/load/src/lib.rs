@@ -1,1 +1,60 @@
-//! A load generator whose endpoints are a foreign WebRTC stack.
+//! WebRTC endpoints on a foreign stack (`str0m`), which publish numbered media by WHIP and count it by WHEP.
+//!
+//! They are the load generator of Sluice and the other end of its end-to-end tests, and so depend on nothing of it:
+//! what they measure, any server can be measured with. A delivered packet is one that the foreign endpoint has
+//! authenticated and decrypted.
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use sluice_load::{Publisher, PublisherConfig, Rooms, ViewerConfig, Viewers};
+//! # async fn example() -> anyhow::Result<()> {
+//! let rooms = Rooms::new("http://127.0.0.1:8080", "secret")?;
+//! let room = rooms.create("a test").await?;
+//! let token = rooms.token(&room, "publisher", "speaker").await?;
+//! let publisher = Publisher::start(PublisherConfig::new(rooms.whip(&room, &token)?)).await?;
+//! let token = rooms.token(&room, "viewer", "attendee").await?;
+//! let viewers = Viewers::start(50, ViewerConfig::new(rooms.whep(&room, &token)?)).await?;
+//! viewers.wait_all(Duration::from_secs(10), |viewer| viewer.key_frame_time().is_some()).await;
+//!
+//! let (stream, from) = publisher.stats().video_position().expect("video is sent");
+//! // … a plane is killed …
+//! let (_, to) = publisher.stats().video_position().expect("video is sent");
+//! for viewer in viewers.snapshot() {
+//!     assert_eq!(viewer.missing(stream, from..to), []);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod clock;
+mod connection;
+mod endpoint;
+mod histogram;
+mod limits;
+pub mod payload;
+mod peer;
+mod process;
+mod publisher;
+mod ranges;
+pub mod scenario;
+mod sdp;
+mod signalling;
+mod sys;
+mod viewer;
+mod worker;
+
+#[cfg(test)]
+mod loopback;
+
+pub use clock::Now;
+pub use connection::{Connection, State, WireCounts};
+pub use histogram::{Histogram, Summary, quantile};
+pub use peer::wait_until;
+pub use process::{Usage, UsageError};
+pub use publisher::{
+    Begin, Candidates, Publisher, PublisherConfig, PublisherStats, SourceConfig, SourceProgress, Spacing,
+};
+pub use ranges::RangeSet;
+pub use signalling::{Refused, Resource, Rooms};
+pub use str0m::media::MediaKind;
+pub use viewer::{FrameCounts, Gap, RtpStats, SourceStats, TrackStats, ViewerConfig, ViewerId, ViewerStats, Viewers};
