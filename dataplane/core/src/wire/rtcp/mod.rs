@@ -43,6 +43,12 @@ pub enum RtcpError {
     Buffer,
 }
 
+/// Returns whether a packet of the RTP port, sealed or not, is RTCP: its second byte is where payload types with the
+/// marker bit would be 64 to 95, which RTP leaves free (RFC 5761 section 4).
+pub fn is_rtcp(packet: &[u8]) -> bool {
+    packet.get(1).is_some_and(|packet_type| matches!(packet_type, 192..=223))
+}
+
 /// One packet of a compound.
 #[derive(Debug, Clone, Copy)]
 pub enum RtcpPacket<'a> {

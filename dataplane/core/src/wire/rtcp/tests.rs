@@ -217,6 +217,17 @@ fn extended_reports_are_read_as_written() {
 }
 
 #[test]
+fn reports_and_media_on_one_port_are_told_apart() {
+    for packet_type in 200..=207 {
+        assert!(is_rtcp(&[0x80, packet_type]));
+    }
+    for payload_type in (0..64).chain(96..128) {
+        assert!(!is_rtcp(&[0x80, payload_type]) && !is_rtcp(&[0x80, 0x80 | payload_type]), "{payload_type}");
+    }
+    assert!(!is_rtcp(&[0x80]));
+}
+
+#[test]
 fn compounds_and_packets_of_reduced_size_are_read() {
     let bytes = written(|writer| {
         rr::write(writer, Ssrc(1), &[]).unwrap();

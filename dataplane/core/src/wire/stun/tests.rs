@@ -240,7 +240,8 @@ proptest! {
     }
 
     #[test]
-    fn addresses_survive_stun_rs(address: std::net::Ipv6Addr, v4: std::net::Ipv4Addr, port: u16, id: [u8; 12]) {
+    fn addresses_survive_stun_rs(v6: u128, v4: u32, port: u16, id: [u8; 12]) {
+        let (address, v4) = (std::net::Ipv6Addr::from(v6), std::net::Ipv4Addr::from(v4));
         prop_assume!(address.to_ipv4_mapped().is_none());
         for address in [SocketAddr::new(address.into(), port), SocketAddr::new(v4.into(), port)] {
             let mut buffer = [0; RESPONSE_SIZE_BYTES_MAX];
