@@ -48,6 +48,7 @@ pub struct Accepted<'a> {
 }
 
 /// What the payload descriptor of a packet says about its frame. Audio packets are whole frames of their own.
+#[expect(clippy::struct_excessive_bools, reason = "independent bits of a wire format, not a state machine")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameInfo {
     /// Whether the packet is the first of its frame, as far as the codec's descriptor tells.
