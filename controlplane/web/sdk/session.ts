@@ -173,9 +173,7 @@ export class Session {
     }
     this.#resource = created.resource;
     this.#answer = created.answer;
-    if (created.iceServers.length > 0) {
-      connection.setConfiguration({ ...connection.getConfiguration(), iceServers: created.iceServers });
-    }
+    useIceServers(connection, created.iceServers);
     await connection.setLocalDescription(offer);
     await connection.setRemoteDescription({ type: 'answer', sdp: created.answer });
     await waitForConnected(connection, signal);
@@ -295,5 +293,16 @@ export class Session {
   #setState(state: SessionState): void {
     this.#state = state;
     this.#events.emit('state', state);
+  }
+}
+
+/** Takes the server's ICE servers into use; a browser may dislike one, as Firefox does some ports. */
+function useIceServers(connection: RTCPeerConnection, iceServers: RTCIceServer[]): void {
+  if (iceServers.length === 0) return;
+  try {
+    connection.setConfiguration({ ...connection.getConfiguration(), iceServers });
+  } catch (error) {
+    // They are help for difficult networks; most sessions do without.
+    console.warn('the ICE servers of this Sluice server cannot be used', error);
   }
 }

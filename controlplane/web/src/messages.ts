@@ -69,9 +69,10 @@ export function explainFailure(failure: SluiceError): Message {
   }
 }
 
-/** The server's own words, where it was the server that refused. */
+/** The exact words behind a failure, unless ours already say all there is. */
 export function detailOf(failure: SluiceError): string | undefined {
-  return failure.status === undefined ? undefined : `The server says: ${failure.message}`;
+  if (failure.status !== undefined) return `The server says: ${failure.message}`;
+  return failure.reason === 'server_error' ? `Details: ${failure.message}` : undefined;
 }
 
 /** Whether the server asks for a PIN. */

@@ -1,4 +1,5 @@
 import { SluiceApi, SluiceError, type TokenSource } from '../sdk';
+import { needsPin } from './messages';
 
 // Tokens stay in this tab: closing it forgets them, reloading it does not.
 const tokenKey = (roomId: string): string => `sluice.token.${roomId}`;
@@ -38,7 +39,7 @@ export function tokenSourceFor(roomId: string, pin: () => string | undefined): T
       keepToken(roomId, token);
       return token;
     } catch (error) {
-      throw kept === undefined ? error : asExpired(error);
+      throw asRefusalOf(kept, error);
     }
   };
 }
@@ -62,14 +63,16 @@ function guestIdentity(): string {
   return identity;
 }
 
-/** Somebody who came with a token should hear about that token, not about guests. */
-function asExpired(error: unknown): unknown {
-  const isRefusal =
-    error instanceof SluiceError && (error.reason === 'unauthorized' || error.reason === 'forbidden');
-  if (!isRefusal) return error;
+/**
+ * When guests are refused, somebody who came with a token should hear that it
+ * is not taken any more, and somebody without one that it takes one.
+ */
+function asRefusalOf(kept: string | undefined, error: unknown): unknown {
+  if (!(error instanceof SluiceError) || needsPin(error)) return error;
+  if (error.reason !== 'unauthorized' && error.reason !== 'forbidden') return error;
   return new SluiceError({
     reason: 'unauthorized',
-    code: 'token_expired',
-    message: 'The server does not take this token any more.',
+    code: kept === undefined ? 'token_required' : 'token_expired',
+    message: error.message,
   });
 }

@@ -60,6 +60,7 @@ export class Viewing {
     this.#player.on('state', (state) => {
       this.session = state;
       if (state.name !== 'live') this.quality = undefined;
+      this.#waitForMedia();
     });
     this.#player.on('stream', (stream) => (this.stream = stream));
     this.#player.on('quality', (sample) => (this.quality = sample));
@@ -77,11 +78,16 @@ export class Viewing {
 
   #onMedia(flowing: Flowing): void {
     this.flowing = flowing;
+    if (flowing.audio || flowing.video) this.#hasPlayed = true;
+    this.#waitForMedia();
+  }
+
+  /** Counts a broadcast as over when a live session brings nothing for a while. */
+  #waitForMedia(): void {
     clearTimeout(this.#overTimer);
-    if (flowing.audio || flowing.video) {
-      this.#hasPlayed = true;
-      this.#isOver = false;
-    } else {
+    this.#isOver = false;
+    const isSilent = !this.flowing.audio && !this.flowing.video;
+    if (isSilent && this.session.name === 'live') {
       this.#overTimer = setTimeout(() => (this.#isOver = true), OVER_AFTER_MS);
     }
   }

@@ -63,6 +63,27 @@ describe('connecting', () => {
     session.close();
   });
 
+  it('does without ICE servers that the browser refuses', async () => {
+    vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    const { server, session, connections, environment, last } = makeSession();
+    const create = environment.createConnection;
+    environment.createConnection = (configuration) => {
+      const connection = create(configuration);
+      connection.setConfiguration = () => {
+        throw new DOMException('a port that is blocked', 'SyntaxError');
+      };
+      return connection;
+    };
+    server.will('POST', created({ link: '<stun:stun.example.org:9>; rel="ice-server"' }));
+    session.start();
+    await settle();
+    last().turn('connected');
+    await settle();
+    expect(session.state.name).toBe('live');
+    expect(connections).toHaveLength(1);
+    session.close();
+  });
+
   it.each([
     [401, 'unauthorized'],
     [403, 'forbidden'],
