@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Ticks per second of `/proc/PID/stat`: `USER_HZ`, which Linux fixes at 100 for user space.
 const TICKS_PER_SECOND: u64 = 100;
 
@@ -103,6 +105,15 @@ fn parse_rss(status: &str) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
+/// Raises the limit of open descriptors to what the system allows: a viewer needs a socket, and 1024 is a usual default.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if let Err(error) = raised {
+        tracing::warn!(%error, current = limit.current, "the number of sockets stays limited");
+    }
+}
+
 /// Idle share of all cores between two readings of the machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Machine {
@@ -150,6 +161,13 @@ mod tests {
         let after = Usage::read(process::id()).unwrap();
         assert!(after.cpu_since(&before) > Duration::from_millis(1), "{sum}");
         assert!(after.rss_bytes > 100_000);
+    }
+
+    #[test]
+    fn the_descriptor_limit_rises_to_the_hard_one() {
+        raise_descriptor_limit();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
     }
 
     #[test]

@@ -26,10 +26,13 @@ pub(crate) fn enable_receive_metadata(socket: BorrowedFd<'_>) -> io::Result<()> 
 }
 
 fn set_flag(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).expect("an int is short");
+    set_option(socket, level, name, 1)
+}
+
+fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(&value)).expect("an int is short");
     // SAFETY: the descriptor is borrowed for the call, the value is a live int of the given length.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, ptr::from_ref(&on).cast(), length) };
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, ptr::from_ref(&value).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -218,6 +221,24 @@ mod tests {
         }
         assert_eq!(datagrams, [b"first".to_vec(), b"second one".to_vec()]);
         assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 0);
+    }
+
+    #[test]
+    fn datagrams_of_a_segmented_send_come_apart_again() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        enable_receive_metadata(receiver.as_fd()).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        set_option(sender.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 100).unwrap();
+        let bytes: Vec<u8> = (0..450_u16).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
+        sender.send_to(&bytes, receiver.local_addr().unwrap()).unwrap();
+        let mut batch = ReceiveBatch::new();
+        let mut datagrams: Vec<Vec<u8>> = Vec::new();
+        while datagrams.len() < 5 {
+            for index in 0..batch.receive(receiver.as_fd()).unwrap() {
+                datagrams.extend(batch.run(index).unwrap().datagrams().map(<[u8]>::to_vec));
+            }
+        }
+        assert_eq!(datagrams, bytes.chunks(100).map(<[u8]>::to_vec).collect::<Vec<_>>());
     }
 
     #[test]

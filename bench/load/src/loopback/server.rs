@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{patch, post};
+use axum::routing::{delete, patch, post};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -87,6 +87,7 @@ impl Server {
             .route("/whep/{room}", post(play))
             .route("/session/{id}", patch(change).delete(end))
             .route("/api/rooms", post(create_room))
+            .route("/api/rooms/{room}", delete(remove_room))
             .route("/api/rooms/{room}/tokens", post(create_token))
             .with_state(Arc::clone(&inner));
         let listener = TcpListener::bind((LOCAL, 0)).await.unwrap();
@@ -139,7 +140,9 @@ impl Server {
 }
 
 fn authorized(headers: &HeaderMap) -> bool {
-    headers.get(header::AUTHORIZATION).is_some_and(|value| value == "Bearer open")
+    let tokens = ["Bearer open", "Bearer fanout "];
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    tokens.iter().any(|token| value.starts_with(token))
 }
 
 async fn publish(State(inner): State<Arc<Inner>>, headers: HeaderMap, offer: String) -> Response {
@@ -234,6 +237,10 @@ async fn create_room(headers: HeaderMap, body: String) -> Response {
     }
     let name: serde_json::Value = serde_json::from_str(&body).unwrap();
     (StatusCode::CREATED, serde_json::json!({ "id": name["name"] }).to_string()).into_response()
+}
+
+async fn remove_room() -> StatusCode {
+    StatusCode::NO_CONTENT
 }
 
 async fn create_token(Path(room): Path<String>, body: String) -> Response {

@@ -9,6 +9,7 @@ use super::link::Faults;
 use super::server::Server;
 use crate::payload::Codec;
 use crate::publisher::Candidates;
+use crate::scenario::fanout;
 use crate::{
     Publisher, PublisherConfig, Refused, Rooms, SourceConfig, Spacing, State, ViewerConfig, ViewerStats, Viewers,
     wait_until,
@@ -234,6 +235,39 @@ async fn rooms_and_tokens_are_made_over_rest() {
     assert_eq!(each[1].token.as_deref(), Some("a-room viewer-1 attendee"));
     assert_eq!(each[1].url, format!("{}/whep/a-room", server.url()));
     assert!(Rooms::new(server.url(), "closed").unwrap().create("x").await.is_err());
+}
+
+/// The server of these tests forwards nothing, each viewer gets media of its own: whatever was published is lost.
+#[tokio::test]
+async fn a_fan_out_counts_media_that_is_not_the_publishers_as_loss() {
+    let server = Server::with(|publishing, _| publishing.video = Some((Codec::Vp8, fast())), None).await;
+    let config = fanout::Config {
+        url: server.url().to_owned(),
+        api_secret: "open".to_owned(),
+        viewers: 3,
+        late_viewers: 2,
+        at_once: 2,
+        threads: 2,
+        codec: Codec::Vp8,
+        video: fast(),
+        audio: Some(SourceConfig::audio()),
+        warm_up: Duration::ZERO,
+        duration: Duration::from_millis(600),
+        pids: vec![std::process::id()],
+    };
+    let report = fanout::run(&config).await.unwrap();
+    assert_eq!((report.viewers, report.viewers_with_loss, report.duplicates), (3, 3, 0));
+    assert!(report.published > 100, "{report:?}");
+    assert_eq!(report.lost, report.published * 3);
+    assert!(report.delivered > 100 && report.delay.count >= report.delivered / 2, "{report:?}");
+    assert_eq!((report.handshake.count, report.first_packet.count, report.first_key_frame.count), (3, 2, 2));
+    assert!(report.handshake.p50_ms > 0.0 && report.first_packet.p50_ms > 0.0);
+    let process = &report.processes[0];
+    assert!(process.cpu_ns_per_packet > 0.0 && process.cpu_ms_per_join > 0.0);
+    assert!(report.generator.viewer_share > 0.0 && report.generator.publisher_share > 0.0);
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["processes"][0]["pid"], std::process::id());
+    assert_eq!(server.sessions(), 0);
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ pub use track::{Gap, RtpStats, SourceStats, TrackStats};
 use crate::endpoint::{Role, Setup};
 use crate::payload::Codec;
 use crate::peer::{Peer, local_ip_towards, wait_until};
+use crate::process::raise_descriptor_limit;
 use crate::publisher::Candidates;
 use crate::signalling::Resource;
 use crate::worker::Worker;
@@ -120,8 +121,9 @@ pub struct Viewers {
 }
 
 impl Viewers {
-    /// Nobody yet, on `threads` threads.
+    /// Nobody yet, on `threads` threads. Raises the process's limit of open descriptors, for a socket per viewer.
     pub fn new(threads: usize, config: ViewerConfig) -> Result<Self> {
+        raise_descriptor_limit();
         let workers: Result<Vec<_>, _> =
             (0..threads.max(1)).map(|index| Worker::spawn(&format!("viewers-{index}")).map(Arc::new)).collect();
         let local_ip = match config.local_ip {
