@@ -220,9 +220,9 @@ impl<'a> Run<'a> {
         let start = self.read()?;
         sleep(self.config.duration).await;
         let end = self.read()?;
+        let delay = delays(&self.viewers.snapshot()).since(&delays_before).summary();
         sleep(SETTLE).await;
         let seen = self.viewers.snapshot();
-        let delay = delays(&seen).since(&delays_before).summary();
 
         let asked = requests(&self.publisher);
         let late_ids = self.viewers.join_each(&self.late, self.config.at_once).await.context("cannot join late")?;
