@@ -168,6 +168,16 @@ fn an_extension_that_reaches_past_its_block_ends_it() {
 }
 
 #[test]
+fn the_application_bits_of_the_two_byte_form_are_ignored() {
+    let mut bytes = vec![0x90, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0x10, 0x0f, 0, 2];
+    bytes.extend([15, 0, 0, 200, 2, 8, 9, 0, 7]);
+    let view = RtpView::parse(&bytes).unwrap();
+    assert_eq!(view.extension(15), Some(&[][..]));
+    assert_eq!(view.extension(200), Some(&[8, 9][..]));
+    assert_eq!(view.payload(), &[7]);
+}
+
+#[test]
 fn a_block_of_an_unknown_profile_is_skipped_whole() {
     let mut bytes = vec![0x90, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0xab, 0xcd, 0, 1];
     bytes.extend([0x10, 5, 1, 2, 9]);
