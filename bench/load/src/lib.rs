@@ -12,15 +12,19 @@
 //! let room = rooms.create("a test").await?;
 //! let token = rooms.token(&room, "publisher", "speaker").await?;
 //! let publisher = Publisher::start(PublisherConfig::new(rooms.whip(&room, &token)?)).await?;
-//! let token = rooms.token(&room, "viewer", "attendee").await?;
-//! let viewers = Viewers::start(50, ViewerConfig::new(rooms.whep(&room, &token)?)).await?;
+//! let each = rooms.whep_each(&room, "viewer", 50).await?;
+//! let viewers = Viewers::start_each(&each, ViewerConfig::new(each[0].clone())).await?;
 //! viewers.wait_all(Duration::from_secs(10), |viewer| viewer.key_frame_time().is_some()).await;
 //!
 //! let (stream, from) = publisher.stats().video_position().expect("video is sent");
-//! // … a plane is killed …
+//! let killed_at = std::time::Instant::now();
+//! // … a plane is killed, and three seconds pass …
 //! let (_, to) = publisher.stats().video_position().expect("video is sent");
+//! let complete = |viewer: &sluice_load::ViewerStats| viewer.missing(stream, from..to).is_empty();
+//! assert!(viewers.wait_all(Duration::from_secs(1), complete).await);
 //! for viewer in viewers.snapshot() {
-//!     assert_eq!(viewer.missing(stream, from..to), []);
+//!     let video = viewer.video().expect("video came");
+//!     assert!(video.longest_silence(killed_at..killed_at + Duration::from_secs(3)) < Duration::from_millis(500));
 //! }
 //! # Ok(())
 //! # }

@@ -134,7 +134,16 @@ impl Viewers {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// `count` viewers on one thread, eight joining at a time.
+    /// A viewer for each resource on one thread, eight joining at a time.
+    pub async fn start_each(resources: &[Resource], config: ViewerConfig) -> Result<Self> {
+        let viewers = Self::new(1, config)?;
+        viewers.join_each(resources, 8).await?;
+        Ok(viewers)
+    }
+
+    /// `count` viewers with one token, on one thread, eight joining at a time.
+    ///
+    /// Where an identity has one connection, the newer replaces the older: see [`Viewers::start_each`].
     pub async fn start(count: usize, config: ViewerConfig) -> Result<Self> {
         let viewers = Self::new(1, config)?;
         viewers.join_many(count, 8).await?;

@@ -277,6 +277,19 @@ impl TrackStats {
         first_after(&self.decodes, &self.decode_gaps, instant)
     }
 
+    /// The longest time within `window` in which no packet came; all of it when none came at all.
+    ///
+    /// This is the figure for an outage: the first packet after a kill may have been under way already. Exact while
+    /// the window lies in the recent history, else from the recorded gaps.
+    pub fn longest_silence(&self, window: Range<Instant>) -> Duration {
+        longest_within(&self.arrivals, &self.gaps, &window)
+    }
+
+    /// The longest time within `window` in which no frame became decodable.
+    pub fn longest_freeze(&self, window: Range<Instant>) -> Duration {
+        longest_within(&self.decodes, &self.decode_gaps, &window)
+    }
+
     /// Frames decodable over all publishers.
     pub fn frames_decodable(&self) -> u64 {
         self.sources.iter().map(|source| source.frames().decodable).sum()
@@ -367,6 +380,21 @@ fn first_after(recent: &Recent, gaps: &[Gap], instant: Instant) -> Option<Instan
     recent.instants.iter().filter(|at| **at > instant).min().copied()
 }
 
+fn longest_within(recent: &Recent, gaps: &[Gap], window: &Range<Instant>) -> Duration {
+    let within_history = !recent.forgotten || recent.instants.front().is_some_and(|oldest| *oldest <= window.start);
+    if !within_history {
+        let overlap = |gap: &Gap| gap.to.min(window.end).saturating_duration_since(gap.from.max(window.start));
+        // The silence that still lasts is in no gap yet.
+        let last = recent.instants.back().map(|last| Gap { from: *last, to: window.end });
+        return gaps.iter().chain(&last).map(overlap).max().unwrap_or_default();
+    }
+    let mut inside: Vec<Instant> = recent.instants.iter().copied().filter(|at| window.contains(at)).collect();
+    inside.sort_unstable();
+    let ends = inside.iter().copied().chain([window.end]);
+    let starts = [window.start].into_iter().chain(inside.iter().copied());
+    ends.zip(starts).map(|(end, start)| end.saturating_duration_since(start)).max().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,6 +415,31 @@ mod tests {
         assert_eq!(first_after(&recent, &gaps, at(431)), Some(at(440)));
         assert_eq!(first_after(&recent, &gaps, at(450)), None);
         assert_eq!(gaps[0].length(), Duration::from_millis(390));
+    }
+
+    #[test]
+    fn the_longest_silence_is_cut_to_the_window_and_counts_its_end() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        for history in [100, 3] {
+            let mut recent = Recent::new(history);
+            let mut gaps = Vec::new();
+            let mut last = None;
+            for ms in [0, 10, 300, 310, 400, 410] {
+                record_gap(&mut gaps, last, at(ms));
+                last = Some(at(ms));
+                recent.push(at(ms));
+            }
+            let longest = |from, to| longest_within(&recent, &gaps, &(at(from)..at(to))).as_millis();
+            assert_eq!(longest(5, 320), 290, "{history}");
+            assert_eq!(longest(100, 320), 200, "{history}");
+            assert_eq!(longest(100, 150), 50, "{history}");
+            assert_eq!(longest(310, 410), 90, "{history}");
+            assert_eq!(longest(5, 1000), 590, "{history}");
+        }
+        let mut silent = Recent::new(9);
+        silent.push(at(0));
+        assert_eq!(longest_within(&silent, &[], &(at(5)..at(50))), Duration::from_millis(45));
     }
 
     #[test]
