@@ -1,0 +1,5 @@
+//! End to end: two real planes, and the other end never ours.
+#![cfg(test)]
+
+mod media;
+mod survival;

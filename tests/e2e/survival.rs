@@ -1,0 +1,97 @@
+//! Calls outlive either plane.
+
+use std::time::{Duration, Instant};
+
+use sluice_load::{Publisher, PublisherConfig, Rooms, ViewerConfig, ViewerStats, Viewers, quantile, wait_until};
+use sluice_tests::{Options, Server};
+
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// A room with a publisher and viewers that all decode.
+struct Show {
+    server: Server,
+    rooms: Rooms,
+    room: String,
+    publisher: Publisher,
+    viewers: Viewers,
+}
+
+impl Show {
+    async fn start(count: usize) -> Self {
+        let server = Server::start(Options::default()).await.unwrap();
+        let rooms = Rooms::new(server.base(), server.secret()).unwrap();
+        let room = rooms.create("survival").await.unwrap();
+        let token = rooms.token(&room, "publisher", "speaker").await.unwrap();
+        let publisher = Publisher::start(PublisherConfig::new(rooms.whip(&room, &token).unwrap())).await.unwrap();
+        publisher.wait_connected(LIMIT).await.unwrap();
+        let resources = rooms.whep_each(&room, "viewer", count).await.unwrap();
+        let viewers = Viewers::new(1, ViewerConfig::new(resources[0].clone())).unwrap();
+        let _ids = viewers.join_each(&resources, 8).await.unwrap();
+        viewers.wait_connected(LIMIT).await.unwrap();
+        let show = Self { server, rooms, room, publisher, viewers };
+        let decoding = show.viewers.wait_all(LIMIT, |viewer| viewer.key_frame_time().is_some()).await;
+        assert!(decoding, "every viewer has a whole key frame\n{}", show.server.logs());
+        show
+    }
+
+    fn position(&self) -> (u64, u64) {
+        self.publisher.stats().video_position().unwrap()
+    }
+
+    /// Everything that identifies the connections: none of it may change when a plane is killed.
+    fn identity(&self) -> Vec<(String, Vec<u32>)> {
+        let ssrcs = |viewer: &ViewerStats| viewer.tracks.iter().flat_map(|track| track.rtp.ssrcs.clone()).collect();
+        self.viewers.snapshot().iter().map(|viewer| (viewer.location.clone(), ssrcs(viewer))).collect()
+    }
+
+    async fn new_viewer_decodes(&self, identity: &str) {
+        let token = self.rooms.token(&self.room, identity, "attendee").await.unwrap();
+        let id = self.viewers.join_resource(&self.rooms.whep(&self.room, &token).unwrap()).await.unwrap();
+        let decodes = wait_until(LIMIT, || self.viewers.viewer(id).is_some_and(|viewer| viewer.key_frame_time().is_some()));
+        assert!(decodes.await, "a new viewer has a whole key frame\n{}", self.server.logs());
+        let _stats = self.viewers.leave(id).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_picture_does_not_stutter_when_the_control_plane_is_killed() {
+    let mut show = Show::start(50).await;
+    let before = show.identity();
+    let (stream, from) = show.position();
+    show.server.kill_controlplane().unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    show.server.start_controlplane().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (_, to) = show.position();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(to > from + 300, "the publisher went on");
+    for viewer in show.viewers.snapshot() {
+        assert_eq!(viewer.missing(stream, from..to), [], "{:?} lost packets\n{}", viewer.id, show.server.logs());
+    }
+    assert_eq!(show.identity(), before, "nobody had to negotiate anew");
+    show.new_viewer_decodes("latecomer").await;
+    show.viewers.leave_all().await.unwrap();
+    show.publisher.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_picture_is_back_within_half_a_second_when_the_data_plane_is_killed() {
+    let mut show = Show::start(50).await;
+    let before = show.identity();
+    let killed = show.server.kill_dataplane().await.unwrap();
+    let back = show.viewers.wait_all(LIMIT, |viewer| viewer.first_decoded_after(killed).is_some()).await;
+    assert!(back, "everybody sees a frame again\n{}", show.server.logs());
+    let viewers = show.viewers.snapshot();
+    let after = |instant: Option<Instant>| instant.unwrap().saturating_duration_since(killed);
+    let mut packets: Vec<Duration> = viewers.iter().map(|viewer| after(viewer.first_packet_after(killed))).collect();
+    let mut frames: Vec<Duration> = viewers.iter().map(|viewer| after(viewer.first_decoded_after(killed))).collect();
+    let (median, worst) = (quantile(&mut packets, 0.5).unwrap(), quantile(&mut packets, 1.0).unwrap());
+    let frame = quantile(&mut frames, 1.0).unwrap();
+    assert!(median <= Duration::from_millis(200), "first packets: median {median:?}\n{}", show.server.logs());
+    assert!(worst <= Duration::from_millis(500), "first packets: all within {worst:?}\n{}", show.server.logs());
+    assert!(frame <= Duration::from_secs(1), "first decoded frames: all within {frame:?}\n{}", show.server.logs());
+    assert_eq!(show.identity(), before, "nobody had to negotiate anew");
+    show.new_viewer_decodes("latecomer").await;
+    show.viewers.leave_all().await.unwrap();
+    show.publisher.stop().await.unwrap();
+}

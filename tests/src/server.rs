@@ -1,0 +1,224 @@
+//! A server under test: both planes as processes, on free ports, with a data directory of its own.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How long a plane may take to start, on a machine that does other things too.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// The secret of the API key that every server under test is given.
+const SECRET: &str = "a-secret-for-tests-only";
+
+/// How a server under test is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where HTTP listens; port 0 takes a free one.
+    pub http: String,
+    /// The addresses to announce; none for the server's own choice.
+    pub announce: Option<String>,
+    /// What people without a token may do.
+    pub guests: &'static str,
+    /// A command to put before the program, as `ip netns exec NAME`.
+    pub wrapper: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (http, announce) = ("127.0.0.1:0".to_owned(), Some("127.0.0.1".to_owned()));
+        Self { http, announce, guests: "create", wrapper: Vec::new() }
+    }
+}
+
+/// A running server; both planes end with it.
+#[derive(Debug)]
+pub struct Server {
+    options: Options,
+    folder: TempDir,
+    controlplane: Option<Child>,
+    base: String,
+    dataplane: Option<u32>,
+}
+
+impl Server {
+    /// Starts a server and waits until it is healthy.
+    ///
+    /// # Errors
+    /// What went wrong, with the end of the log.
+    pub async fn start(options: Options) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("sluice-").tempdir()?;
+        let mut server = Self { options, folder, controlplane: None, base: String::new(), dataplane: None };
+        server.start_controlplane().await?;
+        Ok(server)
+    }
+
+    /// Starts the control plane on the data directory, and waits until it is healthy.
+    ///
+    /// # Errors
+    /// What went wrong, with the end of the log.
+    pub async fn start_controlplane(&mut self) -> Result<()> {
+        ensure!(self.controlplane.is_none(), "the control plane runs already");
+        let output = self.folder.path().join("controlplane.out");
+        let log = File::options().create(true).append(true).open(self.folder.path().join("controlplane.log"))?;
+        let mut words = self.options.wrapper.clone();
+        words.push(program()?.display().to_string());
+        let (first, rest) = words.split_first().context("a program")?;
+        let mut command = Command::new(first);
+        command.args(rest).arg("--data-dir").arg(self.folder.path().join("data"));
+        command.args(["--http", &self.options.http, "--media-port", "0", "--guests", self.options.guests]);
+        command.args(["--api-key", &format!("test:{SECRET}")]);
+        if let Some(announce) = &self.options.announce {
+            command.args(["--announce", announce]);
+        }
+        let child = command.stdin(Stdio::null()).stdout(File::create(&output)?).stderr(log).spawn()?;
+        self.controlplane = Some(child);
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let text = std::fs::read_to_string(&output).unwrap_or_default();
+            let address = text.split_whitespace().find(|word| word.starts_with("http://"));
+            if let Some(address) = address {
+                address.trim_end_matches('/').clone_into(&mut self.base);
+                if self.is_healthy().await {
+                    return Ok(());
+                }
+            }
+            let ended = self.controlplane.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if ended.is_some() || Instant::now() > deadline {
+                bail!("the server does not start ({ended:?}):\n{text}\n{}", self.logs());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Returns the address of HTTP, without a slash at its end.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Returns the secret of an API key.
+    #[must_use]
+    pub const fn secret(&self) -> &'static str {
+        SECRET
+    }
+
+    /// Returns the data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Returns the ends of both logs.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let tail = |path: PathBuf| {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            lines.get(lines.len().saturating_sub(40)..).unwrap_or(&[]).join("\n")
+        };
+        format!(
+            "--- control plane\n{}\n--- data plane\n{}",
+            tail(self.folder.path().join("controlplane.log")),
+            tail(self.data_dir().join("dataplane.log"))
+        )
+    }
+
+    /// Returns what `/api/health` says.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn health(&self) -> Result<serde_json::Value> {
+        let response = reqwest::get(format!("{}/api/health", self.base)).await?;
+        Ok(response.json().await?)
+    }
+
+    async fn is_healthy(&mut self) -> bool {
+        let Ok(health) = self.health().await else { return false };
+        let Some(pid) = health["dataplane"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) else {
+            return false;
+        };
+        self.dataplane = Some(pid);
+        health["status"] == "ok"
+    }
+
+    /// Returns the control plane's process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn controlplane_pid(&self) -> Result<u32> {
+        Ok(self.controlplane.as_ref().context("the control plane does not run")?.id())
+    }
+
+    /// Asks the control plane for the data plane's process id.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub async fn dataplane_pid(&mut self) -> Result<u32> {
+        let health = self.health().await?;
+        let pid = health["dataplane"]["pid"].as_u64().context("no pid of the data plane in the health report")?;
+        self.dataplane = Some(u32::try_from(pid)?);
+        Ok(u32::try_from(pid)?)
+    }
+
+    /// Kills the control plane, as `kill -9` does.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill_controlplane(&mut self) -> Result<()> {
+        let mut child = self.controlplane.take().context("the control plane does not run")?;
+        child.kill()?;
+        let _status = child.wait()?;
+        Ok(())
+    }
+
+    /// Kills the data plane, as `kill -9` does, and returns when that was.
+    ///
+    /// # Errors
+    /// When it is not known or not there.
+    pub async fn kill_dataplane(&mut self) -> Result<Instant> {
+        let pid = self.dataplane_pid().await?;
+        let at = Instant::now();
+        signal(pid, Signal::KILL)?;
+        Ok(at)
+    }
+
+    /// Sends a signal to a process.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn signal(pid: u32, signal_: Signal) -> Result<()> {
+        signal(pid, signal_)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.controlplane.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        if let Some(pid) = self.dataplane {
+            drop(signal(pid, Signal::KILL));
+        }
+    }
+}
+
+fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process id")?;
+    kill_process(pid, signal).with_context(|| format!("signal to {pid:?}"))
+}
+
+/// Returns the control plane's program: in the folder that `SLUICE_BIN_DIR` names, else beside this test.
+fn program() -> Result<PathBuf> {
+    let folder = match std::env::var_os("SLUICE_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => std::env::current_exe()?.ancestors().nth(2).map(Path::to_owned).context("a target folder")?,
+    };
+    let program = folder.join("sluice-controlplane");
+    ensure!(program.exists(), "{} is missing: cargo build -p sluice-controlplane -p sluice-dataplane", program.display());
+    Ok(program)
+}
