@@ -5,7 +5,7 @@ mod role;
 mod stats;
 mod track;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -220,9 +220,7 @@ impl Viewers {
 
     /// What every present viewer has seen, in order of joining.
     pub fn snapshot(&self) -> Vec<ViewerStats> {
-        // The map is not held while large records are copied.
-        let members: Vec<_> = self.members().iter().map(|(id, member)| (*id, Arc::clone(member))).collect();
-        members.iter().map(|(id, member)| member.stats(*id)).collect()
+        self.present().iter().map(|(id, member)| member.stats(*id)).collect()
     }
 
     /// What one viewer has seen.
@@ -273,9 +271,15 @@ impl Viewers {
         Ok(())
     }
 
-    /// Waits until `condition` holds for every present viewer; false when `limit` is over.
+    /// Waits until `condition` has held once for every present viewer; false when `limit` is over.
     pub async fn wait_all(&self, limit: Duration, condition: impl Fn(&ViewerStats) -> bool) -> bool {
-        wait_until(limit, || self.snapshot().iter().all(&condition)).await
+        // Records are large: one that was seen to hold is not copied again.
+        let mut held = BTreeSet::new();
+        let look = || {
+            let mut members = self.present().into_iter();
+            members.all(|(id, member)| held.contains(&id) || (condition(&member.stats(id)) && held.insert(id)))
+        };
+        wait_until(limit, look).await
     }
 
     /// CPU time of the viewers' threads.
@@ -286,6 +290,11 @@ impl Viewers {
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.shared.workers.len()
+    }
+
+    /// Handles of all, so that the map is not held while records are copied.
+    fn present(&self) -> Vec<(ViewerId, Arc<Member>)> {
+        self.members().iter().map(|(id, member)| (*id, Arc::clone(member))).collect()
     }
 
     fn members(&self) -> MutexGuard<'_, BTreeMap<ViewerId, Arc<Member>>> {
