@@ -164,7 +164,10 @@ pub async fn run(config: &Config) -> Result<Report> {
     ensure!(config.viewers > 0, "a fan-out needs a viewer");
     let rooms = Rooms::new(&config.url, &config.api_secret)?;
     let room_id = rooms.create("fanout").await.context("cannot make a room")?;
-    let report = Run::prepare(config, &rooms, &room_id).await?.measure().await;
+    let report = match Run::prepare(config, &rooms, &room_id).await {
+        Ok(run) => run.measure().await,
+        Err(error) => Err(error),
+    };
     rooms.remove(&room_id).await.context("cannot remove the room")?;
     report
 }
