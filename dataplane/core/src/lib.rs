@@ -3,10 +3,22 @@
 //! The shell receives datagrams and hands them in ([`Datagram`]), the core hands out runs of datagrams through a sink of
 //! the shell's ([`Outbox`]). The core opens no socket, reads no clock and takes no lock.
 
+mod control_queue;
+mod demux;
 pub mod discard;
 pub mod egress;
+pub mod engine;
 pub mod fuzzing;
+mod history;
 pub mod ingress;
+pub mod limits;
 pub mod port;
+mod rows;
+mod seed;
+mod slab;
 pub mod srtp;
+mod target;
+mod timer;
+mod track;
+mod transport;
 pub mod wire;

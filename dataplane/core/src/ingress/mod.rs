@@ -1,5 +1,10 @@
 //! From an opened packet to an accepted one: whose it is, where it stands in its stream, what it is made of.
 
 mod accepted;
+pub(crate) mod describe;
+pub(crate) mod missing;
+pub(crate) mod reception;
+pub(crate) mod sources;
+pub(crate) mod stream;
 
 pub use accepted::{Accepted, ExtendedSequence, FrameInfo, PictureId, StreamIndex};

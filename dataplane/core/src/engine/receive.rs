@@ -1,0 +1,351 @@
+//! The way in of an RTP packet: open → ingress → history.
+
+use sluice_protocol::event::Event;
+use sluice_protocol::ids::{TrackId, TransportId};
+use sluice_protocol::media::{Label, MediaKind, PayloadType, Rid, Ssrc};
+use sluice_protocol::plan::{self, Key, Object, StreamRole};
+use sluice_protocol::table::RowKey;
+use sluice_protocol::time::Instant;
+
+use super::Engine;
+use super::command::table_role;
+use crate::discard::Discard;
+use crate::ingress::describe::{Extensions, describe};
+use crate::ingress::sources::{Source, SourceRole};
+use crate::ingress::stream::Repair;
+use crate::ingress::{Accepted, ExtendedSequence, StreamIndex};
+use crate::port::Datagram;
+use crate::srtp::{Replay, ReplayWindow, estimate_index};
+use crate::timer::Timer;
+use crate::track::{Payload, Track};
+use crate::transport::{Security, Transport};
+use crate::wire::extension::parse_label;
+use crate::wire::rtp::{RtpHeader, RtpView};
+
+/// An opened packet and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Opened<'a> {
+    view: RtpView<'a>,
+    /// The SRTP index of the SSRC that it came on.
+    index: u64,
+    source: Place,
+    arrival: Instant,
+}
+
+/// Where an SSRC belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    track: TrackId,
+    stream: StreamIndex,
+    role: SourceRole,
+}
+
+impl Engine {
+    /// Takes a packet of a publisher as far as its track's history.
+    pub(super) fn receive_rtp(&mut self, now: Instant, datagram: Datagram<'_>) -> Result<(), Discard> {
+        let id = self.demux.transport(datagram.five_tuple)?;
+        let opened = self.open(now, id, datagram)?;
+        let track = self.tracks.get_mut(opened.source.track.0).ok_or(Discard::SsrcUnknown)?;
+        let outcome = match opened.source.role {
+            SourceRole::Media => accept_media(now, track, &opened),
+            SourceRole::Rtx => accept_repair(track, &opened),
+        };
+        self.queues.enqueue_if_stored(track, &outcome);
+        let accepted = outcome?;
+        self.follow_up(now, id, &opened, accepted);
+        if accepted.is_padding { Err(Discard::Padding) } else { Ok(()) }
+    }
+
+    /// Authenticates and decrypts a packet in place, and finds out whose it is.
+    fn open<'a>(&mut self, now: Instant, id: TransportId, datagram: Datagram<'a>) -> Result<Opened<'a>, Discard> {
+        let bytes = datagram.bytes;
+        let transport = self.transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
+        let Transport { security, sources, .. } = transport;
+        let Security::Open(open) = security else { return Err(Discard::NoKeys) };
+        let header = RtpHeader::parse(bytes).map_err(|_| Discard::RtpMalformed)?;
+        let known = sources.get_mut(header.ssrc);
+        let highest = known.as_ref().and_then(|source| source.window.highest());
+        let index = estimate_index(highest.unwrap_or(0), header.sequence);
+        if let Some(source) = &known {
+            source.window.check(index).map_err(|replay| match replay {
+                Replay::Duplicate => Discard::SrtpReplayed,
+                Replay::TooOld => Discard::SrtpTooOld,
+            })?;
+        }
+        let size_bytes = open.opener.open_rtp(bytes, header.size_bytes(), index).map_err(|_| Discard::SrtpForged)?;
+        let plain: &'a [u8] = bytes.get(..size_bytes).ok_or(Discard::SrtpForged)?;
+        let view = header.view(plain).map_err(|_| Discard::RtpMalformed)?;
+        let place = match known {
+            Some(source) => Place { track: source.track, stream: source.stream, role: source.role },
+            None => self.learn(id, &view)?,
+        };
+        self.commit(now, id, header.ssrc, index);
+        Ok(Opened { view, index, source: place, arrival: datagram.arrival })
+    }
+
+    /// Remembers that an index was seen, here and in the shared table.
+    fn commit(&mut self, now: Instant, id: TransportId, ssrc: Ssrc, index: u64) {
+        let Some(transport) = self.transports.get_mut(id.0) else { return };
+        let Some(source) = transport.sources.get_mut(ssrc) else { return };
+        source.window.commit(index);
+        source.heard = Some(now);
+        let highest = source.window.highest().unwrap_or(index);
+        if let Some(row) = source.row {
+            self.rows.store_index(row, highest);
+            return;
+        }
+        let track = self.tracks.get(source.track.0);
+        let stream = track.and_then(|track| track.stream(source.stream));
+        let key = RowKey {
+            transport: id,
+            owner: source.track.word(),
+            ssrc,
+            role: table_role(source.role),
+            mid: track.map_or_else(Label::default, |track| track.plan.mid.0),
+            rid: stream.and_then(|stream| stream.rid).map_or_else(Label::default, |rid| rid.0),
+            repairs: match source.role {
+                SourceRole::Media => Ssrc(0),
+                SourceRole::Rtx => stream.and_then(|stream| stream.ssrc).unwrap_or(Ssrc(0)),
+            },
+        };
+        // A full table costs a publisher's replay window over a restart, not its media.
+        source.row = self.rows.occupy(&key, highest);
+    }
+
+    /// Finds the track of an SSRC that is heard for the first time, by mid and rid, or by a payload type that only one
+    /// track has (RFC 8843 section 9.2), and remembers it: senders stop saying mid and rid once a report names them.
+    fn learn(&mut self, id: TransportId, view: &RtpView<'_>) -> Result<Place, Discard> {
+        let Self { transports, tracks, .. } = self;
+        let transport = transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
+        let named = |track: &Track| label(view, track.plan.extensions.mid) == Some(track.plan.mid.0);
+        let fits = |track: &Track| track.payload(view.payload_type()).is_some();
+        let living = || transport.tracks.iter().filter_map(|track| tracks.get(track.0));
+        let by_mid = living().find(|track| named(track)).map(|track| track.plan.id);
+        let has_mid = living().any(|track| label(view, track.plan.extensions.mid).is_some());
+        let mut fitting = living().filter(|track| fits(track)).map(|track| track.plan.id);
+        let by_payload = fitting.next().filter(|_| fitting.next().is_none() && !has_mid);
+        let track_id = by_mid.or(by_payload).ok_or(Discard::SsrcUnknown)?;
+        let track = tracks.get_mut(track_id.0).ok_or(Discard::SsrcUnknown)?;
+        let role = match track.payload(view.payload_type()).ok_or(Discard::PayloadTypeUnknown)? {
+            Payload::Media(_) => SourceRole::Media,
+            Payload::Rtx(_) => SourceRole::Rtx,
+        };
+        let rid = label(view, track.plan.extensions.rid).map(Rid);
+        let repaired = label(view, track.plan.extensions.repaired_rid).map(Rid);
+        let stream = match role {
+            SourceRole::Media if rid.is_none() && track.streams.len() > 1 => None,
+            SourceRole::Media => track.place(rid),
+            SourceRole::Rtx => match repaired {
+                Some(_) => track.streams.iter().position(|stream| stream.rid == repaired).and_then(index_of),
+                None => track.only(),
+            },
+        };
+        let stream = stream.ok_or(Discard::SsrcUnknown)?;
+        if transport.sources.is_full() {
+            self.forget_silent_source(id)?;
+        }
+        self.add_learnt(id, view.ssrc(), Place { track: track_id, stream, role })
+    }
+
+    fn add_learnt(&mut self, id: TransportId, ssrc: Ssrc, place: Place) -> Result<Place, Discard> {
+        let Place { track, stream, role } = place;
+        let window = ReplayWindow::new();
+        let source = Source { ssrc, track, stream, role, window, row: None, heard: None };
+        let transport = self.transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
+        transport.sources.insert(source).ok_or(Discard::StreamsFull)?;
+        let carried = self.tracks.get(track.0).and_then(|track| track.stream(stream));
+        let rid = carried.and_then(|stream| stream.rid);
+        let media = carried.and_then(|stream| stream.ssrc).unwrap_or(Ssrc(0));
+        let role = match role {
+            SourceRole::Media => StreamRole::Media,
+            SourceRole::Rtx => StreamRole::Rtx { of: media },
+        };
+        self.raise(Event::Learnt(Box::new(Object::Stream(plan::Stream { track, ssrc, role, rid }))));
+        Ok(place)
+    }
+
+    /// Makes room for a new SSRC: of those that carry nothing now, the one that was silent longest is forgotten.
+    fn forget_silent_source(&mut self, id: TransportId) -> Result<(), Discard> {
+        let Self { transports, tracks, rows, .. } = self;
+        let transport = transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
+        let carries = |source: &Source| {
+            let stream = tracks.get(source.track.0).and_then(|track| track.stream(source.stream));
+            source.role == SourceRole::Rtx || stream.is_some_and(|stream| stream.ssrc == Some(source.ssrc))
+        };
+        let idle = transport.sources.iter().filter(|source| !carries(source));
+        let (track, ssrc) = idle
+            .min_by_key(|source| source.heard)
+            .map(|source| (source.track, source.ssrc))
+            .ok_or(Discard::StreamsFull)?;
+        for gone in transport.sources.remove_where(|source| source.ssrc == ssrc) {
+            if let Some(row) = gone.row {
+                rows.free(row);
+            }
+        }
+        self.raise(Event::Forgotten(Key::Stream(track, ssrc)));
+        Ok(())
+    }
+
+    /// Does what a stored packet calls for besides being forwarded.
+    fn follow_up(&mut self, now: Instant, id: TransportId, opened: &Opened<'_>, stored: Stored) {
+        let Some(track) = self.tracks.get_mut(opened.source.track.0) else { return };
+        if stored.is_key_frame {
+            track.key_frames.satisfy();
+        }
+        let missing = track.stream(opened.source.stream).and_then(|stream| stream.missing.next());
+        if let (Some(at), Some(transport)) = (missing, self.transports.get_mut(id.0)) {
+            self.timers.arm(id, &mut transport.deadlines, Timer::Nack, at);
+        }
+        if stored.is_restart {
+            self.raise(Event::TrackStarted {
+                track: opened.source.track,
+                ssrc: stored.ssrc,
+                payload_type: stored.payload_type,
+            });
+            self.want_key_frame_of_viewers(now, opened.source.track, stored);
+        }
+    }
+
+    /// A stream that starts, or starts anew, without a key frame in front is asked for one if somebody watches.
+    fn want_key_frame_of_viewers(&mut self, now: Instant, track: TrackId, stored: Stored) {
+        let watched = self.tracks.get(track.0).is_some_and(|track| {
+            track.plan.kind == MediaKind::Video && !track.targets.is_empty() && !stored.is_key_frame
+        });
+        if watched {
+            self.want_key_frame(now, track, Some(stored.ssrc));
+        }
+    }
+}
+
+/// What became of a packet that went into the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    ssrc: Ssrc,
+    payload_type: PayloadType,
+    is_key_frame: bool,
+    /// Whether the stream began with it, or changed its SSRC or payload type.
+    is_restart: bool,
+    /// Whether it only keeps its number's place, for it to be numbered away.
+    is_padding: bool,
+}
+
+/// Counts a packet that came on its stream's own SSRC and stores it.
+fn accept_media(now: Instant, track: &mut Track, opened: &Opened<'_>) -> Result<Stored, Discard> {
+    let view = &opened.view;
+    let Some(Payload::Media(codec)) = track.payload(view.payload_type()) else {
+        return Err(Discard::PayloadTypeUnknown);
+    };
+    let repair = if track.plan.nack { Repair::Asked } else { Repair::NotNegotiated };
+    let sequence = ExtendedSequence(opened.index);
+    let Track { plan, history, streams, .. } = track;
+    let stream = streams.get_mut(usize::from(opened.source.stream.0)).ok_or(Discard::SsrcUnknown)?;
+    stream.carry(view.ssrc());
+    let is_known = history.find(opened.source.stream, sequence).is_some_and(|packet| packet.ssrc == view.ssrc());
+    stream.receive(now, sequence, repair);
+    stream.reception.receive(sequence.0, view.timestamp(), codec.clock_rate, opened.arrival);
+    stream.counters.bytes += view.payload().len() as u64;
+    if is_known {
+        return Err(Discard::Duplicate);
+    }
+    if plan.muted {
+        return Err(Discard::Muted);
+    }
+    let extensions = Extensions::read(view, &plan.extensions);
+    let timestamp = stream.judge(view.timestamp());
+    let accepted = Accepted {
+        stream: opened.source.stream,
+        ssrc: view.ssrc(),
+        sequence,
+        timestamp: view.timestamp(),
+        marker: view.marker(),
+        payload_type: codec.payload_type,
+        codec: codec.kind,
+        clock_rate: codec.clock_rate,
+        frame: describe(codec.kind, timestamp, view.marker(), view.payload(), extensions.dependency_descriptor),
+        audio_level: extensions.audio_level,
+        video_orientation: extensions.video_orientation,
+        playout_delay: extensions.playout_delay,
+        dependency_descriptor: extensions.dependency_descriptor,
+        payload: view.payload(),
+        arrival: opened.arrival,
+    };
+    let is_restart = stream.payload_type.replace(codec.payload_type) != Some(codec.payload_type);
+    store(track, &accepted, is_restart)
+}
+
+/// Takes the original out of a repair packet (RFC 4588 section 4) and stores it, unless it came meanwhile.
+fn accept_repair(track: &mut Track, opened: &Opened<'_>) -> Result<Stored, Discard> {
+    let view = &opened.view;
+    let Some(Payload::Rtx(codec)) = track.payload(view.payload_type()) else {
+        return Err(Discard::PayloadTypeUnknown);
+    };
+    let (original, payload) = match view.payload().split_first_chunk::<2>() {
+        None => return Err(Discard::Padding),
+        Some((_, [])) => return Err(Discard::Padding),
+        Some((original, payload)) => (u16::from_be_bytes(*original), payload),
+    };
+    let Track { plan, history, streams, .. } = track;
+    let stream = streams.get_mut(usize::from(opened.source.stream.0)).ok_or(Discard::RtxMalformed)?;
+    let ssrc = stream.ssrc.ok_or(Discard::RtxMalformed)?;
+    let sequence = stream.place_repair(original).ok_or(Discard::RtxMalformed)?;
+    if history.find(opened.source.stream, sequence).is_some_and(|packet| packet.ssrc == ssrc) {
+        return Err(Discard::Duplicate);
+    }
+    if plan.muted {
+        return Err(Discard::Muted);
+    }
+    stream.repair(sequence);
+    stream.counters.bytes += payload.len() as u64;
+    let extensions = Extensions::read(view, &plan.extensions);
+    let timestamp = stream.judge(view.timestamp());
+    let accepted = Accepted {
+        stream: opened.source.stream,
+        ssrc,
+        sequence,
+        timestamp: view.timestamp(),
+        marker: view.marker(),
+        payload_type: codec.payload_type,
+        codec: codec.kind,
+        clock_rate: codec.clock_rate,
+        frame: describe(codec.kind, timestamp, view.marker(), payload, extensions.dependency_descriptor),
+        audio_level: extensions.audio_level,
+        video_orientation: extensions.video_orientation,
+        playout_delay: extensions.playout_delay,
+        dependency_descriptor: extensions.dependency_descriptor,
+        payload,
+        arrival: opened.arrival,
+    };
+    store(track, &accepted, false)
+}
+
+fn store(track: &mut Track, accepted: &Accepted<'_>, is_restart: bool) -> Result<Stored, Discard> {
+    let is_key_frame = accepted.frame.key && accepted.frame.start;
+    if is_key_frame && let Some(stream) = track.stream_mut(accepted.stream) {
+        stream.counters.key_frames += 1;
+    }
+    track.history.push(accepted).ok_or(Discard::Oversized)?;
+    Ok(Stored {
+        ssrc: accepted.ssrc,
+        payload_type: accepted.payload_type,
+        is_key_frame,
+        is_restart,
+        is_padding: accepted.payload.is_empty(),
+    })
+}
+
+impl super::Queues {
+    /// Puts a track into its queue when its history has something new.
+    fn enqueue_if_stored(&mut self, track: &mut Track, outcome: &Result<Stored, Discard>) {
+        if outcome.is_ok() {
+            self.enqueue(track);
+        }
+    }
+}
+
+fn label(view: &RtpView<'_>, id: u8) -> Option<Label> {
+    if id == 0 { None } else { view.extension(id).and_then(parse_label) }
+}
+
+fn index_of(position: usize) -> Option<StreamIndex> {
+    u8::try_from(position).ok().map(StreamIndex)
+}

@@ -1,0 +1,99 @@
+//! STUN and DTLS: who may talk to a transport, and what of it the control plane hears.
+
+use sluice_protocol::event::Event;
+use sluice_protocol::ice::Ufrag;
+use sluice_protocol::ids::TransportId;
+use sluice_protocol::plan::{Key, Object, Path};
+use sluice_protocol::time::Instant;
+
+use super::Engine;
+use crate::discard::Discard;
+use crate::port::{Datagram, FiveTuple};
+use crate::timer::Timer;
+use crate::transport::{Changes, Security};
+use crate::wire::dtls::Association;
+use crate::wire::stun::{Binding, Class, RESPONSE_SIZE_BYTES_MAX};
+
+impl Engine {
+    /// Answers a binding request of a peer that shows the right credentials.
+    pub(super) fn receive_stun(&mut self, now: Instant, datagram: &Datagram<'_>) -> Result<(), Discard> {
+        let binding = Binding::parse(datagram.bytes).map_err(|_| Discard::StunMalformed)?;
+        if binding.class != Class::Request {
+            return Err(Discard::StunUnexpected);
+        }
+        let (local, _) = binding.ufrags().ok_or(Discard::StunMalformed)?;
+        let id = Ufrag::parse(local).ok_or(Discard::StunUnknownUfrag)?.transport;
+        let transport = self.transports.get_mut(id.0).ok_or(Discard::StunUnknownUfrag)?;
+        let mut buffer = [0; RESPONSE_SIZE_BYTES_MAX];
+        let answer = transport.agent.handle_request(now, datagram.five_tuple, &binding, &mut buffer)?;
+        if let Some(changes) = answer.changes {
+            self.apply_ice(now, id, datagram.five_tuple, changes);
+        }
+        let response = buffer.get(..answer.size_bytes).unwrap_or(&[]);
+        self.queue_control(id, datagram.five_tuple, response);
+        answer.changes.map(|_| ()).ok_or(Discard::StunRefused)
+    }
+
+    /// Hands DTLS of a validated five-tuple to the control plane with the next flush.
+    pub(super) fn receive_dtls(&mut self, now: Instant, datagram: &Datagram<'_>) -> Result<(), Discard> {
+        let id = self.demux.transport(datagram.five_tuple)?;
+        let transport = self.transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
+        let association = match transport.security {
+            Security::Handshaking => Association::Handshaking,
+            Security::Open(_) => Association::Connected,
+        };
+        transport.punts.admit(now, association, datagram.bytes)?;
+        if self.punts.push(id, datagram.bytes) { Ok(()) } else { Err(Discard::DtlsCapped) }
+    }
+
+    /// Takes over what an authenticated request, or a restored path, changed.
+    pub(super) fn apply_ice(&mut self, now: Instant, id: TransportId, five_tuple: FiveTuple, changes: Changes) {
+        if let Some(former) = self.demux.validate(five_tuple, id) {
+            self.take_five_tuple_from(former, five_tuple);
+        }
+        if let Some(forgotten) = changes.forgotten {
+            self.demux.forget(forgotten, id);
+        }
+        if changes.nominated {
+            self.learn_path(id);
+        }
+        if changes.connected {
+            self.raise(Event::TransportConnected(id));
+            self.start_transport(now, id);
+        }
+        self.arm_consent(id);
+    }
+
+    /// Stops what nobody consents to any more.
+    pub(super) fn check_consent(&mut self, now: Instant, id: TransportId) {
+        let Some(transport) = self.transports.get_mut(id.0) else { return };
+        if transport.agent.check_consent(now) {
+            self.raise(Event::TransportSilent(id));
+        } else {
+            self.arm_consent(id);
+        }
+    }
+
+    fn arm_consent(&mut self, id: TransportId) {
+        let Some(transport) = self.transports.get_mut(id.0) else { return };
+        if let Some(until) = transport.agent.consent_until() {
+            self.timers.arm(id, &mut transport.deadlines, Timer::Consent, until);
+        }
+    }
+
+    /// A five-tuple belongs to whoever authenticated on it last: a client that makes a new connection from its old port.
+    fn take_five_tuple_from(&mut self, former: TransportId, five_tuple: FiveTuple) {
+        let Some(transport) = self.transports.get_mut(former.0) else { return };
+        if transport.agent.forget(five_tuple) {
+            self.raise(Event::Forgotten(Key::Path(former)));
+        }
+    }
+
+    fn learn_path(&mut self, id: TransportId) {
+        let path = self.transports.get(id.0).and_then(|transport| transport.agent.path());
+        if let Some((five_tuple, credentials)) = path {
+            let FiveTuple { local, remote } = five_tuple;
+            self.raise(Event::Learnt(Box::new(Object::Path(Path { transport: id, local, remote, credentials }))));
+        }
+    }
+}

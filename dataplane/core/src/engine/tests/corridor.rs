@@ -1,0 +1,286 @@
+//! From a publisher to its subscribers.
+
+use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use sluice_protocol::event::Event;
+use sluice_protocol::media::{SrtpProfile, Ssrc};
+use sluice_protocol::plan::{Key, Object};
+
+use super::peer::{Peer, opus, vp8};
+use super::world::*;
+use crate::discard::Discard;
+
+const CAMERA: Ssrc = Ssrc(0xcafe_0001);
+const MICROPHONE: Ssrc = Ssrc(0xcafe_0002);
+
+/// A publisher in slot 1 with video track 1 and audio track 2, a subscriber in slot 2 with egress 1 and 2.
+fn stage() -> (World, Peer, Peer) {
+    let mut world = World::new();
+    for slot in [1, 2] {
+        world.put(Object::Transport(transport(slot)));
+    }
+    world.put(Object::Track(video_track(1, 1)));
+    world.put(Object::Track(audio_track(2, 1)));
+    world.put(Object::Egress(video_egress(1, 2, 1)));
+    world.put(Object::Egress(audio_egress(2, 2, 2)));
+    let (publisher, subscriber) = (Peer::new(1), Peer::new(2));
+    publisher.connect(&mut world);
+    subscriber.connect(&mut world);
+    (world, publisher, subscriber)
+}
+
+fn number(payload: &[u8]) -> u16 {
+    u16::from_be_bytes([payload[5], payload[6]])
+}
+
+#[test]
+fn what_a_publisher_sends_comes_out_at_a_subscriber() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let mut pictures = Vec::new();
+    let mut sounds = Vec::new();
+    for frame in 0..50_u16 {
+        for part in 0..3_u16 {
+            publisher.send(&mut world, &vp8(CAMERA, 500 + frame * 3 + part, frame, frame == 0, part == 0, part == 2));
+        }
+        publisher.send(&mut world, &opus(MICROPHONE, 900 + frame));
+        world.pass(20);
+        for packet in subscriber.take(&mut world) {
+            match packet.header.payload_type {
+                payload_type if payload_type == VIDEO_OUT.0 => pictures.push(packet),
+                payload_type if payload_type == AUDIO_OUT.0 => sounds.push(packet),
+                other => panic!("payload type {other} was not negotiated"),
+            }
+        }
+    }
+    assert_eq!((pictures.len(), sounds.len()), (150, 50));
+    for (index, packet) in pictures.iter().enumerate() {
+        let index = u16::try_from(index).unwrap();
+        assert_eq!(number(&packet.payload), 500 + index);
+        assert_eq!(packet.header.ssrc, video_egress(1, 2, 1).ssrc.0);
+        assert_eq!(packet.header.sequence_number, pictures[0].header.sequence_number.wrapping_add(index));
+        let passed = packet.header.timestamp.wrapping_sub(pictures[0].header.timestamp);
+        assert_eq!(passed, u32::from(index / 3) * 3000);
+        assert_eq!(packet.header.marker, index % 3 == 2);
+        assert_eq!(packet.header.get_extension(9).as_deref(), Some(&b"0"[..]), "the subscriber's mid");
+        assert!(packet.header.get_extension(8).is_some(), "abs-send-time under the subscriber's id");
+        assert!(packet.header.get_extension(3).is_none(), "nothing that was not negotiated");
+    }
+    for (index, packet) in sounds.iter().enumerate() {
+        assert_eq!(packet.payload[..2], (900 + u16::try_from(index).unwrap()).to_be_bytes());
+        assert_eq!(packet.header.get_extension(7).as_deref(), Some(&[0x85][..]), "the audio level");
+    }
+    assert_eq!(world.engine.discards.iter().map(|(_, count)| count).sum::<u64>(), 0);
+}
+
+#[test]
+fn every_profile_carries_media() {
+    for profile in [SrtpProfile::AeadAes128Gcm, SrtpProfile::AeadAes256Gcm, SrtpProfile::AesCm128HmacSha1_80] {
+        let mut world = World::new();
+        for slot in [1, 2] {
+            let plan = sluice_protocol::plan::Transport { keys: Some(keys(slot, profile)), ..transport(slot) };
+            world.put(Object::Transport(plan));
+        }
+        world.put(Object::Track(audio_track(2, 1)));
+        world.put(Object::Egress(audio_egress(2, 2, 2)));
+        let (mut publisher, mut subscriber) = (Peer::with_profile(1, profile), Peer::with_profile(2, profile));
+        publisher.connect(&mut world);
+        subscriber.connect(&mut world);
+        publisher.send(&mut world, &opus(MICROPHONE, 1));
+        world.flush();
+        assert_eq!(subscriber.take(&mut world).len(), 1, "{profile:?}");
+    }
+}
+
+#[test]
+fn the_packets_of_a_frame_leave_in_one_run_though_they_differ_by_bytes() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    for part in 0..10_u16 {
+        let mut packet = vp8(CAMERA, part, 0, true, part == 0, part == 9);
+        packet.payload.resize(1000 + usize::from(part % 3), 1);
+        if part == 9 {
+            packet.payload.resize(300, 1);
+        }
+        publisher.send(&mut world, &packet);
+    }
+    world.engine.flush(world.now, &mut world.wire);
+    let to_subscriber = |run: &&(crate::port::Run, Vec<u8>)| run.0.five_tuple == subscriber.five_tuple;
+    assert_eq!(world.wire.runs.iter().filter(to_subscriber).count(), 1);
+    world.flush();
+    let received = subscriber.take(&mut world);
+    let sizes: Vec<usize> = received.iter().map(|packet| packet.payload.len()).collect();
+    assert_eq!(sizes, [1000, 1001, 1002, 1000, 1001, 1002, 1000, 1001, 1002, 300], "padding is not payload");
+}
+
+#[test]
+fn a_viewer_who_sees_no_key_frame_has_the_publisher_asked_for_one() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &vp8(CAMERA, 1, 1, false, true, true));
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 0);
+    let asked = publisher.take_reports(&mut world);
+    assert_eq!(asked.len(), 1);
+    let pli = asked[0].as_any().downcast_ref::<PictureLossIndication>().expect("a picture loss indication");
+    assert_eq!(pli.media_ssrc, CAMERA.0);
+    publisher.send(&mut world, &vp8(CAMERA, 2, 2, true, true, true));
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 1);
+    world.pass(3000);
+    assert_eq!(publisher.take_reports(&mut world).iter().filter(|packet| is_pli(packet.as_ref())).count(), 0);
+}
+
+pub(super) fn is_pli(packet: &(dyn rtcp::packet::Packet + Send + Sync)) -> bool {
+    packet.as_any().is::<PictureLossIndication>()
+}
+
+#[test]
+fn picture_losses_of_many_viewers_reach_the_publisher_as_one() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &vp8(CAMERA, 1, 1, true, true, true));
+    world.pass(600);
+    publisher.take_reports(&mut world);
+    for _ in 0..20 {
+        let pli = PictureLossIndication { sender_ssrc: 1, media_ssrc: video_egress(1, 2, 1).ssrc.0 };
+        subscriber.send_rtcp(&mut world, &[Box::new(pli)]);
+        world.pass(5);
+    }
+    assert_eq!(publisher.take_reports(&mut world).iter().filter(|packet| is_pli(packet.as_ref())).count(), 1);
+}
+
+#[test]
+fn media_before_the_keys_is_dropped_and_counted() {
+    let mut world = World::new();
+    world.put(Object::Transport(sluice_protocol::plan::Transport { keys: None, ..transport(1) }));
+    world.put(Object::Track(audio_track(2, 1)));
+    let mut publisher = Peer::new(1);
+    publisher.connect(&mut world);
+    publisher.send(&mut world, &opus(MICROPHONE, 1));
+    assert_eq!(world.discards(Discard::NoKeys), 1);
+    world.put(Object::Transport(transport(1)));
+    publisher.send(&mut world, &opus(MICROPHONE, 2));
+    assert_eq!(world.discards(Discard::NoKeys), 1);
+    assert_eq!(
+        world.count_events(|event| matches!(event, Event::Learnt(object) if matches!(**object, Object::Stream(_)))),
+        0
+    );
+    world.flush();
+    assert_eq!(
+        world.count_events(|event| matches!(event, Event::Learnt(object) if matches!(**object, Object::Stream(_)))),
+        1
+    );
+}
+
+#[test]
+fn a_replayed_packet_is_discarded() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let sealed = publisher.seal(&opus(MICROPHONE, 7));
+    for _ in 0..3 {
+        world.receive(publisher.five_tuple, &sealed);
+    }
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 1);
+    assert_eq!(world.discards(Discard::SrtpReplayed), 2);
+}
+
+#[test]
+fn media_from_an_unvalidated_five_tuple_is_discarded() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let sealed = publisher.seal(&opus(MICROPHONE, 7));
+    let mut elsewhere = publisher.five_tuple;
+    elsewhere.remote.set_port(9);
+    world.receive(elsewhere, &sealed);
+    assert_eq!(world.discards(Discard::UnvalidatedFiveTuple), 1);
+    world.receive(elsewhere, &[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    world.flush();
+    assert_eq!(world.discards(Discard::UnvalidatedFiveTuple), 2);
+    assert_eq!((subscriber.take(&mut world).len(), world.wire.punts.len()), (0, 0));
+}
+
+#[test]
+fn the_mid_is_needed_once() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    for sequence in 1..=3 {
+        let mut packet = opus(MICROPHONE, sequence);
+        if sequence > 1 {
+            packet.extensions.clear();
+        }
+        publisher.send(&mut world, &packet);
+    }
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 3);
+}
+
+#[test]
+fn an_ssrc_that_nobody_announced_goes_nowhere_without_its_mid() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let mut packet = opus(MICROPHONE, 1);
+    packet.extensions = vec![(4, b"other".to_vec())];
+    publisher.send(&mut world, &packet);
+    world.flush();
+    assert_eq!(world.discards(Discard::SsrcUnknown), 1);
+    assert_eq!(subscriber.take(&mut world).len(), 0);
+}
+
+#[test]
+fn a_participant_who_uses_the_ssrc_of_another_reaches_nobody_else() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    world.put(Object::Transport(transport(3)));
+    let mut thief = Peer::new(3);
+    thief.connect(&mut world);
+    publisher.send(&mut world, &opus(MICROPHONE, 1));
+    thief.send(&mut world, &opus(MICROPHONE, 2));
+    world.flush();
+    let received = subscriber.take(&mut world);
+    assert_eq!(received.len(), 1);
+    assert_eq!(world.discards(Discard::SsrcUnknown), 1);
+}
+
+#[test]
+fn probes_without_payload_leave_no_hole() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    for sequence in 1..=9_u16 {
+        let mut packet = vp8(CAMERA, sequence, sequence, sequence == 1, true, true);
+        if sequence % 3 == 2 {
+            packet.payload.clear();
+        }
+        publisher.send(&mut world, &packet);
+    }
+    world.flush();
+    let received: Vec<u16> = subscriber.take(&mut world).iter().map(|packet| packet.header.sequence_number).collect();
+    assert_eq!(received.len(), 6);
+    assert!(received.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{received:?}");
+    assert_eq!(world.discards(Discard::Padding), 3);
+}
+
+#[test]
+fn what_is_muted_is_not_forwarded_and_comes_back_with_a_key_frame() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &vp8(CAMERA, 1, 1, true, true, true));
+    world.flush();
+    world.put(Object::Track(sluice_protocol::plan::Track { muted: true, ..video_track(1, 1) }));
+    publisher.send(&mut world, &vp8(CAMERA, 2, 2, false, true, true));
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 1);
+    world.pass(1000);
+    publisher.take_reports(&mut world);
+    world.put(Object::Track(video_track(1, 1)));
+    world.flush();
+    assert_eq!(publisher.take_reports(&mut world).iter().filter(|packet| is_pli(packet.as_ref())).count(), 1);
+    publisher.send(&mut world, &vp8(CAMERA, 3, 3, true, true, true));
+    world.flush();
+    let received = subscriber.take(&mut world);
+    assert_eq!(received.len(), 1);
+    assert_eq!(world.discards(Discard::Muted), 1);
+}
+
+#[test]
+fn removing_a_subscriber_ends_its_media_and_nobody_elses() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    world.put(Object::Transport(transport(3)));
+    world.put(Object::Egress(audio_egress(3, 3, 2)));
+    let mut other = Peer::new(3);
+    other.connect(&mut world);
+    world.remove(Key::Transport(transport_id(2)));
+    world.remove(Key::Transport(transport_id(2)));
+    publisher.send(&mut world, &opus(MICROPHONE, 1));
+    world.flush();
+    assert_eq!((subscriber.take(&mut world).len(), other.take(&mut world).len()), (0, 1));
+}

@@ -1,0 +1,163 @@
+//! What a packet says about its frame, and the header extensions that go on with it.
+
+use sluice_protocol::media::{CodecKind, ExtensionIds};
+
+use super::{FrameInfo, PictureId};
+use crate::wire::av1::Av1AggregationHeader;
+use crate::wire::extension::parse_transport_sequence;
+use crate::wire::h264::H264Payload;
+use crate::wire::rtp::RtpView;
+use crate::wire::vp8::Vp8Descriptor;
+use crate::wire::vp9::Vp9Descriptor;
+
+/// Whether a packet's timestamp is that of the packet before it in its stream.
+///
+/// Codecs whose payload does not tell where a frame starts need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timestamp {
+    /// It is newer than all before.
+    New,
+    /// It was seen already, or is older.
+    Seen,
+}
+
+/// Reads the payload descriptor of `codec`. What cannot be read is no start of anything.
+pub(crate) fn describe(
+    codec: CodecKind,
+    timestamp: Timestamp,
+    marker: bool,
+    payload: &[u8],
+    dependency_descriptor: &[u8],
+) -> FrameInfo {
+    let is_new = timestamp == Timestamp::New;
+    let frame = FrameInfo { end: marker, frame_number: frame_number(dependency_descriptor), ..FrameInfo::default() };
+    match codec {
+        CodecKind::Opus | CodecKind::Red => FrameInfo { start: true, end: true, ..frame },
+        CodecKind::Vp8 => Vp8Descriptor::parse(payload).map_or(frame, |descriptor| FrameInfo {
+            start: descriptor.start,
+            key: descriptor.key_frame,
+            picture_id: descriptor.picture_id.map(|field| PictureId { value: field.value, bits: field.width.bits() }),
+            tl0picidx: descriptor.tl0picidx.map(|field| field.value),
+            temporal: descriptor.temporal.map_or(0, |temporal| temporal.id),
+            switching_point: descriptor.temporal.is_some_and(|temporal| temporal.layer_sync),
+            ..frame
+        }),
+        CodecKind::Vp9 => Vp9Descriptor::parse(payload).map_or(frame, |descriptor| FrameInfo {
+            start: descriptor.starts_picture(),
+            key: descriptor.key_frame(),
+            picture_id: descriptor.picture_id.map(|field| PictureId { value: field.value, bits: field.width.bits() }),
+            tl0picidx: descriptor.tl0picidx.map(|field| field.value),
+            temporal: descriptor.layer.map_or(0, |layer| layer.temporal),
+            spatial: descriptor.layer.map_or(0, |layer| layer.spatial),
+            switching_point: descriptor.layer.is_some_and(|layer| layer.switching_up),
+            ..frame
+        }),
+        CodecKind::H264 => H264Payload::parse(payload).map_or(frame, |payload| FrameInfo {
+            start: is_new && payload.may_start,
+            key: payload.key_frame(),
+            ..frame
+        }),
+        CodecKind::Av1 => Av1AggregationHeader::parse(payload).map_or(frame, |header| FrameInfo {
+            start: is_new && !header.continues_previous(),
+            key: header.new_sequence(),
+            ..frame
+        }),
+        CodecKind::H265 => FrameInfo { start: is_new, key: is_new && starts_with_h265_key(payload), ..frame },
+        CodecKind::Other => FrameInfo { start: is_new, ..frame },
+    }
+}
+
+/// Returns whether an H265 payload begins with parameter sets or an IRAP slice (RFC 7798 section 4.4, H.265 table 7-1).
+fn starts_with_h265_key(payload: &[u8]) -> bool {
+    const AGGREGATION: u8 = 48;
+    const FRAGMENT: u8 = 49;
+    let unit_type = |byte: &u8| (byte >> 1) & 0x3f;
+    let is_key = |unit: u8| matches!(unit, 16..=21 | 32..=34);
+    match payload.first().map(unit_type) {
+        Some(AGGREGATION) => payload.get(4).map(unit_type).is_some_and(is_key),
+        Some(FRAGMENT) => payload.get(2).is_some_and(|header| header & 0x80 != 0 && is_key(header & 0x3f)),
+        Some(unit) => is_key(unit),
+        None => false,
+    }
+}
+
+/// Returns the frame number of a dependency descriptor (AV1 RTP payload format 1.0, appendix A.8.1).
+fn frame_number(descriptor: &[u8]) -> Option<u16> {
+    match descriptor {
+        [_, high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
+        _ => None,
+    }
+}
+
+/// The header extensions of a packet that are carried on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extensions<'a> {
+    pub(crate) audio_level: Option<u8>,
+    pub(crate) video_orientation: Option<u8>,
+    pub(crate) playout_delay: Option<[u8; 3]>,
+    pub(crate) dependency_descriptor: &'a [u8],
+}
+
+impl<'a> Extensions<'a> {
+    /// Reads the extensions that `ids` names, in one pass.
+    pub(crate) fn read(view: &RtpView<'a>, ids: &ExtensionIds) -> Self {
+        let mut read = Self::default();
+        for extension in view.extensions() {
+            match extension.id {
+                id if id == ids.audio_level => read.audio_level = extension.value.first().copied(),
+                id if id == ids.video_orientation => read.video_orientation = extension.value.first().copied(),
+                id if id == ids.playout_delay => read.playout_delay = extension.value.try_into().ok(),
+                id if id == ids.dependency_descriptor => read.dependency_descriptor = extension.value,
+                _ => {}
+            }
+        }
+        read
+    }
+}
+
+/// Returns the transport-wide sequence number of a packet, where `id` is negotiated and the packet has one.
+pub(crate) fn transport_sequence(view: &RtpView<'_>, id: u8) -> Option<u16> {
+    if id == 0 { None } else { view.extension(id).and_then(parse_transport_sequence) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(codec: CodecKind, timestamp: Timestamp, payload: &[u8]) -> (bool, bool) {
+        let frame = describe(codec, timestamp, false, payload, &[]);
+        (frame.start, frame.key)
+    }
+
+    #[test]
+    fn starts_and_key_frames_are_told_by_each_codec() {
+        use Timestamp::{New, Seen};
+        let cases: &[(CodecKind, Timestamp, &[u8], (bool, bool))] = &[
+            (CodecKind::Opus, Seen, &[1], (true, false)),
+            (CodecKind::Vp8, New, &[0x10, 0x00, 1, 2], (true, true)),
+            (CodecKind::Vp8, New, &[0x10, 0x01, 1, 2], (true, false)),
+            (CodecKind::Vp8, Seen, &[0x00, 0x00, 1, 2], (false, false)),
+            (CodecKind::Vp9, New, &[0x08, 1], (true, true)),
+            (CodecKind::Vp9, New, &[0x48, 1], (true, false)),
+            (CodecKind::H264, New, &[0x67, 0x42], (true, true)),
+            (CodecKind::H264, Seen, &[0x65, 0x88], (false, true)),
+            (CodecKind::H264, New, &[0x41, 0x9a], (true, false)),
+            (CodecKind::Av1, New, &[0x18, 1], (true, true)),
+            (CodecKind::Av1, Seen, &[0x90, 1], (false, false)),
+            (CodecKind::H265, New, &[0x40, 0x01, 1], (true, true)),
+            (CodecKind::H265, New, &[0x62, 0x01, 0x93], (true, true)),
+            (CodecKind::H265, New, &[0x02, 0x01, 1], (true, false)),
+            (CodecKind::Other, New, &[1], (true, false)),
+            (CodecKind::Vp8, New, &[], (false, false)),
+        ];
+        for (codec, timestamp, payload, expected) in cases {
+            assert_eq!(of(*codec, *timestamp, payload), *expected, "{codec:?} {payload:x?}");
+        }
+    }
+
+    #[test]
+    fn the_frame_number_follows_the_descriptors_first_byte() {
+        assert_eq!(describe(CodecKind::Av1, Timestamp::New, true, &[0, 1], &[0xc0, 1, 2]).frame_number, Some(0x102));
+        assert_eq!(describe(CodecKind::Av1, Timestamp::New, true, &[0, 1], &[0xc0, 1]).frame_number, None);
+    }
+}

@@ -1,0 +1,118 @@
+//! One received stream: an encoding of a track, whichever SSRC carries it now.
+
+use sluice_protocol::media::{PayloadType, Rid, Ssrc};
+use sluice_protocol::time::{Instant, NtpTime};
+
+use super::ExtendedSequence;
+use super::describe::Timestamp;
+use super::missing::Missing;
+use super::reception::Reception;
+use crate::srtp::estimate_index;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct IngressStream {
+    /// The encoding's name, where there are several.
+    pub(crate) rid: Option<Rid>,
+    /// The SSRC that carries it now; `None` until announced or heard.
+    pub(crate) ssrc: Option<Ssrc>,
+    /// The payload type last seen.
+    pub(crate) payload_type: Option<PayloadType>,
+    /// The newest timestamp seen.
+    timestamp: Option<u32>,
+    /// The highest sequence number since the stream (re)started.
+    highest: Option<u64>,
+    pub(crate) reception: Reception,
+    pub(crate) missing: Missing,
+    /// Wall clock and RTP clock of the publisher at one moment, from its last sender report.
+    pub(crate) clock: Option<(NtpTime, u32)>,
+    pub(crate) counters: StreamCounters,
+}
+
+/// What is counted per received stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StreamCounters {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) repaired: u64,
+    pub(crate) nacks: u64,
+    pub(crate) plis: u64,
+    pub(crate) key_frames: u64,
+}
+
+/// Whether packets of a stream are asked for when they are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repair {
+    /// They are (RFC 4585 generic NACK).
+    Asked,
+    /// They are not.
+    NotNegotiated,
+}
+
+impl IngressStream {
+    /// Makes a stream of the encoding `rid`, carried by `ssrc` if that was announced.
+    pub(crate) fn new(rid: Option<Rid>, ssrc: Option<Ssrc>) -> Self {
+        Self { rid, ssrc, ..Self::default() }
+    }
+
+    /// Takes `ssrc` as the stream's carrier; what was counted belongs to the one before.
+    pub(crate) fn carry(&mut self, ssrc: Ssrc) {
+        if self.ssrc.is_some_and(|before| before != ssrc) {
+            self.restart();
+        }
+        self.ssrc = Some(ssrc);
+    }
+
+    /// Notes a packet that came on the stream's own SSRC.
+    pub(crate) fn receive(&mut self, now: Instant, sequence: ExtendedSequence, repair: Repair) {
+        self.counters.packets += 1;
+        let Some(highest) = self.highest else {
+            self.highest = Some(sequence.0);
+            return;
+        };
+        if sequence.0 > highest {
+            if repair == Repair::Asked {
+                self.missing.advance(now, highest, sequence.0);
+            }
+            self.highest = Some(sequence.0);
+        } else {
+            self.missing.fill(sequence.0);
+        }
+    }
+
+    /// Places an original sequence number out of a repair packet; `None` before the stream was heard itself.
+    pub(crate) fn place_repair(&self, original: u16) -> Option<ExtendedSequence> {
+        self.highest.map(|highest| ExtendedSequence(estimate_index(highest, original)))
+    }
+
+    /// Notes a packet that came as a repair.
+    pub(crate) fn repair(&mut self, sequence: ExtendedSequence) {
+        self.counters.packets += 1;
+        self.counters.repaired += 1;
+        self.missing.fill(sequence.0);
+    }
+
+    /// Returns whether nothing was received of the present SSRC yet.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.highest.is_none()
+    }
+
+    /// Tells whether a packet's timestamp is newer than all before.
+    pub(crate) fn judge(&mut self, timestamp: u32) -> Timestamp {
+        let is_new = self.timestamp.is_none_or(|newest| timestamp.wrapping_sub(newest).cast_signed() > 0);
+        if is_new {
+            self.timestamp = Some(timestamp);
+            return Timestamp::New;
+        }
+        Timestamp::Seen
+    }
+
+    fn restart(&mut self) {
+        self.timestamp = None;
+        self.highest = None;
+        self.reception = Reception::default();
+        self.missing.clear();
+        self.clock = None;
+        self.payload_type = None;
+    }
+}

@@ -1,0 +1,104 @@
+//! Every maximum of a shard, and what relates them. What happens at a limit stands where it is used.
+
+use std::time::Duration;
+
+use sluice_protocol::limits::{PACKET_BYTES_MAX, STREAMS_PER_TRANSPORT_MAX};
+
+use crate::port::{RUN_BYTES_MAX, RUN_SEGMENTS_MAX};
+
+/// Bytes of a received datagram; a larger one is discarded. Media fits an Ethernet frame, DTLS the packet stream.
+pub const DATAGRAM_BYTES_MAX: usize = PACKET_BYTES_MAX;
+/// Bytes of a sealed packet that is sent: what IPv6 over Ethernet leaves, so that nothing is fragmented on the way.
+pub const SEALED_BYTES_MAX: usize = 1452;
+/// Five-tuples that one transport remembers as validated; the one validated longest ago goes first.
+pub const FIVE_TUPLES_PER_TRANSPORT_MAX: usize = 8;
+/// Tracks of one transport; more are refused with `PlanFull`.
+pub const TRACKS_PER_TRANSPORT_MAX: usize = 64;
+/// Egress streams of one transport; more are refused with `PlanFull`.
+pub const EGRESSES_PER_TRANSPORT_MAX: usize = 512;
+/// Cookies are the control plane's and stay in the shell; the core refuses none and keeps none.
+pub const STREAMS_MAX: usize = STREAMS_PER_TRANSPORT_MAX;
+
+/// DTLS datagrams waiting for the next flush to hand them to the control plane; more are dropped.
+pub const PUNT_QUEUE_MAX: usize = 256;
+/// DTLS datagrams of one transport that are handed on within [`PUNT_WINDOW`]; more are dropped. A handshake with all
+/// its retransmissions needs about 40, data channels behind it are bounded by SCTP.
+pub const PUNTS_PER_WINDOW_BEFORE_KEYS_MAX: u32 = 64;
+/// The same once the handshake is done and DTLS carries data channels.
+pub const PUNTS_PER_WINDOW_MAX: u32 = 20_000;
+/// The window of the two limits above.
+pub const PUNT_WINDOW: Duration = Duration::from_secs(10);
+/// STUN answers, reports and outgoing DTLS waiting for the next flush; more are dropped and counted, as all of them are
+/// repeated by their protocols.
+pub const CONTROL_QUEUE_MAX: usize = 1024;
+/// Events waiting for the shell; the oldest goes first, as what must not be lost is state.
+pub const EVENTS_MAX: usize = 4096;
+
+/// Without an authenticated request for this long nothing is sent any more (RFC 7675 section 5.1).
+pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Packets in the history of a video track.
+pub const HISTORY_VIDEO_PACKETS_MAX: usize = 4096;
+/// Bytes in the history of a video track; 4 MiB hold 1.6 s of 20 Mbit/s.
+pub const HISTORY_VIDEO_BYTES_MAX: usize = 4 << 20;
+/// How long the history of a video track keeps a packet at most.
+pub const HISTORY_VIDEO_AGE_MAX: Duration = Duration::from_millis(2000);
+/// Packets in the history of an audio track.
+pub const HISTORY_AUDIO_PACKETS_MAX: usize = 64;
+/// Bytes in the history of an audio track.
+pub const HISTORY_AUDIO_BYTES_MAX: usize = 64 << 10;
+/// How long the history of an audio track keeps a packet at most.
+pub const HISTORY_AUDIO_AGE_MAX: Duration = Duration::from_millis(500);
+
+/// A key frame older than this is not replayed to a new viewer who can wait for a fresh one.
+pub const REPLAY_AGE_MAX: Duration = Duration::from_millis(1900);
+/// A key frame further back than so many packets is not replayed.
+pub const REPLAY_PACKETS_MAX: u64 = 1024;
+/// Packets of a replay in one [`REPLAY_INTERVAL`].
+pub const REPLAY_BURST_PACKETS: u32 = 32;
+/// How often a replay goes on.
+pub const REPLAY_INTERVAL: Duration = Duration::from_millis(5);
+/// How long live media waits behind a full socket before whole frames are dropped.
+pub const BACKLOG_AGE_MAX: Duration = Duration::from_millis(10);
+
+/// Missing sequence numbers of one stream that are asked for; beyond it the oldest is given up.
+pub const MISSING_MAX: usize = 256;
+/// A jump ahead by more than this is a new start of the stream, not a loss.
+pub const SEQUENCE_JUMP_MAX: u64 = 512;
+/// How often one number is asked for before it is given up.
+pub const NACK_TRIES_MAX: u8 = 10;
+/// How long one number is asked for; later a repeat comes after the decoder's patience.
+pub const NACK_AGE_MAX: Duration = Duration::from_millis(1000);
+/// The least time between two requests for the same number.
+pub const NACK_INTERVAL_MIN: Duration = Duration::from_millis(20);
+
+/// The least time between two key frame requests to one track.
+pub const KEY_FRAME_INTERVAL_MIN: Duration = Duration::from_millis(500);
+/// How long a publisher may take to answer a key frame request before it is asked again.
+pub const KEY_FRAME_PATIENCE: Duration = Duration::from_millis(1000);
+/// How often a key frame is asked for in a row before waiting for a subscriber to ask again.
+pub const KEY_FRAME_TRIES_MAX: u8 = 10;
+
+/// How often transport-wide feedback is sent while packets come.
+pub const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the fixed cap is repeated to a publisher that has no transport-wide feedback.
+pub const REMB_INTERVAL: Duration = Duration::from_millis(1000);
+/// How often sender and receiver reports go out per transport (RFC 3550 section 6.2, reduced as RFC 4585 allows).
+pub const REPORT_INTERVAL: Duration = Duration::from_millis(1000);
+
+/// Repeats that one transport is sent within [`REPEAT_WINDOW`].
+pub const REPEATS_PER_WINDOW_MAX: u32 = 1000;
+/// The window of that limit.
+pub const REPEAT_WINDOW: Duration = Duration::from_millis(1000);
+/// The least time between two repeats of one packet, when the round trip is not known to be longer.
+pub const REPEAT_INTERVAL_MIN: Duration = Duration::from_millis(20);
+/// Repeats waiting for the next flush, of all transports; more are dropped, as they will be asked for again.
+pub const REPEAT_QUEUE_MAX: usize = 4096;
+
+const _: () = assert!(SEALED_BYTES_MAX * 2 <= RUN_BYTES_MAX, "a run of two fits");
+const _: () = assert!(REPLAY_BURST_PACKETS as usize <= RUN_SEGMENTS_MAX, "a burst of a replay may be one run");
+const _: () = assert!(REPLAY_PACKETS_MAX <= HISTORY_VIDEO_PACKETS_MAX as u64, "a replay comes from the history");
+const _: () = assert!(REPLAY_AGE_MAX.as_nanos() < HISTORY_VIDEO_AGE_MAX.as_nanos(), "a replay comes from the history");
+const _: () = assert!(MISSING_MAX as u64 <= SEQUENCE_JUMP_MAX, "a list of missing numbers spans less than a jump");
+const _: () =
+    assert!(PUNTS_PER_WINDOW_BEFORE_KEYS_MAX < PUNT_QUEUE_MAX as u32, "one handshake does not fill the queue");

@@ -1,0 +1,187 @@
+//! The shard's rows of the shared table: which is whose, which are free.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use sluice_protocol::ids::TransportId;
+use sluice_protocol::media::Ssrc;
+use sluice_protocol::table::{Anchor, Role, RowIndex, RowKey, Table};
+
+use crate::seed::SeededState;
+
+/// Finds and takes rows. The index over the table is rebuilt from the table itself at start, which is how a successor
+/// finds what its predecessor left.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    table: Table,
+    by_key: HashMap<(TransportId, Ssrc, Role), RowIndex, SeededState>,
+    /// The rows of each transport slot, of any generation.
+    by_slot: HashMap<u32, Vec<RowIndex>, SeededState>,
+    /// Lowest first at the end, so that a young table touches few pages.
+    free: Vec<RowIndex>,
+    /// Rows of SSRCs that retired while their transport lives, oldest first. They stay, so that the SSRC can never start
+    /// again from an index that was used; when the table is full the oldest is given up.
+    retired: VecDeque<RowIndex>,
+}
+
+impl Rows {
+    pub(crate) fn new(table: Table, seed: SeededState) -> Self {
+        let mut by_key = HashMap::with_hasher(seed);
+        let mut by_slot: HashMap<u32, Vec<RowIndex>, SeededState> = HashMap::with_hasher(seed);
+        let mut free = Vec::new();
+        for index in (0..u32::try_from(table.len()).unwrap_or(u32::MAX)).rev().map(RowIndex) {
+            match table.key(index) {
+                Some(key) => {
+                    by_key.insert((key.transport, key.ssrc, key.role), index);
+                    by_slot.entry(key.transport.slot()).or_default().push(index);
+                }
+                None => free.push(index),
+            }
+        }
+        Self { table, by_key, by_slot, free, retired: VecDeque::new() }
+    }
+
+    /// Returns the row of a stream, if it has one.
+    pub(crate) fn find(&self, transport: TransportId, ssrc: Ssrc, role: Role) -> Option<RowIndex> {
+        self.by_key.get(&(transport, ssrc, role)).copied()
+    }
+
+    /// Takes a row for `key` with `index`; `None` when the table is full.
+    pub(crate) fn occupy(&mut self, key: &RowKey, index: u64) -> Option<RowIndex> {
+        let row = self.free.pop().or_else(|| self.reclaim())?;
+        self.table.occupy(row, key, index);
+        self.by_key.insert((key.transport, key.ssrc, key.role), row);
+        self.by_slot.entry(key.transport.slot()).or_default().push(row);
+        Some(row)
+    }
+
+    /// Marks the row of an SSRC that will not be sent again on its transport.
+    pub(crate) fn retire(&mut self, row: RowIndex) {
+        self.retired.push_back(row);
+    }
+
+    /// Takes a row back that was retired, when its SSRC comes again after all.
+    pub(crate) fn revive(&mut self, row: RowIndex) {
+        self.retired.retain(|retired| *retired != row);
+    }
+
+    /// Frees one row.
+    pub(crate) fn free(&mut self, row: RowIndex) {
+        if let Some(key) = self.table.key(row) {
+            self.by_key.remove(&(key.transport, key.ssrc, key.role));
+            if let Some(rows) = self.by_slot.get_mut(&key.transport.slot()) {
+                rows.retain(|other| *other != row);
+            }
+            self.table.free(row);
+            self.free.push(row);
+        }
+    }
+
+    /// Frees all rows of every transport that lives or lived in the slot of `transport`, except its own when `keep` says
+    /// so: keys of a dead transport are never used again.
+    pub(crate) fn free_slot(&mut self, transport: TransportId, keep: Keep) {
+        let Some(rows) = self.by_slot.get(&transport.slot()) else { return };
+        let is_stale = |row: &&RowIndex| {
+            keep == Keep::Nothing || self.table.key(**row).is_some_and(|key| key.transport != transport)
+        };
+        let stale: Vec<RowIndex> = rows.iter().filter(is_stale).copied().collect();
+        for row in stale {
+            self.revive(row);
+            self.free(row);
+        }
+    }
+
+    pub(crate) fn index(&self, row: RowIndex) -> u64 {
+        self.table.index(row)
+    }
+
+    pub(crate) fn store_index(&self, row: RowIndex, index: u64) {
+        self.table.store_index(row, index);
+    }
+
+    pub(crate) fn anchor(&self, row: RowIndex) -> Anchor {
+        self.table.anchor(row)
+    }
+
+    pub(crate) fn store_anchor(&self, row: RowIndex, anchor: &Anchor) {
+        self.table.store_anchor(row, anchor);
+    }
+
+    fn reclaim(&mut self) -> Option<RowIndex> {
+        let row = self.retired.pop_front()?;
+        self.free(row);
+        self.free.pop()
+    }
+}
+
+/// Which rows of a slot survive [`Rows::free_slot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Those of exactly this generation.
+    Own,
+    /// None.
+    Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_protocol::media::Label;
+    use sluice_protocol::table::ROW_WORDS;
+    use std::sync::atomic::AtomicU64;
+
+    fn table(rows: usize) -> Table {
+        Table::new(Box::leak((0..rows * ROW_WORDS).map(|_| AtomicU64::new(0)).collect()))
+    }
+
+    fn key(transport: TransportId, ssrc: u32) -> RowKey {
+        RowKey {
+            transport,
+            owner: 1,
+            ssrc: Ssrc(ssrc),
+            role: Role::Egress,
+            mid: Label::default(),
+            rid: Label::default(),
+            repairs: Ssrc(0),
+        }
+    }
+
+    #[test]
+    fn a_successor_finds_the_rows_of_its_predecessor() {
+        let (table, transport) = (table(4), TransportId::new(0, 1, 1));
+        let mut rows = Rows::new(table, SeededState::new(1));
+        let row = rows.occupy(&key(transport, 7), 100).unwrap();
+        rows.store_index(row, 123);
+        let successor = Rows::new(table, SeededState::new(2));
+        assert_eq!(successor.find(transport, Ssrc(7), Role::Egress), Some(row));
+        assert_eq!(successor.index(row), 123);
+        assert_eq!(successor.find(transport, Ssrc(7), Role::EgressRtx), None);
+    }
+
+    #[test]
+    fn a_slot_taken_again_frees_the_rows_of_the_generation_before() {
+        let (old, new, other) = (TransportId::new(0, 1, 1), TransportId::new(0, 1, 2), TransportId::new(0, 2, 1));
+        let mut rows = Rows::new(table(8), SeededState::new(1));
+        for (transport, ssrc) in [(old, 1), (old, 2), (new, 3), (other, 4)] {
+            rows.occupy(&key(transport, ssrc), 0).unwrap();
+        }
+        rows.free_slot(new, Keep::Own);
+        let found = |rows: &Rows, transport, ssrc| rows.find(transport, Ssrc(ssrc), Role::Egress).is_some();
+        assert_eq!((found(&rows, old, 1), found(&rows, old, 2), found(&rows, new, 3)), (false, false, true));
+        rows.free_slot(new, Keep::Nothing);
+        assert_eq!((found(&rows, new, 3), found(&rows, other, 4)), (false, true));
+    }
+
+    #[test]
+    fn a_full_table_gives_up_the_ssrc_that_retired_first() {
+        let transport = TransportId::new(0, 1, 1);
+        let mut rows = Rows::new(table(3), SeededState::new(1));
+        let taken: Vec<RowIndex> = (1..=3).map(|ssrc| rows.occupy(&key(transport, ssrc), 0).unwrap()).collect();
+        assert_eq!(rows.occupy(&key(transport, 4), 0), None);
+        rows.retire(taken[1]);
+        rows.retire(taken[0]);
+        assert_eq!(rows.occupy(&key(transport, 4), 0), Some(taken[1]));
+        assert!(rows.find(transport, Ssrc(1), Role::Egress).is_some());
+        assert!(rows.find(transport, Ssrc(2), Role::Egress).is_none());
+    }
+}

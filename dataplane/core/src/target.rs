@@ -1,0 +1,46 @@
+//! One egress stream as the engine keeps it: the decisions are `egress`', the place in the history is here.
+
+use sluice_protocol::plan;
+use sluice_protocol::table::RowIndex;
+use sluice_protocol::time::{Instant, NtpTime};
+
+use crate::egress::EgressStream;
+use crate::history::Position;
+
+/// One egress stream and what it needs to leave.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// What the control plane wants of it.
+    pub(crate) plan: plan::Egress,
+    pub(crate) stream: EgressStream,
+    /// The next packet of the track's history that it has not looked at.
+    pub(crate) cursor: Position,
+    pub(crate) row: RowIndex,
+    pub(crate) rtx_row: Option<RowIndex>,
+    /// How it catches up with a key frame out of the history; `None` when it follows live.
+    pub(crate) replay: Option<Replay>,
+    /// Where its last sender report stood, for the row's anchor.
+    pub(crate) report_ntp: NtpTime,
+    /// Whether the controller was told that it cannot be served.
+    pub(crate) is_undecodable: bool,
+    pub(crate) counters: TargetCounters,
+}
+
+/// A replay that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replay {
+    /// When the next burst may leave.
+    pub(crate) next: Instant,
+}
+
+/// What is counted per egress stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TargetCounters {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) repeats: u64,
+    pub(crate) nacks: u64,
+    pub(crate) plis: u64,
+    pub(crate) fraction_lost: u8,
+    pub(crate) jitter: u32,
+}

@@ -1,0 +1,175 @@
+//! One peer connection's transport: its ICE agent, its keys, and what is counted per peer.
+
+mod ice;
+mod punt;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use sluice_protocol::ids::{EgressId, TrackId};
+use sluice_protocol::media::{SrtpKeys, Ssrc};
+use sluice_protocol::plan;
+use sluice_protocol::table::RowIndex;
+use sluice_protocol::time::Instant;
+
+pub(crate) use ice::{Agent, Changes};
+pub(crate) use punt::PuntWindow;
+
+use crate::discard::Discard;
+use crate::ingress::sources::Sources;
+use crate::limits::STREAMS_MAX;
+use crate::srtp::{Opener, ReplayWindow, Sealer, SrtpError};
+use crate::timer::Deadlines;
+
+/// One BUNDLE.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    /// What the control plane wants of it.
+    pub(crate) plan: plan::Transport,
+    pub(crate) agent: Agent,
+    pub(crate) security: Security,
+    pub(crate) punts: PuntWindow,
+    pub(crate) deadlines: Deadlines,
+    /// The SSRCs that it is heard with.
+    pub(crate) sources: Sources,
+    pub(crate) tracks: Vec<TrackId>,
+    pub(crate) egresses: Vec<EgressId>,
+    pub(crate) rtcp: ControlReplay,
+    pub(crate) counters: Counters,
+    /// The last round trip that a report told.
+    pub(crate) rtt: Option<Duration>,
+}
+
+/// Keys exist only here.
+#[derive(Debug)]
+pub(crate) enum Security {
+    /// The DTLS handshake is not done: SRTP is dropped and counted.
+    Handshaking,
+    /// Keys are there, and stay.
+    Open(Box<Open>),
+}
+
+/// The contexts of one DTLS association.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) keys: SrtpKeys,
+    pub(crate) opener: Opener,
+    pub(crate) sealer: Sealer,
+    /// The row that holds the last SRTCP index used.
+    pub(crate) srtcp_row: RowIndex,
+}
+
+/// What is counted per transport.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) received_packets: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_packets: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) discarded_packets: u64,
+}
+
+impl Transport {
+    pub(crate) const fn new(plan: plan::Transport, agent: Agent) -> Self {
+        Self {
+            plan,
+            agent,
+            security: Security::Handshaking,
+            punts: PuntWindow::new(),
+            deadlines: Deadlines::new(),
+            sources: Sources::new(),
+            tracks: Vec::new(),
+            egresses: Vec::new(),
+            rtcp: ControlReplay { windows: VecDeque::new() },
+            counters: Counters {
+                received_packets: 0,
+                received_bytes: 0,
+                sent_packets: 0,
+                sent_bytes: 0,
+                discarded_packets: 0,
+            },
+            rtt: None,
+        }
+    }
+
+    pub(crate) fn open(&self) -> Result<&Open, Discard> {
+        match &self.security {
+            Security::Open(open) => Ok(open),
+            Security::Handshaking => Err(Discard::NoKeys),
+        }
+    }
+
+    /// Authenticates and decrypts a compound in place and returns the plain bytes.
+    pub(crate) fn open_rtcp<'a>(&mut self, bytes: &'a mut [u8]) -> Result<&'a [u8], Discard> {
+        let Security::Open(open) = &self.security else { return Err(Discard::NoKeys) };
+        let sender = bytes.get(4..8).and_then(|ssrc| ssrc.try_into().ok()).map(u32::from_be_bytes);
+        let sender = Ssrc(sender.ok_or(Discard::RtcpMalformed)?);
+        let index = u64::from(open.opener.rtcp_index(bytes).map_err(|_| Discard::SrtcpForged)?);
+        self.rtcp.check(sender, index)?;
+        let size_bytes = open.opener.open_rtcp(bytes).map_err(|_| Discard::SrtcpForged)?;
+        self.rtcp.commit(sender, index);
+        bytes.get(..size_bytes).ok_or(Discard::SrtcpForged)
+    }
+}
+
+impl Open {
+    pub(crate) fn new(keys: &SrtpKeys, srtcp_row: RowIndex) -> Result<Self, SrtpError> {
+        Ok(Self {
+            keys: *keys,
+            opener: Opener::new(keys.profile, &keys.remote)?,
+            sealer: Sealer::new(keys.profile, &keys.local)?,
+            srtcp_row,
+        })
+    }
+}
+
+/// The SRTCP indices seen, per SSRC that sent them, as each has a count of its own (RFC 3711 section 3.2.3). At most
+/// [`STREAMS_MAX`] senders; beyond it the one that came first is forgotten, which only the authenticated peer can bring
+/// about.
+#[derive(Debug)]
+pub(crate) struct ControlReplay {
+    windows: VecDeque<(Ssrc, ReplayWindow)>,
+}
+
+impl ControlReplay {
+    fn check(&self, sender: Ssrc, index: u64) -> Result<(), Discard> {
+        let known = self.windows.iter().find(|(ssrc, _)| *ssrc == sender);
+        known.map_or(Ok(()), |(_, window)| window.check(index).map_err(|_| Discard::SrtcpReplayed))
+    }
+
+    fn commit(&mut self, sender: Ssrc, index: u64) {
+        if let Some((_, window)) = self.windows.iter_mut().find(|(ssrc, _)| *ssrc == sender) {
+            window.commit(index);
+            return;
+        }
+        if self.windows.len() >= STREAMS_MAX {
+            self.windows.pop_front();
+        }
+        let mut window = ReplayWindow::new();
+        window.commit(index);
+        self.windows.push_back((sender, window));
+    }
+}
+
+/// How many things happened in the current window, and whether one more may.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    started: Instant,
+    used: u32,
+}
+
+impl Allowance {
+    pub(crate) const fn new() -> Self {
+        Self { started: Instant::ZERO, used: 0 }
+    }
+
+    /// Takes one of `limit` per `window`; false when there is none left.
+    pub(crate) fn take(&mut self, now: Instant, window: Duration, limit: u32) -> bool {
+        if now.saturating_since(self.started) >= window {
+            *self = Self { started: now, used: 0 };
+        }
+        let allowed = self.used < limit;
+        self.used += u32::from(allowed);
+        allowed
+    }
+}
