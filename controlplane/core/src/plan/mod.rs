@@ -1,0 +1,356 @@
+//! The plan that rooms want: the one place that knows all rooms and sessions of a node.
+//!
+//! [`Control`] hands inputs to rooms, carries what rooms decide into sessions, and keeps the [`Plan`] of protocol objects
+//! in line with both. It sends nothing: the server reads [`Control::plan`] and [`Control::take_changes`] and lets the IPC
+//! session bring them to the data plane. [`Control::rebuild`] makes the same state from a snapshot.
+
+mod mint;
+#[cfg(test)]
+mod model;
+mod rebuild;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sluice_protocol::event::Event as DataEvent;
+use sluice_protocol::ids::TransportId;
+use sluice_protocol::plan::{Key, Object, Plan};
+use sluice_protocol::time::Instant;
+
+pub use mint::Random;
+pub use rebuild::{GivenUp, Rebuilt};
+pub use sessions::{Open, OpenError};
+
+use crate::limits;
+use crate::room::{Event, Input, LeaveReason, Notice, Output, ParticipantId, Room, RoomError, RoomId, RoomSettings};
+use crate::session::{CookieError, Membership, SectionObject, Session, SessionId, cookie_key_of_room, park_room};
+use mint::Addresses;
+
+/// What a [`Control`] is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Shards of the data plane, at least one. A room lives on one of them.
+    pub shards: u8,
+    /// The controller's epoch, larger than that of every controller before it.
+    pub epoch: u16,
+    /// A random number that nobody can guess.
+    pub seed: u64,
+}
+
+/// All rooms and sessions of a node, and the plan that they want.
+#[derive(Clone, Debug)]
+pub struct Control {
+    rooms: BTreeMap<RoomId, Room>,
+    /// Numbers of rooms, under which their cookies are parked.
+    numbers: BTreeMap<RoomId, u64>,
+    sessions: BTreeMap<SessionId, Session>,
+    transports: BTreeMap<TransportId, SessionId>,
+    members: BTreeMap<(RoomId, ParticipantId), SessionId>,
+    plan: Plan,
+    /// Keys whose object changed since [`Control::take_changes`].
+    changes: BTreeSet<Key>,
+    addresses: Addresses,
+    random: Random,
+    shards: u8,
+    next_number: u64,
+}
+
+/// What the server has to do or tell after an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Whoever listens to the room is told.
+    Event {
+        /// The room.
+        room: RoomId,
+        /// The number of the event in its room.
+        sequence: u64,
+        /// What happened.
+        event: Event,
+    },
+    /// One participant is told, and the log.
+    Notice {
+        /// The room.
+        room: RoomId,
+        /// The participant.
+        participant: ParticipantId,
+        /// What.
+        notice: Notice,
+    },
+    /// A session has ended: its DTLS association is to be closed and its resource answers 404. Its objects have left the
+    /// plan already.
+    SessionClosed {
+        /// The session.
+        session: SessionId,
+        /// Its transport.
+        transport: TransportId,
+        /// Whose it was.
+        membership: Membership,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// A room has ended.
+    RoomClosed(RoomId),
+}
+
+/// Why a [`Control`] refuses something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// No such room.
+    #[error("there is no such room")]
+    NoSuchRoom,
+    /// The id of a room is taken.
+    #[error("the room id is taken")]
+    RoomExists,
+    /// [`limits::ROOMS_MAX`] is reached.
+    #[error("the node has as many rooms as it takes")]
+    TooManyRooms,
+    /// No such session.
+    #[error("there is no such session")]
+    NoSuchSession,
+    /// Keys of a transport never change.
+    #[error("the session has its keys already")]
+    KeysKnown,
+    /// The room refuses it.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// What has to be parked does not fit.
+    #[error(transparent)]
+    Cookie(#[from] CookieError),
+}
+
+impl Control {
+    /// Makes a node without rooms.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let shards = config.shards.max(1);
+        Self {
+            rooms: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            transports: BTreeMap::new(),
+            members: BTreeMap::new(),
+            plan: Plan::new(),
+            changes: BTreeSet::new(),
+            addresses: Addresses::new(shards, config.epoch),
+            random: Random::new(config.seed),
+            shards,
+            next_number: 1,
+        }
+    }
+
+    /// Opens a room.
+    ///
+    /// # Errors
+    /// [`ControlError::RoomExists`], [`ControlError::TooManyRooms`], or what the settings are refused for.
+    pub fn create_room(&mut self, now: Instant, id: RoomId, settings: RoomSettings) -> Result<(), ControlError> {
+        if self.rooms.contains_key(&id) {
+            return Err(ControlError::RoomExists);
+        }
+        if self.rooms.len() >= limits::ROOMS_MAX {
+            return Err(ControlError::TooManyRooms);
+        }
+        let room = Room::new(id.clone(), settings, now)?;
+        self.numbers.insert(id.clone(), self.next_number);
+        self.next_number += 1;
+        self.rooms.insert(id.clone(), room);
+        self.park_room(&id)?;
+        Ok(())
+    }
+
+    /// Hands an input to a room and carries out what it decides.
+    ///
+    /// # Errors
+    /// [`ControlError::NoSuchRoom`], or the room's refusal; nothing has changed then.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        room: &RoomId,
+        input: Input,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ControlError> {
+        let mut output = Vec::new();
+        self.rooms.get_mut(room).ok_or(ControlError::NoSuchRoom)?.handle(now, input, &mut output)?;
+        self.carry_out(room, output, effects);
+        Ok(())
+    }
+
+    /// Takes an event of the data plane.
+    pub fn handle_event(&mut self, now: Instant, event: &DataEvent, effects: &mut Vec<Effect>) {
+        match event {
+            DataEvent::Learnt(object) => self.handle_learnt(object),
+            DataEvent::Forgotten(key) => self.handle_forgotten(key),
+            DataEvent::TransportConnected(transport) => {
+                let has_keys = self.session_of(*transport).is_some_and(|session| session.keys.is_some());
+                if has_keys {
+                    self.tell_rooms(now, *transport, Input::Connected, effects);
+                }
+            }
+            DataEvent::TransportSilent(transport) => self.tell_rooms(now, *transport, Input::Quiet, effects),
+            DataEvent::TrackStarted { .. } | DataEvent::TrackStopped { .. } => {}
+            DataEvent::Undecodable { egress, .. } => {
+                if let Some(Object::Egress(object)) = self.plan.object(&Key::Egress(*egress)) {
+                    let egress = *egress;
+                    self.tell_rooms(now, object.transport, |_| Input::Undecodable { egress }, effects);
+                }
+            }
+        }
+    }
+
+    /// Lets deadlines that have passed take effect; due at [`Control::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let due = self.rooms.values().filter(|room| room.poll_timeout().is_some_and(|due| due <= now));
+        let due: Vec<RoomId> = due.map(|room| room.id().clone()).collect();
+        for room in due {
+            self.handle(now, &room, Input::Timeout, effects).expect("the room is there and open");
+        }
+    }
+
+    /// Gives the slot of an object back, after the data plane acknowledged that the object is absent.
+    pub fn handle_absent(&mut self, key: &Key) {
+        if self.plan.object(key).is_none() {
+            self.addresses.release(key);
+        }
+    }
+
+    /// Returns when [`Control::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.rooms.values().filter_map(Room::poll_timeout).min()
+    }
+
+    /// Returns the plan that the data plane should have.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Returns the keys whose objects changed since the last call, sorted, as
+    /// [`sluice_protocol::plan::diff_keys`] takes them.
+    pub fn take_changes(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.changes).into_iter().collect()
+    }
+
+    /// Returns a room.
+    #[must_use]
+    pub fn room(&self, id: &RoomId) -> Option<&Room> {
+        self.rooms.get(id)
+    }
+
+    /// Returns all rooms in the order of their ids.
+    pub fn rooms(&self) -> impl ExactSizeIterator<Item = &Room> {
+        self.rooms.values()
+    }
+
+    /// Returns a session.
+    #[must_use]
+    pub fn session(&self, id: &SessionId) -> Option<&Session> {
+        self.sessions.get(id)
+    }
+
+    /// Returns all sessions in the order of their ids.
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = &Session> {
+        self.sessions.values()
+    }
+
+    /// Returns the session of a transport.
+    #[must_use]
+    pub fn session_of(&self, transport: TransportId) -> Option<&Session> {
+        self.sessions.get(self.transports.get(&transport)?)
+    }
+
+    /// Returns the session of a participant.
+    #[must_use]
+    pub fn session_of_participant(&self, room: &RoomId, participant: &ParticipantId) -> Option<&Session> {
+        self.sessions.get(self.members.get(&(room.clone(), participant.clone()))?)
+    }
+
+    fn tell_rooms(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        input: impl Fn(ParticipantId) -> Input,
+        effects: &mut Vec<Effect>,
+    ) {
+        let memberships = self.session_of(transport).map_or_else(Vec::new, |session| session.memberships.clone());
+        for Membership { room, participant } in memberships {
+            // A participant that has just left is no longer told anything.
+            drop(self.handle(now, &room, input(participant), effects));
+        }
+    }
+
+    /// Carries a room's decisions into sessions and the plan.
+    fn carry_out(&mut self, room: &RoomId, output: Vec<Output>, effects: &mut Vec<Effect>) {
+        let mut parked = BTreeSet::new();
+        let mut is_closed = false;
+        for output in output {
+            match output {
+                Output::Event { sequence, event } => {
+                    effects.push(Effect::Event { room: room.clone(), sequence, event });
+                }
+                Output::Notice { participant, notice } => {
+                    effects.push(Effect::Notice { room: room.clone(), participant, notice });
+                }
+                Output::Feed { participant, egress, source } => {
+                    let member = (room.clone(), participant);
+                    self.change_section(&member, |object| match object {
+                        SectionObject::Egress { id, source: own } if *id == egress => *own = source.clone(),
+                        SectionObject::Egress { .. } | SectionObject::Track { .. } | SectionObject::Nothing => {}
+                    });
+                }
+                Output::Withdrawn { participant, track } => self.withdraw_track(room, &participant, track),
+                Output::Silence { track, muted } => self.silence(track, muted),
+                Output::Gone { participant, reason } => {
+                    parked.remove(&participant);
+                    let membership = Membership { room: room.clone(), participant };
+                    self.end_membership(&membership, reason, effects);
+                }
+                Output::Changed(participant) => drop(parked.insert(participant)),
+                Output::Closed => is_closed = true,
+            }
+        }
+        for participant in parked {
+            if let Some(session) = self.members.get(&(room.clone(), participant)).cloned() {
+                self.sync(&session);
+            }
+        }
+        if is_closed {
+            self.remove_room(room);
+            effects.push(Effect::RoomClosed(room.clone()));
+        } else if let Err(error) = self.park_room(room) {
+            unreachable!("a room's cookie is bounded by its limits: {error}");
+        }
+    }
+
+    fn remove_room(&mut self, room: &RoomId) {
+        self.rooms.remove(room);
+        if let Some(number) = self.numbers.remove(room) {
+            self.remove(&Key::Cookie(cookie_key_of_room(number)));
+        }
+    }
+
+    fn park_room(&mut self, id: &RoomId) -> Result<(), CookieError> {
+        if let (Some(room), Some(number)) = (self.rooms.get(id), self.numbers.get(id)) {
+            let cookie = park_room(room, *number)?;
+            self.put(Object::Cookie(cookie));
+        }
+        Ok(())
+    }
+
+    /// Puts an object into the plan, if it is not there just so.
+    fn put(&mut self, object: Object) {
+        let key = object.key();
+        if self.plan.object(&key) != Some(&object) {
+            self.plan.put(object);
+            self.changes.insert(key);
+        }
+    }
+
+    /// Removes an object from the plan.
+    fn remove(&mut self, key: &Key) {
+        if self.plan.remove(key).is_some() {
+            self.changes.insert(*key);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Properties of a control: any sequence of steps against a model, and restarts at any moment.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use sluice_protocol::plan::{Key, Object, Plan, apply, diff_keys};
+
+use super::Control;
+use super::tests::{World, at, config, join, keys, room, session_id};
+use crate::access::PermissionOverrides;
+use crate::room::{Actor, Admission, Input, Join, LeaveReason, ParticipantChange, ParticipantId, Wish};
+use crate::sdp::Role as Side;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Publish(u8, bool),
+    Play(u8, bool),
+    Finish(u8),
+    Leave(u8),
+    Mute(u8, bool, bool),
+    Permit(u8, bool, bool),
+    Unpublish(u8),
+    Wish(u8, Option<u8>),
+    Remove(u8),
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let who = 0..5_u8;
+    let step = prop_oneof![
+        (who.clone(), any::<bool>()).prop_map(|(who, firefox)| Step::Publish(who, firefox)),
+        (who.clone(), any::<bool>()).prop_map(|(who, firefox)| Step::Play(who, firefox)),
+        who.clone().prop_map(Step::Finish),
+        who.clone().prop_map(Step::Leave),
+        (who.clone(), any::<bool>(), any::<bool>()).prop_map(|(who, host, muted)| Step::Mute(who, host, muted)),
+        (who.clone(), any::<bool>(), any::<bool>()).prop_map(|(who, sends, hears)| Step::Permit(who, sends, hears)),
+        who.clone().prop_map(Step::Unpublish),
+        (who.clone(), proptest::option::of(who.clone())).prop_map(|(who, whom)| Step::Wish(who, whom)),
+        who.prop_map(Step::Remove),
+        Just(Step::Restart),
+    ];
+    proptest::collection::vec(step, 0..40)
+}
+
+/// What the room should look like, kept by other means: a list in the order of publication.
+#[derive(Default)]
+struct Model {
+    /// Publishers with their number of tracks, oldest first.
+    publishing: Vec<(String, usize)>,
+    /// Viewers with whom they want, and whether they may.
+    viewing: Vec<(String, Option<String>, bool)>,
+}
+
+impl Model {
+    fn drop_person(&mut self, name: &str) {
+        self.publishing.retain(|(own, _)| own != name);
+        self.viewing.retain(|(own, _, _)| own != name);
+    }
+
+    fn fed_by(&self, viewer: &str) -> Option<String> {
+        let (_, wish, may) = self.viewing.iter().find(|(own, _, _)| own == viewer)?;
+        let mut names = self.publishing.iter().map(|(name, _)| name);
+        if !may {
+            return None;
+        }
+        match wish {
+            None => names.next().cloned(),
+            Some(wish) => names.find(|name| *name == wish).cloned(),
+        }
+    }
+}
+
+fn publisher(who: u8) -> String {
+    format!("p{who}")
+}
+
+fn viewer(who: u8) -> String {
+    format!("v{who}")
+}
+
+fn participant(name: &str) -> ParticipantId {
+    ParticipantId(format!("PA_{name}"))
+}
+
+impl World {
+    /// Takes a step that rooms may refuse.
+    fn attempt(&mut self, input: Input) {
+        drop(self.control.handle(at(0), &room(), input, &mut self.effects));
+    }
+
+    fn take(&mut self, model: &mut Model, step: &Step, number: usize) {
+        match *step {
+            Step::Publish(who, firefox) => {
+                let offer = if firefox { "firefox-a-all-codecs" } else { "chromium-a-all-codecs" };
+                let join = Join { admission: Admission::Api, ..join(&publisher(who), Side::Publish) };
+                if self.open(0, join, offer, Side::Publish).is_ok() {
+                    model.publishing.push((publisher(who), 2));
+                }
+            }
+            Step::Play(who, firefox) => {
+                let offer = if firefox { "firefox-d-recvonly" } else { "chromium-d-recvonly" };
+                let join = Join { admission: Admission::Api, ..join(&viewer(who), Side::Play) };
+                if self.open(0, join, offer, Side::Play).is_ok() {
+                    model.viewing.push((viewer(who), None, true));
+                }
+            }
+            Step::Finish(who) => {
+                for name in [publisher(who), viewer(who)] {
+                    let Some(session) = self.control.session(&session_id(&name)) else { continue };
+                    let transport = session.transport;
+                    drop(self.control.handle_handshake(at(0), transport, keys(), vec![1; 10], &mut self.effects));
+                }
+            }
+            Step::Leave(who) => {
+                for name in [publisher(who), viewer(who)] {
+                    drop(self.control.close(at(0), &session_id(&name), LeaveReason::Left, &mut self.effects));
+                    model.drop_person(&name);
+                }
+            }
+            Step::Mute(who, host, muted) => {
+                let participant = participant(&publisher(who));
+                let actor = if host { Actor::Api } else { Actor::Participant(participant.clone()) };
+                self.attempt(Input::Mute { actor, participant, track: None, muted });
+            }
+            Step::Permit(who, sends, hears) => self.permit(model, who, sends, hears),
+            Step::Unpublish(who) => self.unpublish(model, &publisher(who)),
+            Step::Wish(who, whom) => {
+                let wish = whom.map_or(Wish::LongestPublishing, |whom| Wish::Participant(publisher(whom)));
+                for (_, own, _) in model.viewing.iter_mut().filter(|(name, _, _)| *name == viewer(who)) {
+                    *own = whom.map(publisher);
+                }
+                self.attempt(Input::SetWish { participant: participant(&viewer(who)), wish });
+            }
+            Step::Remove(who) => {
+                model.drop_person(&publisher(who));
+                let participant = participant(&publisher(who));
+                self.attempt(Input::Remove { actor: Actor::Api, participant, now_seconds: 50 });
+            }
+            Step::Restart => self.restart(model, number),
+        }
+    }
+
+    fn permit(&mut self, model: &mut Model, who: u8, sends: bool, hears: bool) {
+        if !sends {
+            model.publishing.retain(|(name, _)| *name != publisher(who));
+        }
+        for (_, _, may) in model.viewing.iter_mut().filter(|(name, _, _)| *name == viewer(who)) {
+            *may = hears;
+        }
+        for name in [publisher(who), viewer(who)] {
+            let permissions = PermissionOverrides {
+                can_publish: Some(sends),
+                can_subscribe: Some(hears),
+                ..PermissionOverrides::default()
+            };
+            let change = Box::new(ParticipantChange { permissions: Some(permissions), ..Default::default() });
+            self.attempt(Input::Update { actor: Actor::Api, participant: participant(&name), change });
+        }
+    }
+
+    fn unpublish(&mut self, model: &mut Model, name: &str) {
+        let own = self.control.room(&room()).unwrap().participant(&participant(name)).cloned();
+        let Some(track) = own.and_then(|own| own.tracks.first().cloned()) else { return };
+        let place = model.publishing.iter().position(|(own, _)| *own == name).unwrap();
+        model.publishing[place].1 -= 1;
+        model.publishing.retain(|(_, tracks)| *tracks > 0);
+        // The room counts a publisher by the oldest track that is left, which changes nothing here: both tracks of a
+        // session are published together.
+        self.attempt(Input::Unpublish { participant: participant(name), track: track.id });
+    }
+
+    fn restart(&mut self, model: &mut Model, number: usize) {
+        let snapshot = self.control.plan().clone();
+        let epoch = u16::try_from(number + 2).unwrap();
+        let (control, rebuilt) = Control::rebuild(at(0), config(epoch), &snapshot, &mut self.effects);
+        for (transport, _) in rebuilt.given_up {
+            model.drop_person(&self.control.session_of(transport).unwrap().id.0.replace("SE_", ""));
+        }
+        self.control = control;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// The oracle is a list of publishers and viewers that knows nothing of sections, addresses and cookies.
+    #[test]
+    fn the_plan_says_exactly_what_subscriptions_say(steps in steps()) {
+        let (mut world, mut model) = (World::new(), Model::default());
+        let mut have = world.control.plan().clone();
+        world.control.take_changes();
+        for (number, step) in steps.iter().enumerate() {
+            world.take(&mut model, step, number);
+            let changes = world.control.take_changes();
+            for change in diff_keys(&have.clone(), world.control.plan(), &changes) {
+                apply(&mut have, &change);
+            }
+            prop_assert_eq!(&have, world.control.plan(), "after {:?}", step);
+            check_references(world.control.plan());
+            for (viewer, _, _) in &model.viewing {
+                let fed = world.fed_by(viewer);
+                let expected = model.fed_by(viewer);
+                let tracks = model.publishing.iter().find(|(name, _)| Some(name) == expected.as_ref()).map_or(0, |(_, n)| *n);
+                prop_assert!(fed.iter().flatten().all(|name| Some(name) == expected.as_ref()), "{:?}: {:?}", step, fed);
+                prop_assert_eq!(fed.iter().flatten().count(), tracks, "{:?}: {:?}", step, fed);
+            }
+            let names: Vec<_> = world.control.sessions().map(|session| session.id.0.replace("SE_", "")).collect();
+            prop_assert!(model.viewing.iter().all(|(name, _, _)| names.contains(name)));
+            prop_assert_eq!(world.control.sessions().len(), world.control.room(&room()).unwrap().participants().len());
+        }
+    }
+
+    /// The oracle is the state before the restart.
+    #[test]
+    fn a_rebuilt_state_is_the_same_state(steps in steps()) {
+        let (mut world, mut model) = (World::new(), Model::default());
+        for (number, step) in steps.iter().enumerate() {
+            world.take(&mut model, step, number);
+        }
+        let unfinished: Vec<_> =
+            world.control.sessions().filter(|session| session.keys.is_none()).map(|session| session.id.clone()).collect();
+        for id in unfinished {
+            world.control.close(at(0), &id, LeaveReason::Left, &mut world.effects).unwrap();
+        }
+        let snapshot = world.control.plan().clone();
+        let (control, rebuilt) = Control::rebuild(at(0), config(999), &snapshot, &mut Vec::new());
+        prop_assert_eq!(rebuilt.given_up, vec![]);
+        prop_assert_eq!(control.plan(), &snapshot);
+        prop_assert!(control.sessions().eq(world.control.sessions()));
+        let (before, after) = (world.control.room(&room()).unwrap(), control.room(&room()).unwrap());
+        prop_assert!(before.participants().eq(after.participants()));
+        prop_assert_eq!(before.settings(), after.settings());
+        prop_assert!(after.record().sequence >= before.record().sequence);
+    }
+}
+
+/// Every object refers only to what is there, and no SSRC stands twice on one transport.
+fn check_references(plan: &Plan) {
+    let mut ssrcs = BTreeSet::new();
+    for object in plan.objects() {
+        let (transport, source) = match object {
+            Object::Track(track) => (track.transport, None),
+            Object::Egress(egress) => {
+                for ssrc in [Some(egress.ssrc), egress.rtx].into_iter().flatten() {
+                    assert!(ssrcs.insert((egress.transport, ssrc)));
+                }
+                (egress.transport, egress.source.as_ref())
+            }
+            Object::Transport(_) | Object::Path(_) | Object::Stream(_) | Object::Cookie(_) => continue,
+        };
+        assert!(plan.object(&Key::Transport(transport)).is_some());
+        assert!(
+            source.is_none_or(|source| plan.object(&Key::Track(source.track)).is_some() && !source.payloads.is_empty())
+        );
+    }
+}

@@ -1,0 +1,232 @@
+//! Who enters a room, and what others may do to those inside.
+
+use sluice_protocol::ids::TrackId;
+use sluice_protocol::time::Instant;
+
+use super::event::check_texts;
+use super::{
+    Actor, Admission, Event, Identity, Join, LeaveReason, Output, Participant, ParticipantChange, ParticipantId,
+    ParticipantState, Room, RoomError, track_text,
+};
+use crate::access::{PermissionOverrides, Permissions, Role};
+use crate::limits;
+
+impl Room {
+    /// Tells whether [`super::Input::Join`] would be taken; so a front can refuse before it does anything costly.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn check_join(&self, join: &Join) -> Result<(), RoomError> {
+        check_texts(&join.name, &join.metadata)?;
+        if self.participants.contains_key(&join.participant) {
+            return Err(RoomError::ParticipantExists);
+        }
+        match &join.admission {
+            Admission::Api => {}
+            Admission::Token { issued_at } => {
+                let void_until = self.revoked.get(&join.identity);
+                if void_until.is_some_and(|until| issued_at.is_none_or(|issued_at| issued_at <= *until)) {
+                    return Err(RoomError::Revoked);
+                }
+            }
+            Admission::Guest { pin } => {
+                if self.revoked.contains_key(&join.identity) {
+                    return Err(RoomError::Revoked);
+                }
+                let is_right =
+                    self.settings.pin.as_ref().is_none_or(|own| pin.as_ref().is_some_and(|pin| equal(own, pin)));
+                if !is_right {
+                    return Err(RoomError::WrongPin);
+                }
+            }
+        }
+        if self.settings.is_locked && join.role != Role::Host && join.admission != Admission::Api {
+            return Err(RoomError::Locked);
+        }
+        let permissions = Permissions::of(join.role, &join.overrides);
+        if join.is_publisher && !permissions.can_publish {
+            return Err(RoomError::MayNotPublish);
+        }
+        let replaced = usize::from(self.replaced_by(join).is_some());
+        let limit = usize::try_from(self.settings.limits.participants).unwrap_or(usize::MAX);
+        if self.participants.len() - replaced >= limit {
+            return Err(RoomError::RoomFull);
+        }
+        Ok(())
+    }
+
+    /// Returns whom a joiner replaces: the publisher of the same identity. Those who only play are not replaced, because
+    /// one token may stand in a link that many open.
+    fn replaced_by(&self, join: &Join) -> Option<&Participant> {
+        let mut others = self.participants.values();
+        others.find(|other| join.is_publisher && other.is_publisher && other.identity == join.identity)
+    }
+
+    pub(super) fn handle_join(&mut self, now: Instant, join: Join, output: &mut Vec<Output>) -> Result<(), RoomError> {
+        self.check_join(&join)?;
+        if let Some(replaced) = self.replaced_by(&join).map(|other| other.id.clone()) {
+            self.handle_leave(now, &replaced, LeaveReason::Replaced, output)?;
+        }
+        let participant = Participant {
+            id: join.participant,
+            identity: join.identity,
+            name: join.name,
+            metadata: join.metadata,
+            role: join.role,
+            overrides: join.overrides,
+            state: ParticipantState::Joining { deadline: now + self.settings.join_timeout },
+            joined_at: now,
+            is_publisher: join.is_publisher,
+            wish: join.wish,
+            tracks: Vec::new(),
+            receivers: Vec::new(),
+        };
+        let id = participant.id.clone();
+        let is_hidden = participant.permissions().hidden;
+        let event = Event::ParticipantJoined {
+            participant_id: id.clone(),
+            identity: participant.identity.clone(),
+            name: participant.name.clone(),
+            role: participant.role,
+            state: participant.state.as_str(),
+        };
+        self.empty_since = None;
+        self.participants.insert(id, participant);
+        if !is_hidden {
+            self.tell(event, output);
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_hidden(role: Role, overrides: &PermissionOverrides) -> bool {
+        Permissions::of(role, overrides).hidden
+    }
+
+    fn check_manages(&self, actor: &Actor) -> Result<(), RoomError> {
+        match actor {
+            Actor::Api => Ok(()),
+            Actor::Participant(id) => {
+                let actor = self.participants.get(id).ok_or(RoomError::NoSuchParticipant)?;
+                if actor.permissions().can_manage { Ok(()) } else { Err(RoomError::MayNotManage) }
+            }
+        }
+    }
+
+    /// Who mutes itself sets and clears its own mute; a host's is apart, and only hosts clear it.
+    pub(super) fn handle_mute(
+        &mut self,
+        actor: &Actor,
+        id: &ParticipantId,
+        track: Option<TrackId>,
+        muted: bool,
+        output: &mut Vec<Output>,
+    ) -> Result<(), RoomError> {
+        let by_host = *actor != Actor::Participant(id.clone());
+        if by_host {
+            self.check_manages(actor)?;
+        }
+        let participant = self.participant_mut(id)?;
+        if track.is_some_and(|wanted| participant.tracks.iter().all(|track| track.id != wanted)) {
+            return Err(RoomError::NoSuchTrack);
+        }
+        let mut events = Vec::new();
+        for own in participant.tracks.iter_mut().filter(|own| track.is_none_or(|wanted| wanted == own.id)) {
+            let before = own.clone();
+            if by_host {
+                own.muted_by_host = muted;
+            } else {
+                own.muted_by_publisher = muted;
+            }
+            if own.is_muted() != before.is_muted() {
+                output.push(Output::Silence { track: own.id, muted: own.is_muted() });
+            }
+            if *own != before {
+                events.push(Event::TrackMuted {
+                    participant_id: id.clone(),
+                    track_id: track_text(own.id),
+                    muted: own.is_muted(),
+                    by_host,
+                });
+            }
+        }
+        if !events.is_empty() {
+            output.push(Output::Changed(id.clone()));
+        }
+        for event in events {
+            self.tell(event, output);
+        }
+        Ok(())
+    }
+
+    /// Changes of role and permissions take tracks and subscriptions away at once where they are no longer allowed.
+    pub(super) fn handle_update(
+        &mut self,
+        actor: &Actor,
+        id: &ParticipantId,
+        change: ParticipantChange,
+        output: &mut Vec<Output>,
+    ) -> Result<(), RoomError> {
+        let is_own_text =
+            *actor == Actor::Participant(id.clone()) && change.role.is_none() && change.permissions.is_none();
+        if !is_own_text {
+            self.check_manages(actor)?;
+        }
+        check_texts(change.name.as_deref().unwrap_or(""), change.metadata.as_deref().unwrap_or(""))?;
+        let participant = self.participant_mut(id)?;
+        let ParticipantChange { name, metadata, role, permissions } = change;
+        participant.name = name.unwrap_or_else(|| std::mem::take(&mut participant.name));
+        participant.metadata = metadata.unwrap_or_else(|| std::mem::take(&mut participant.metadata));
+        participant.role = role.unwrap_or(participant.role);
+        participant.overrides = permissions.unwrap_or_else(|| std::mem::take(&mut participant.overrides));
+        let permissions = participant.permissions();
+        let forbidden = participant.tracks.iter().filter(|track| !permissions.allows_source(track.source));
+        let forbidden: Vec<TrackId> = forbidden.map(|track| track.id).collect();
+        output.push(Output::Changed(id.clone()));
+        for track in &forbidden {
+            self.withdraw(id, *track, output);
+        }
+        self.tell_updated(id, output);
+        if forbidden.is_empty() {
+            self.refresh(id, output);
+        } else {
+            self.refresh_all(output);
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_remove(
+        &mut self,
+        now: Instant,
+        actor: &Actor,
+        id: &ParticipantId,
+        now_seconds: u64,
+        output: &mut Vec<Output>,
+    ) -> Result<(), RoomError> {
+        self.check_manages(actor)?;
+        let identity = self.participant_mut(id)?.identity.clone();
+        self.revoke(identity.clone(), now_seconds);
+        // Other stays of the same identity (it publishes here and plays there) end with it.
+        let stays = self.participants.values().filter(|participant| participant.identity == identity);
+        let stays: Vec<ParticipantId> = stays.map(|participant| participant.id.clone()).collect();
+        for stay in stays {
+            self.handle_leave(now, &stay, LeaveReason::Removed, output)?;
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, identity: Identity, now_seconds: u64) {
+        if self.revoked.len() >= limits::REVOKED_MAX && !self.revoked.contains_key(&identity) {
+            let oldest = self.revoked.iter().min_by_key(|(_, until)| **until).map(|(identity, _)| identity.clone());
+            if let Some(oldest) = oldest {
+                self.revoked.remove(&oldest);
+            }
+        }
+        self.revoked.insert(identity, now_seconds);
+    }
+}
+
+/// Compares without telling by its time how much was right.
+fn equal(own: &str, given: &str) -> bool {
+    let difference = own.bytes().zip(given.bytes()).fold(0, |difference, (own, given)| difference | (own ^ given));
+    own.len() == given.len() && difference == 0
+}

@@ -1,0 +1,406 @@
+//! A room: who is in it, what they publish, and who receives it.
+//!
+//! [`Room::handle`] takes one [`Input`] and either refuses it, with nothing changed, or carries it out and appends what
+//! must be done elsewhere ([`Output`]). Fronts (WHIP, WHEP, later the WebSocket) hold no rules of their own.
+//!
+//! ```text
+//! created ──start──► starting ──a track is there──► on_air ──stop──► stopped
+//!                       ▲  │ └──────fail──────┐        │               │
+//!                       │  └───stop──► stopped└─► failed ◄──fail───────┤
+//!                       └───────────────start (again)─────────────────┘
+//! ```
+
+mod admission;
+mod event;
+mod participant;
+mod subscription;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sluice_protocol::ids::TrackId;
+use sluice_protocol::time::Instant;
+
+pub use event::{
+    Actor, Admission, Event, Input, Join, Notice, Output, ParticipantChange, Refusal, RoomChange, RoomError,
+    RoomLimits, RoomMode, RoomSettings, kind_text, track_text,
+};
+pub use participant::{
+    Identity, LeaveReason, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, RoomId, Wish,
+};
+pub use subscription::default_source;
+
+/// Whether a room is on air for an audience.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Never started.
+    #[default]
+    Created,
+    /// Waits for somebody who publishes.
+    Starting,
+    /// There is something to see or hear.
+    OnAir,
+    /// Was on air.
+    Stopped,
+    /// Could not go on.
+    Failed(String),
+}
+
+impl Stage {
+    /// Returns the name in API and events.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::OnAir => "on_air",
+            Self::Stopped => "stopped",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// A room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    id: RoomId,
+    settings: RoomSettings,
+    stage: Stage,
+    participants: BTreeMap<ParticipantId, Participant>,
+    /// Those who publish, by the order of the first track that they still publish.
+    publishers: BTreeMap<u64, ParticipantId>,
+    /// Identities that were removed, with the second up to which their tokens are void; at most
+    /// [`crate::limits::REVOKED_MAX`], of which the oldest is forgotten.
+    revoked: BTreeMap<Identity, u64>,
+    /// The order that the next published track gets.
+    order: u64,
+    /// The number that the next event gets.
+    sequence: u64,
+    /// Since when nobody is in the room; `None` while somebody is.
+    empty_since: Option<Instant>,
+    is_closed: bool,
+}
+
+/// What a room parks for its successor besides its participants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRecord {
+    /// The id.
+    pub id: RoomId,
+    /// The settings, without the metadata.
+    pub settings: RoomSettings,
+    /// Whether it is on air.
+    pub stage: Stage,
+    /// Revoked identities.
+    pub revoked: BTreeMap<Identity, u64>,
+    /// A number above that of every event so far.
+    pub sequence: u64,
+}
+
+/// Numbers of events are parked in steps, so that not every event has to park the room again.
+const SEQUENCE_STEP: u64 = 64;
+
+impl Room {
+    /// Makes an empty room.
+    ///
+    /// # Errors
+    /// What [`RoomSettings::check`] refuses.
+    pub fn new(id: RoomId, settings: RoomSettings, now: Instant) -> Result<Self, RoomError> {
+        settings.check()?;
+        Ok(Self {
+            id,
+            settings,
+            stage: Stage::Created,
+            participants: BTreeMap::new(),
+            publishers: BTreeMap::new(),
+            revoked: BTreeMap::new(),
+            order: 1,
+            sequence: 1,
+            empty_since: Some(now),
+            is_closed: false,
+        })
+    }
+
+    /// Makes the room that `record` was taken from, still without participants.
+    #[must_use]
+    pub fn restore(record: RoomRecord, metadata: String, now: Instant) -> Self {
+        let settings = RoomSettings { metadata, ..record.settings };
+        Self {
+            id: record.id,
+            settings,
+            stage: record.stage,
+            participants: BTreeMap::new(),
+            publishers: BTreeMap::new(),
+            revoked: record.revoked,
+            order: 1,
+            sequence: record.sequence,
+            empty_since: Some(now),
+            is_closed: false,
+        }
+    }
+
+    /// Puts a participant back that was in the room; its tracks keep their order, its receivers what they received.
+    pub fn restore_participant(&mut self, participant: Participant) {
+        self.empty_since = None;
+        self.order = participant.tracks.iter().map(|track| track.order + 1).fold(self.order, u64::max);
+        let id = participant.id.clone();
+        self.participants.insert(id.clone(), participant);
+        self.index_publisher(&id);
+    }
+
+    /// Brings all subscriptions in line after a restoration.
+    pub fn handle_restored(&mut self, output: &mut Vec<Output>) {
+        self.refresh_all(output);
+    }
+
+    /// Carries out an input, or refuses it and changes nothing.
+    ///
+    /// # Errors
+    /// [`RoomError`], whose class is [`RoomError::refusal`].
+    pub fn handle(&mut self, now: Instant, input: Input, output: &mut Vec<Output>) -> Result<(), RoomError> {
+        if self.is_closed {
+            return Err(RoomError::Closed);
+        }
+        match input {
+            Input::Join(join) => self.handle_join(now, *join, output),
+            Input::Connected(participant) => self.handle_state(&participant, ParticipantState::Connected, output),
+            Input::Quiet(participant) => {
+                let deadline = now + self.settings.reconnect_grace;
+                self.handle_state(&participant, ParticipantState::Reconnecting { deadline }, output)
+            }
+            Input::Leave { participant, reason } => self.handle_leave(now, &participant, reason, output),
+            Input::Publish { participant, track } => self.handle_publish(&participant, *track, output),
+            Input::Unpublish { participant, track } => self.handle_unpublish(&participant, track, output),
+            Input::AddReceivers { participant, receivers } => {
+                self.handle_add_receivers(&participant, receivers, output)
+            }
+            Input::SetWish { participant, wish } => {
+                self.participant_mut(&participant)?.wish = wish;
+                output.push(Output::Changed(participant.clone()));
+                self.refresh(&participant, output);
+                Ok(())
+            }
+            Input::Mute { actor, participant, track, muted } => {
+                self.handle_mute(&actor, &participant, track, muted, output)
+            }
+            Input::Update { actor, participant, change } => self.handle_update(&actor, &participant, *change, output),
+            Input::Remove { actor, participant, now_seconds } => {
+                self.handle_remove(now, &actor, &participant, now_seconds, output)
+            }
+            Input::UpdateRoom(change) => self.handle_update_room(*change, output),
+            Input::Start => {
+                self.handle_start(output);
+                Ok(())
+            }
+            Input::Stop => {
+                if matches!(self.stage, Stage::Starting | Stage::OnAir) {
+                    self.set_stage(Stage::Stopped, output);
+                }
+                Ok(())
+            }
+            Input::Fail(reason) => {
+                self.set_stage(Stage::Failed(reason), output);
+                Ok(())
+            }
+            Input::Undecodable { egress } => {
+                self.handle_undecodable(egress, output);
+                Ok(())
+            }
+            Input::Close => {
+                self.close(now, output);
+                Ok(())
+            }
+            Input::Timeout => {
+                self.handle_timeout(now, output);
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns when [`Input::Timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let empty = self.empty_since.zip(self.settings.empty_timeout).map(|(since, timeout)| since + timeout);
+        self.participants.values().filter_map(|participant| participant.state.deadline()).chain(empty).min()
+    }
+
+    /// Returns the id.
+    #[must_use]
+    pub const fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    /// Returns the settings.
+    #[must_use]
+    pub const fn settings(&self) -> &RoomSettings {
+        &self.settings
+    }
+
+    /// Returns whether the room is on air.
+    #[must_use]
+    pub const fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    /// Returns the participants in the order of their ids.
+    pub fn participants(&self) -> impl ExactSizeIterator<Item = &Participant> {
+        self.participants.values()
+    }
+
+    /// Returns a participant.
+    #[must_use]
+    pub fn participant(&self, id: &ParticipantId) -> Option<&Participant> {
+        self.participants.get(id)
+    }
+
+    /// Returns what to park.
+    #[must_use]
+    pub fn record(&self) -> RoomRecord {
+        RoomRecord {
+            id: self.id.clone(),
+            settings: self.settings.clone(),
+            stage: self.stage.clone(),
+            revoked: self.revoked.clone(),
+            sequence: self.sequence.next_multiple_of(SEQUENCE_STEP),
+        }
+    }
+
+    fn participant_mut(&mut self, id: &ParticipantId) -> Result<&mut Participant, RoomError> {
+        self.participants.get_mut(id).ok_or(RoomError::NoSuchParticipant)
+    }
+
+    fn tell(&mut self, event: Event, output: &mut Vec<Output>) {
+        output.push(Output::Event { sequence: self.sequence, event });
+        self.sequence += 1;
+    }
+
+    fn tell_updated(&mut self, id: &ParticipantId, output: &mut Vec<Output>) {
+        let Some(participant) = self.participants.get(id).filter(|own| !own.permissions().hidden) else { return };
+        let event = Event::ParticipantUpdated {
+            participant_id: id.clone(),
+            name: participant.name.clone(),
+            role: participant.role,
+            state: participant.state.as_str(),
+        };
+        self.tell(event, output);
+    }
+
+    fn handle_state(
+        &mut self,
+        id: &ParticipantId,
+        state: ParticipantState,
+        output: &mut Vec<Output>,
+    ) -> Result<(), RoomError> {
+        let participant = self.participant_mut(id)?;
+        let is_quiet_joiner = matches!(
+            (&participant.state, &state),
+            (ParticipantState::Joining { .. }, ParticipantState::Reconnecting { .. })
+        );
+        if participant.state.as_str() == state.as_str() || is_quiet_joiner {
+            return Ok(());
+        }
+        participant.state = state;
+        output.push(Output::Changed(id.clone()));
+        self.tell_updated(id, output);
+        Ok(())
+    }
+
+    fn handle_leave(
+        &mut self,
+        now: Instant,
+        id: &ParticipantId,
+        reason: LeaveReason,
+        output: &mut Vec<Output>,
+    ) -> Result<(), RoomError> {
+        let tracks: Vec<TrackId> = self.participant_mut(id)?.tracks.iter().map(|track| track.id).collect();
+        for track in tracks {
+            self.withdraw(id, track, output);
+        }
+        let Some(participant) = self.participants.remove(id) else { return Err(RoomError::NoSuchParticipant) };
+        for receiver in participant.receivers {
+            if let Some(track) = receiver.track {
+                let notice = Notice::Unsubscribed { track, egress: receiver.egress };
+                output.push(Output::Notice { participant: id.clone(), notice });
+            }
+        }
+        output.push(Output::Gone { participant: id.clone(), reason });
+        if !Self::is_hidden(participant.role, &participant.overrides) {
+            let identity = participant.identity;
+            self.tell(Event::ParticipantLeft { participant_id: id.clone(), identity, reason }, output);
+        }
+        if self.participants.is_empty() {
+            self.empty_since = Some(now);
+        }
+        self.refresh_all(output);
+        Ok(())
+    }
+
+    fn handle_start(&mut self, output: &mut Vec<Output>) {
+        if !matches!(self.stage, Stage::Starting | Stage::OnAir) {
+            self.set_stage(Stage::Starting, output);
+            self.go_on_air(output);
+        }
+    }
+
+    /// Goes on air as soon as there is something to see or hear.
+    fn go_on_air(&mut self, output: &mut Vec<Output>) {
+        if self.stage == Stage::Starting && !self.publishers.is_empty() {
+            self.set_stage(Stage::OnAir, output);
+        }
+    }
+
+    fn set_stage(&mut self, stage: Stage, output: &mut Vec<Output>) {
+        let reason = if let Stage::Failed(reason) = &stage { Some(reason.clone()) } else { None };
+        self.stage = stage;
+        self.tell(Event::RoomStage { stage: self.stage.as_str(), reason }, output);
+    }
+
+    fn handle_update_room(&mut self, change: RoomChange, output: &mut Vec<Output>) -> Result<(), RoomError> {
+        let mut settings = self.settings.clone();
+        let RoomChange { name, metadata, pin, is_locked, limits, empty_timeout } = change;
+        settings.name = name.unwrap_or(settings.name);
+        settings.metadata = metadata.unwrap_or(settings.metadata);
+        settings.pin = pin.unwrap_or(settings.pin);
+        settings.is_locked = is_locked.unwrap_or(settings.is_locked);
+        settings.limits = limits.unwrap_or(settings.limits);
+        settings.empty_timeout = empty_timeout.unwrap_or(settings.empty_timeout);
+        settings.check()?;
+        self.settings = settings;
+        let event = Event::RoomUpdated { is_locked: self.settings.is_locked, name: self.settings.name.clone() };
+        self.tell(event, output);
+        Ok(())
+    }
+
+    fn close(&mut self, now: Instant, output: &mut Vec<Output>) {
+        let everybody: Vec<ParticipantId> = self.participants.keys().cloned().collect();
+        for participant in everybody {
+            self.handle_leave(now, &participant, LeaveReason::RoomClosed, output).expect("the participant is there");
+        }
+        self.tell(Event::RoomClosed, output);
+        self.is_closed = true;
+        output.push(Output::Closed);
+    }
+
+    fn handle_timeout(&mut self, now: Instant, output: &mut Vec<Output>) {
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let gone: Vec<(ParticipantId, LeaveReason)> = self
+            .participants
+            .values()
+            .filter(|participant| is_due(participant.state.deadline()))
+            .map(|participant| match participant.state {
+                ParticipantState::Joining { .. } => (participant.id.clone(), LeaveReason::JoinTimeout),
+                ParticipantState::Connected | ParticipantState::Reconnecting { .. } => {
+                    (participant.id.clone(), LeaveReason::ConnectionLost)
+                }
+            })
+            .collect();
+        for (participant, reason) in gone {
+            self.handle_leave(now, &participant, reason, output).expect("the participant is there");
+        }
+        if is_due(self.empty_since.zip(self.settings.empty_timeout).map(|(since, timeout)| since + timeout)) {
+            self.close(now, output);
+        }
+    }
+}

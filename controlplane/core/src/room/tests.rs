@@ -1,0 +1,274 @@
+//! Rooms by themselves.
+
+use std::time::Duration;
+
+use sluice_protocol::ids::{EgressId, TrackId};
+use sluice_protocol::media::{MediaKind, PayloadType};
+
+use super::*;
+use crate::access::{PermissionOverrides, Role, Source};
+use crate::limits;
+use crate::sdp::{Feedback, Format, NegotiatedCodec};
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_millis(seconds * 1000)
+}
+
+fn id(name: &str) -> ParticipantId {
+    ParticipantId(name.to_owned())
+}
+
+fn room(settings: RoomSettings) -> Room {
+    Room::new(RoomId("room".to_owned()), settings, at(0)).unwrap()
+}
+
+fn join(name: &str, role: Role) -> Join {
+    Join {
+        participant: id(name),
+        identity: Identity(name.to_owned()),
+        name: name.to_owned(),
+        metadata: String::new(),
+        role,
+        overrides: PermissionOverrides::default(),
+        admission: Admission::Token { issued_at: Some(100) },
+        is_publisher: false,
+        wish: Wish::Everything { except: Vec::new() },
+    }
+}
+
+fn vp8() -> Vec<NegotiatedCodec> {
+    vec![NegotiatedCodec { payload_type: PayloadType(96), rtx: None, format: Format::Vp8, feedback: Feedback::NONE }]
+}
+
+fn track(number: u32, source: Source) -> Box<PublishedTrack> {
+    Box::new(PublishedTrack {
+        id: TrackId::new(0, number, 1),
+        kind: MediaKind::Video,
+        source,
+        codecs: vp8(),
+        muted_by_publisher: false,
+        muted_by_host: true,
+        order: 0,
+    })
+}
+
+fn receivers(numbers: std::ops::Range<u32>) -> Vec<Receiver> {
+    let receiver =
+        |number| Receiver { egress: EgressId::new(0, number, 1), kind: MediaKind::Video, codecs: vp8(), track: None };
+    numbers.map(receiver).collect()
+}
+
+fn handle(room: &mut Room, input: Input) -> Result<Vec<Output>, RoomError> {
+    let mut output = Vec::new();
+    room.handle(at(1), input, &mut output).map(|()| output)
+}
+
+fn enter(room: &mut Room, name: &str, role: Role) {
+    handle(room, Input::Join(Box::new(join(name, role)))).unwrap();
+}
+
+fn events(output: &[Output]) -> Vec<&Event> {
+    output
+        .iter()
+        .filter_map(|output| if let Output::Event { event, .. } = output { Some(event) } else { None })
+        .collect()
+}
+
+#[test]
+fn guests_need_the_pin_and_tokens_do_not() {
+    let room = room(RoomSettings { pin: Some("1234".to_owned()), ..RoomSettings::default() });
+    let guest = |pin: Option<&str>| {
+        let admission = Admission::Guest { pin: pin.map(str::to_owned) };
+        room.check_join(&Join { admission, ..join("ann", Role::Speaker) })
+    };
+    assert_eq!(guest(None), Err(RoomError::WrongPin));
+    assert_eq!(guest(Some("123")), Err(RoomError::WrongPin));
+    assert_eq!(guest(Some("1235")), Err(RoomError::WrongPin));
+    assert_eq!(guest(Some("1234")), Ok(()));
+    assert_eq!(room.check_join(&join("ann", Role::Speaker)), Ok(()));
+}
+
+#[test]
+fn a_locked_room_admits_hosts_and_the_api() {
+    let mut room = room(RoomSettings::default());
+    let lock = RoomChange { is_locked: Some(true), ..RoomChange::default() };
+    handle(&mut room, Input::UpdateRoom(Box::new(lock))).unwrap();
+    assert_eq!(room.check_join(&join("ann", Role::Speaker)), Err(RoomError::Locked));
+    assert_eq!(room.check_join(&join("ann", Role::Host)), Ok(()));
+    assert_eq!(room.check_join(&Join { admission: Admission::Api, ..join("ann", Role::Speaker) }), Ok(()));
+}
+
+#[test]
+fn a_full_room_refuses_and_a_replacement_still_fits() {
+    let limits = RoomLimits { participants: 1, ..RoomLimits::default() };
+    let mut room = room(RoomSettings { limits, ..RoomSettings::default() });
+    let publisher = Join { is_publisher: true, ..join("ann", Role::Speaker) };
+    handle(&mut room, Input::Join(Box::new(publisher.clone()))).unwrap();
+    assert_eq!(room.check_join(&join("ben", Role::Speaker)), Err(RoomError::RoomFull));
+    let again = Join { participant: id("ann-2"), ..publisher };
+    let output = handle(&mut room, Input::Join(Box::new(again))).unwrap();
+    assert!(output.contains(&Output::Gone { participant: id("ann"), reason: LeaveReason::Replaced }));
+    assert_eq!(room.participants().map(|own| own.id.clone()).collect::<Vec<_>>(), [id("ann-2")]);
+}
+
+#[test]
+fn a_removed_identity_is_out_until_it_gets_a_new_token() {
+    let mut room = room(RoomSettings::default());
+    for (name, role) in [("hob", Role::Host), ("ann", Role::Speaker)] {
+        enter(&mut room, name, role);
+    }
+    let remove =
+        |actor: &str| Input::Remove { actor: Actor::Participant(id(actor)), participant: id("ann"), now_seconds: 200 };
+    assert_eq!(handle(&mut room, remove("ann")), Err(RoomError::MayNotManage));
+    let output = handle(&mut room, remove("hob")).unwrap();
+    assert!(output.contains(&Output::Gone { participant: id("ann"), reason: LeaveReason::Removed }));
+    for (issued_at, outcome) in
+        [(None, Err(RoomError::Revoked)), (Some(200), Err(RoomError::Revoked)), (Some(201), Ok(()))]
+    {
+        let admission = Admission::Token { issued_at };
+        assert_eq!(room.check_join(&Join { admission, ..join("ann", Role::Speaker) }), outcome, "{issued_at:?}");
+    }
+    let record = room.record();
+    let successor = Room::restore(record, String::new(), at(2));
+    assert_eq!(successor.check_join(&join("ann", Role::Speaker)), Err(RoomError::Revoked), "also after a restart");
+}
+
+#[test]
+fn memory_of_the_revoked_is_bounded_and_forgets_the_oldest() {
+    let mut room = room(RoomSettings::default());
+    for number in 0..=limits::REVOKED_MAX {
+        let name = format!("u{number}");
+        let admission = Admission::Api;
+        handle(&mut room, Input::Join(Box::new(Join { admission, ..join(&name, Role::Attendee) }))).unwrap();
+        let now_seconds = 1000 + u64::try_from(number).unwrap();
+        handle(&mut room, Input::Remove { actor: Actor::Api, participant: id(&name), now_seconds }).unwrap();
+    }
+    assert_eq!(room.check_join(&join("u0", Role::Attendee)), Ok(()));
+    assert_eq!(room.check_join(&join("u1", Role::Attendee)), Err(RoomError::Revoked));
+    assert!(crate::session::park_room(&room, 1).is_ok());
+}
+
+#[test]
+fn events_are_numbered_without_a_gap_and_hide_the_hidden() {
+    let mut room = room(RoomSettings::default());
+    let mut output = Vec::new();
+    let overrides = PermissionOverrides { hidden: Some(true), ..PermissionOverrides::default() };
+    let ghost = Join { overrides, ..join("ghost", Role::Attendee) };
+    for input in [
+        Input::Join(Box::new(join("ann", Role::Speaker))),
+        Input::Join(Box::new(ghost)),
+        Input::Connected(id("ghost")),
+        Input::Connected(id("ann")),
+        Input::Connected(id("ann")),
+        Input::Publish { participant: id("ann"), track: track(1, Source::Camera) },
+        Input::Leave { participant: id("ghost"), reason: LeaveReason::Left },
+        Input::Leave { participant: id("ann"), reason: LeaveReason::Left },
+    ] {
+        room.handle(at(1), input, &mut output).unwrap();
+    }
+    let numbers =
+        output.iter().filter_map(|own| if let Output::Event { sequence, .. } = own { Some(*sequence) } else { None });
+    assert!(numbers.eq(1..=5));
+    let names: Vec<String> = events(&output)
+        .iter()
+        .map(|event| serde_json::to_value(event).unwrap()["type"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        names,
+        ["participant_joined", "participant_updated", "track_published", "track_unpublished", "participant_left"]
+    );
+    assert!(room.record().sequence >= 6);
+}
+
+#[test]
+fn a_room_goes_on_air_when_there_is_something_to_see() {
+    let mut room = room(RoomSettings::default());
+    enter(&mut room, "ann", Role::Speaker);
+    handle(&mut room, Input::Start).unwrap();
+    assert_eq!(room.stage(), &Stage::Starting);
+    handle(&mut room, Input::Publish { participant: id("ann"), track: track(1, Source::Camera) }).unwrap();
+    assert_eq!(room.stage(), &Stage::OnAir);
+    assert_eq!(handle(&mut room, Input::Start).unwrap(), [], "idempotent");
+    handle(&mut room, Input::Fail("no disk".to_owned())).unwrap();
+    assert_eq!(room.stage().as_str(), "failed");
+    handle(&mut room, Input::Start).unwrap();
+    assert_eq!(room.stage(), &Stage::OnAir, "and retries");
+    handle(&mut room, Input::Stop).unwrap();
+    assert_eq!(handle(&mut room, Input::Stop).unwrap(), [], "idempotent");
+    assert_eq!(room.stage(), &Stage::Stopped);
+}
+
+#[test]
+fn everybody_receives_everything_of_others_and_places_are_kept() {
+    let mut room = room(RoomSettings::default());
+    for name in ["ann", "ben"] {
+        enter(&mut room, name, Role::Speaker);
+    }
+    handle(&mut room, Input::AddReceivers { participant: id("ben"), receivers: receivers(0..2) }).unwrap();
+    for (who, number) in [("ann", 1), ("ben", 2), ("ann", 3), ("ann", 4)] {
+        handle(&mut room, Input::Publish { participant: id(who), track: track(number, Source::Camera) }).unwrap();
+    }
+    let received = |room: &Room| {
+        let ben = room.participant(&id("ben")).unwrap();
+        ben.receivers.iter().map(|own| own.track.map(TrackId::slot)).collect::<Vec<_>>()
+    };
+    assert_eq!(received(&room), [Some(1), Some(3)], "not her own, and the fourth has no place");
+    handle(&mut room, Input::Unpublish { participant: id("ann"), track: TrackId::new(0, 1, 1) }).unwrap();
+    assert_eq!(received(&room), [Some(4), Some(3)], "what stays does not move");
+    let wish = Wish::Everything { except: vec![TrackId::new(0, 3, 1).word()] };
+    handle(&mut room, Input::SetWish { participant: id("ben"), wish }).unwrap();
+    assert_eq!(received(&room), [Some(4), None]);
+    let wish = Wish::Tracks(vec![TrackId::new(0, 3, 1).word(), TrackId::new(0, 2, 1).word()]);
+    handle(&mut room, Input::SetWish { participant: id("ben"), wish }).unwrap();
+    assert_eq!(received(&room), [Some(3), None]);
+    assert_eq!(room.subscribers(TrackId::new(0, 3, 1)).count(), 1);
+}
+
+#[test]
+fn a_track_that_is_published_starts_unmuted_by_hosts() {
+    let mut room = room(RoomSettings::default());
+    enter(&mut room, "ann", Role::Speaker);
+    handle(&mut room, Input::Publish { participant: id("ann"), track: track(1, Source::Camera) }).unwrap();
+    assert!(!room.participant(&id("ann")).unwrap().tracks[0].is_muted());
+}
+
+#[test]
+fn sources_and_numbers_of_tracks_are_limited() {
+    let limits = RoomLimits { tracks_per_participant: 1, ..RoomLimits::default() };
+    let mut room = room(RoomSettings { limits, ..RoomSettings::default() });
+    enter(&mut room, "ann", Role::Speaker);
+    enter(&mut room, "ben", Role::Attendee);
+    let publish = |who: &str, number| Input::Publish { participant: id(who), track: track(number, Source::Camera) };
+    assert_eq!(handle(&mut room, publish("ben", 1)), Err(RoomError::MayNotPublish));
+    handle(&mut room, publish("ann", 2)).unwrap();
+    assert_eq!(handle(&mut room, publish("ann", 3)), Err(RoomError::TooManyTracks));
+    assert_eq!(handle(&mut room, publish("nobody", 4)), Err(RoomError::NoSuchParticipant));
+}
+
+#[test]
+fn an_empty_room_closes_after_its_timeout_and_refuses_from_then_on() {
+    let mut room = room(RoomSettings { empty_timeout: Some(Duration::from_secs(60)), ..RoomSettings::default() });
+    assert_eq!(room.poll_timeout(), Some(at(60)));
+    enter(&mut room, "ann", Role::Speaker);
+    handle(&mut room, Input::Connected(id("ann"))).unwrap();
+    assert_eq!(room.poll_timeout(), None);
+    handle(&mut room, Input::Leave { participant: id("ann"), reason: LeaveReason::Left }).unwrap();
+    assert_eq!(room.poll_timeout(), Some(at(61)));
+    let mut output = Vec::new();
+    room.handle(at(60), Input::Timeout, &mut output).unwrap();
+    assert_eq!(output, []);
+    room.handle(at(61), Input::Timeout, &mut output).unwrap();
+    assert!(output.contains(&Output::Closed));
+    assert_eq!(handle(&mut room, Input::Start), Err(RoomError::Closed));
+}
+
+#[test]
+fn settings_that_cannot_be_are_named() {
+    let check = |settings: RoomSettings| settings.check();
+    let default = RoomSettings::default;
+    assert_eq!(check(RoomSettings { mode: RoomMode::P2p, ..default() }), Err(RoomError::NotBuilt("p2p")));
+    assert_eq!(check(RoomSettings { name: "x".repeat(300), ..default() }), Err(RoomError::TooLong("name")));
+    assert_eq!(check(RoomSettings { pin: Some(String::new()), ..default() }), Err(RoomError::TooLong("pin")));
+    let limits = RoomLimits { participants: 0, ..RoomLimits::default() };
+    assert_eq!(check(RoomSettings { limits, ..default() }), Err(RoomError::BadLimit("participants")));
+}

@@ -1,0 +1,321 @@
+//! What rooms and sessions park with the data plane, and how a successor reads it.
+//!
+//! A cookie is one protobuf message; its details are JSON, in which later versions may add fields. Transport credentials,
+//! SRTP keys, and what feeds whom stand in the plan itself and not here.
+
+use prost::Message as _;
+use serde::{Deserialize, Serialize};
+use sluice_protocol::ids::{Address, EgressId, TrackId, TransportId};
+use sluice_protocol::limits::COOKIE_BYTES_MAX;
+use sluice_protocol::plan::Cookie;
+use sluice_protocol::time::Instant;
+
+use super::{Membership, SectionObject, Session, SessionId, SsrcMinter, kind_of};
+use crate::access::{PermissionOverrides, Role, Source};
+use crate::room::{
+    Identity, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, Room, RoomId, RoomRecord, Wish,
+};
+use crate::sdp::Negotiated;
+
+/// The version that this code writes; it reads all up to it.
+const VERSION: u32 = 1;
+const KIND_ROOM: u32 = 1;
+const KIND_SESSION: u32 = 2;
+
+/// The bytes of a cookie.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct Envelope {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(uint32, tag = "2")]
+    kind: u32,
+    /// A [`SessionRecord`] or [`RoomRecord`] as JSON.
+    #[prost(bytes = "vec", tag = "3")]
+    details: Vec<u8>,
+    /// The metadata of the room, or of each participant.
+    #[prost(string, repeated, tag = "4")]
+    metadata: Vec<String>,
+    #[prost(bytes = "vec", tag = "5")]
+    certificate: Vec<u8>,
+    #[prost(bytes = "vec", tag = "6")]
+    dtls_state: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SessionRecord {
+    id: SessionId,
+    members: Vec<MemberRecord>,
+    negotiated: Negotiated,
+    /// Addresses of tracks (publisher) or egress streams (viewer) by section; zero for none.
+    objects: Vec<u64>,
+    transport: u64,
+    remb_cap: Option<u64>,
+    ssrcs: SsrcMinter,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MemberRecord {
+    room: RoomId,
+    id: ParticipantId,
+    identity: Identity,
+    name: String,
+    role: Role,
+    #[serde(default)]
+    overrides: PermissionOverrides,
+    joined_at: u64,
+    is_publisher: bool,
+    wish: Wish,
+    /// When it leaves unless it comes back, in nanoseconds; absent while its transport is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quiet_until: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tracks: Vec<TrackRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TrackRecord {
+    id: u64,
+    source: Source,
+    order: u64,
+    #[serde(default)]
+    muted_by_publisher: bool,
+    #[serde(default)]
+    muted_by_host: bool,
+}
+
+/// Why something is not parked, or not read back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CookieError {
+    /// More than [`COOKIE_BYTES_MAX`].
+    #[error("the description is too complex to be kept over restarts: {size_bytes} bytes")]
+    TooLarge {
+        /// Its size.
+        size_bytes: usize,
+    },
+    /// Not what this code or an earlier one wrote.
+    #[error("a parked cookie cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// What a cookie held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parked {
+    /// A room, without its participants.
+    Room {
+        /// The room.
+        record: Box<RoomRecord>,
+        /// Its metadata.
+        metadata: String,
+    },
+    /// A peer connection with its participants.
+    Session(Box<ParkedSession>),
+}
+
+/// A peer connection as parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedSession {
+    /// The session, without credentials, keys, sources and learnt streams, which the plan has.
+    pub session: Session,
+    /// Its participants with their rooms; what their receivers receive is in the plan.
+    pub participants: Vec<(RoomId, Participant)>,
+}
+
+/// Returns the key of a session's cookie. Shards have six bits, so the two highest bits of an address are free.
+#[must_use]
+pub const fn cookie_key_of_session(transport: TransportId) -> u64 {
+    transport.word() | (1 << 62)
+}
+
+/// Returns the key of the cookie of the room with this number.
+#[must_use]
+pub const fn cookie_key_of_room(number: u64) -> u64 {
+    number | (1 << 63)
+}
+
+const _: () = assert!(sluice_protocol::limits::SHARDS_MAX <= 64, "two bits of a cookie's key are ours");
+
+/// Parks a room, without its participants, under its number.
+///
+/// # Errors
+/// [`CookieError::TooLarge`].
+pub fn park_room(room: &Room, number: u64) -> Result<Cookie, CookieError> {
+    let details = serde_json::to_vec(&room.record()).expect("a room's record is JSON");
+    let envelope = Envelope {
+        version: VERSION,
+        kind: KIND_ROOM,
+        details,
+        metadata: vec![room.settings().metadata.clone()],
+        ..Envelope::default()
+    };
+    seal(cookie_key_of_room(number), &envelope)
+}
+
+impl Session {
+    /// Parks this session with its participants as their rooms have them.
+    ///
+    /// # Errors
+    /// [`CookieError::TooLarge`].
+    pub fn park<'a>(
+        &self,
+        participant: impl Fn(&Membership) -> Option<&'a Participant>,
+    ) -> Result<Cookie, CookieError> {
+        let members: Vec<(&Membership, &Participant)> =
+            self.memberships.iter().filter_map(|member| Some((member, participant(member)?))).collect();
+        let word = |object: &SectionObject| match object {
+            SectionObject::Nothing => 0,
+            SectionObject::Track { id, .. } => id.word(),
+            SectionObject::Egress { id, .. } => id.word(),
+        };
+        let record = SessionRecord {
+            id: self.id.clone(),
+            members: members.iter().map(|(member, own)| MemberRecord::of(member.room.clone(), own)).collect(),
+            negotiated: self.negotiated.clone(),
+            objects: self.sections.iter().map(word).collect(),
+            transport: self.transport.word(),
+            remb_cap: self.remb_cap.map(|cap| cap.0),
+            ssrcs: self.ssrcs,
+        };
+        let envelope = Envelope {
+            version: VERSION,
+            kind: KIND_SESSION,
+            details: serde_json::to_vec(&record).expect("a session's record is JSON"),
+            metadata: members.iter().map(|(_, participant)| participant.metadata.clone()).collect(),
+            certificate: self.certificate.clone(),
+            dtls_state: self.dtls_state.clone(),
+        };
+        seal(cookie_key_of_session(self.transport), &envelope)
+    }
+}
+
+fn seal(key: u64, envelope: &Envelope) -> Result<Cookie, CookieError> {
+    let bytes = envelope.encode_to_vec();
+    if bytes.len() > COOKIE_BYTES_MAX {
+        return Err(CookieError::TooLarge { size_bytes: bytes.len() });
+    }
+    Ok(Cookie { key, bytes })
+}
+
+/// Reads a cookie back. Fields of later versions are ignored.
+///
+/// # Errors
+/// [`CookieError::Unreadable`].
+pub fn unpark(cookie: &Cookie) -> Result<Parked, CookieError> {
+    let unreadable = |error: &dyn std::fmt::Display| CookieError::Unreadable(error.to_string());
+    let envelope = Envelope::decode(cookie.bytes.as_slice()).map_err(|error| unreadable(&error))?;
+    match envelope.kind {
+        KIND_ROOM => {
+            let record = serde_json::from_slice(&envelope.details).map_err(|error| unreadable(&error))?;
+            let metadata = envelope.metadata.into_iter().next().unwrap_or_default();
+            Ok(Parked::Room { record: Box::new(record), metadata })
+        }
+        KIND_SESSION => {
+            let record: SessionRecord =
+                serde_json::from_slice(&envelope.details).map_err(|error| unreadable(&error))?;
+            if record.objects.len() != record.negotiated.sections.len() {
+                return Err(unreadable(&"sections and objects differ in number"));
+            }
+            Ok(Parked::Session(Box::new(record.restore(envelope.metadata, envelope.certificate, envelope.dtls_state))))
+        }
+        kind => Err(unreadable(&format_args!("kind {kind}"))),
+    }
+}
+
+impl MemberRecord {
+    fn of(room: RoomId, participant: &Participant) -> Self {
+        let track = |track: &PublishedTrack| TrackRecord {
+            id: track.id.word(),
+            source: track.source,
+            order: track.order,
+            muted_by_publisher: track.muted_by_publisher,
+            muted_by_host: track.muted_by_host,
+        };
+        Self {
+            room,
+            id: participant.id.clone(),
+            identity: participant.identity.clone(),
+            name: participant.name.clone(),
+            role: participant.role,
+            overrides: participant.overrides.clone(),
+            joined_at: participant.joined_at.nanos,
+            is_publisher: participant.is_publisher,
+            wish: participant.wish.clone(),
+            quiet_until: participant.state.deadline().map(|deadline| deadline.nanos),
+            tracks: participant.tracks.iter().map(track).collect(),
+        }
+    }
+
+    fn restore(self, metadata: String, session: &Session) -> (RoomId, Participant) {
+        let sections = || session.negotiated.sections.iter().zip(&session.sections);
+        let published = |record: TrackRecord| {
+            let id = TrackId::from_word(record.id);
+            let is_meant =
+                |object: &SectionObject| matches!(object, SectionObject::Track { id: own, .. } if *own == id);
+            let (section, _) = sections().find(|(_, object)| is_meant(object))?;
+            Some(PublishedTrack {
+                id,
+                kind: kind_of(section),
+                source: record.source,
+                codecs: section.codecs.clone(),
+                muted_by_publisher: record.muted_by_publisher,
+                muted_by_host: record.muted_by_host,
+                order: record.order,
+            })
+        };
+        let receivers = sections().filter_map(|(section, object)| match object {
+            SectionObject::Egress { id, .. } => {
+                Some(Receiver { egress: *id, kind: kind_of(section), codecs: section.codecs.clone(), track: None })
+            }
+            SectionObject::Nothing | SectionObject::Track { .. } => None,
+        });
+        let participant = Participant {
+            id: self.id,
+            identity: self.identity,
+            name: self.name,
+            metadata,
+            role: self.role,
+            overrides: self.overrides,
+            state: match self.quiet_until {
+                None => ParticipantState::Connected,
+                Some(nanos) => ParticipantState::Reconnecting { deadline: Instant { nanos } },
+            },
+            joined_at: Instant { nanos: self.joined_at },
+            is_publisher: self.is_publisher,
+            wish: self.wish,
+            tracks: self.tracks.into_iter().filter_map(published).collect(),
+            receivers: receivers.collect(),
+        };
+        (self.room, participant)
+    }
+}
+
+impl SessionRecord {
+    fn restore(self, metadata: Vec<String>, certificate: Vec<u8>, dtls_state: Vec<u8>) -> ParkedSession {
+        let object = |word: &u64, section: &crate::sdp::NegotiatedSection| match (*word, &section.sent) {
+            (0, _) => SectionObject::Nothing,
+            (word, Some(_)) => SectionObject::Egress { id: EgressId(Address::from_word(word)), source: None },
+            (word, None) => SectionObject::Track { id: TrackId(Address::from_word(word)), muted: false },
+        };
+        let sections = self.objects.iter().zip(&self.negotiated.sections).map(|(word, section)| object(word, section));
+        let membership =
+            |member: &MemberRecord| Membership { room: member.room.clone(), participant: member.id.clone() };
+        let session = Session {
+            id: self.id,
+            memberships: self.members.iter().map(membership).collect(),
+            sections: sections.collect(),
+            negotiated: self.negotiated,
+            transport: TransportId::from_word(self.transport),
+            credentials: Vec::new(),
+            keys: None,
+            remb_cap: self.remb_cap.map(sluice_protocol::media::Bitrate),
+            certificate,
+            dtls_state,
+            ssrcs: self.ssrcs,
+            streams: std::collections::BTreeSet::new(),
+        };
+        let mut metadata = metadata.into_iter();
+        let restored =
+            self.members.into_iter().map(|member| member.restore(metadata.next().unwrap_or_default(), &session));
+        let participants = restored.collect();
+        ParkedSession { session, participants }
+    }
+}
