@@ -216,6 +216,8 @@ impl Renumber {
     fn number_late(&mut self, packet: &Accepted<'_>) -> Result<Numbers, Discard> {
         let numbers = self.place_late(packet).ok_or(Discard::EgressTooLate)?;
         self.seen.set(packet.sequence.0);
+        // What came after it may all have been shed, so that it is the highest number that was ever sealed.
+        self.last_sent = self.last_sent.max(numbers.sequence);
         Ok(numbers)
     }
 

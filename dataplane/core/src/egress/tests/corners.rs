@@ -101,3 +101,200 @@ fn a_restart_goes_on_two_numbers_later_with_the_same_offsets_and_asks_for_a_key_
     offer(&mut successor, publisher.key(1));
     assert!(!successor.wants_key_frame());
 }
+
+#[test]
+fn a_restart_goes_on_past_a_late_packet_behind_which_everything_was_shed() {
+    let mut plan = plan(MediaKind::Video);
+    plan.max_layer.temporal = 0;
+    let (mut stream, mut publisher) = (EgressStream::new(&plan, true, 1), Publisher::new(7));
+    let frame = publisher.key(4);
+    offer(&mut stream, &frame[..1]);
+    offer(&mut stream, publisher.frame(1, false, 1, true));
+    let late = offer(&mut stream, &frame[1..]);
+    assert_eq!(stream.index(), late[2].index);
+    let mut successor = EgressStream::new(&plan, true, 2);
+    successor.restore(publisher.now, stream.index(), &stream.state());
+    assert_eq!(offer(&mut successor, publisher.delta(1))[0].index, late[2].index + 2);
+}
+
+#[test]
+fn what_is_shed_behind_an_open_frame_leaves_a_hole_so_that_the_frame_does_not_look_whole() {
+    let mut plan = plan(MediaKind::Video);
+    plan.max_layer.temporal = 0;
+    let (mut stream, mut publisher) = (EgressStream::new(&plan, true, 1), Publisher::new(7));
+    let mut packets = publisher.key(2);
+    packets[1].frame.end = false;
+    packets.extend(publisher.frame(2, false, 1, true));
+    packets.extend(publisher.delta(1));
+    assert_eq!(steps(&offer(&mut stream, &packets)), [0, 1, 3], "one number for the two that were shed");
+    let before = stream.index();
+    let sent = offer(&mut stream, [publisher.frame(2, false, 1, true), publisher.delta(1)].concat());
+    assert_eq!(sent[0].index, before + 1, "behind a frame that ended nothing is left out");
+}
+
+#[test]
+fn padding_closes_up_even_inside_a_frame() {
+    let (mut stream, mut publisher) = (video(), Publisher::new(7));
+    let mut packets = publisher.key(3);
+    let skipped = packets.remove(1);
+    let first = offer(&mut stream, &packets[..1]);
+    stream.skip(Ssrc(7), ExtendedSequence(skipped.sequence));
+    let last = offer(&mut stream, &packets[1..]);
+    assert_eq!(last[0].index, first[0].index + 1);
+    assert_eq!(stream.plan_packet(&skipped.accepted()), Err(Discard::EgressTooLate), "its number was given away");
+}
+
+#[test]
+fn a_late_packet_from_before_a_jump_of_the_source_is_not_sent() {
+    let (mut stream, mut publisher) = (video(), Publisher::new(7));
+    let key = publisher.key(2);
+    let before = offer(&mut stream, &key[..1])[0];
+    publisher.timestamp = publisher.timestamp.wrapping_add(90_000 * 600);
+    let after = offer(&mut stream, publisher.delta(1))[0];
+    assert_eq!(after.index, before.index + 2);
+    assert!(after.timestamp.wrapping_sub(before.timestamp) < 90_000, "ten minutes in 33 ms are no time");
+    assert_eq!(stream.plan_packet(&key[1].accepted()), Err(Discard::EgressTooLate), "time would go back");
+}
+
+#[test]
+fn a_pause_ends_with_the_open_frame_and_goes_on_at_a_key_frame_without_a_hole() {
+    let mut plan = plan(MediaKind::Video);
+    let (mut stream, mut publisher) = (EgressStream::new(&plan, true, 1), Publisher::new(7));
+    let key = publisher.key(3);
+    let mut sent = offer(&mut stream, &key[..2]);
+    plan.paused = true;
+    stream.update(&plan);
+    sent.extend(offer(&mut stream, &key[2..]));
+    assert_eq!(steps(&sent), [0, 1, 2], "the frame is finished");
+    assert_eq!(stream.plan_packet(&publisher.delta(1)[0].accepted()), Err(Discard::Paused));
+    assert!(!stream.wants_key_frame());
+    plan.paused = false;
+    stream.update(&plan);
+    assert!(stream.wants_key_frame());
+    assert_eq!(stream.plan_packet(&publisher.delta(1)[0].accepted()), Err(Discard::AwaitingKeyFrame));
+    sent.extend(offer(&mut stream, publisher.key(1)));
+    assert_eq!(steps(&sent), [0, 1, 2, 3]);
+    assert_eq!(ids(&sent), [0, 0, 0, 1]);
+    assert_eq!(sent[3].timestamp.wrapping_sub(sent[0].timestamp), 3 * 2970, "the pause took its time");
+}
+
+#[test]
+fn another_source_starts_at_its_key_frame_and_continues_everything() {
+    let mut plan = plan(MediaKind::Video);
+    let (mut stream, mut first) = (EgressStream::new(&plan, true, 1), Publisher::new(7));
+    let mut sent = offer(&mut stream, [first.key(2), first.delta(2)].concat());
+    let torn = first.delta(2);
+    sent.extend(offer(&mut stream, &torn[..1]));
+    plan.source.as_mut().unwrap().track = TrackId::new(0, 2, 1);
+    stream.update(&plan);
+    assert!(stream.wants_key_frame());
+    let mut second = Publisher { now: first.now, ..Publisher::new(0x7000_0009) };
+    assert_eq!(stream.plan_packet(&second.delta(1)[0].accepted()), Err(Discard::AwaitingKeyFrame));
+    sent.extend(offer(&mut stream, second.key(1)));
+    assert_eq!(steps(&sent), [0, 1, 2, 3, 4, 6], "the torn frame of the first does not look whole");
+    assert_eq!(ids(&sent), [0, 0, 1, 1, 2, 3]);
+    assert_eq!(sent[5].timestamp.wrapping_sub(sent[4].timestamp), 2 * 2970, "two frame intervals passed");
+    let tl0 = |packet: &Outgoing| packet.picture.tl0picidx.unwrap();
+    assert_eq!(tl0(&sent[5]).wrapping_sub(tl0(&sent[4])), 1);
+    assert!(offer(&mut stream, &torn[1..]).is_empty(), "nothing more of the first");
+}
+
+#[test]
+fn a_publisher_that_comes_back_under_another_ssrc_is_followed_and_the_former_one_does_not_return() {
+    let (mut stream, mut former) = (video(), Publisher::new(7));
+    let mut sent = offer(&mut stream, former.key(1));
+    let mut next = Publisher { now: former.now, ..Publisher::new(8) };
+    sent.extend(offer(&mut stream, [next.key(1), next.delta(1)].concat()));
+    let straggler = Publisher { now: next.now, ..former.clone() }.key(1);
+    assert_eq!(stream.plan_packet(&straggler[0].accepted()), Err(Discard::LayerNotSelected));
+    assert_eq!(steps(&sent), [0, 1, 2]);
+    former.now = next.now + Duration::from_secs(1);
+    sent.extend(offer(&mut stream, former.key(1)));
+    assert_eq!(steps(&sent), [0, 1, 2, 3], "but it may when the other one fell silent");
+}
+
+#[test]
+fn a_higher_encoding_takes_over_at_its_key_frame_and_the_lower_one_when_it_falls_silent() {
+    let mut plan = plan(MediaKind::Video);
+    let (mut stream, mut low) = (EgressStream::new(&plan, true, 1), Publisher::new(7));
+    let mut high = Publisher { stream: 2, ..Publisher::new(9) };
+    offer(&mut stream, low.key(1));
+    assert_eq!(stream.plan_packet(&high.delta(1)[0].accepted()), Err(Discard::AwaitingKeyFrame));
+    assert!(stream.wants_key_frame());
+    offer(&mut stream, high.key(1));
+    assert_eq!(stream.current(), Some((Ssrc(9), StreamIndex(2))));
+    assert_eq!(stream.plan_packet(&low.key(1)[0].accepted()), Err(Discard::LayerNotSelected));
+    low.now = high.now + Duration::from_millis(600);
+    offer(&mut stream, low.key(1));
+    assert_eq!(stream.current(), Some((Ssrc(7), StreamIndex(0))));
+    plan.max_layer.spatial = 1;
+    stream.update(&plan);
+    assert_eq!(stream.plan_packet(&high.key(1)[0].accepted()), Err(Discard::LayerNotSelected));
+}
+
+#[test]
+fn a_payload_type_changes_only_at_a_key_frame_and_one_without_a_name_is_numbered_away() {
+    let (mut stream, mut publisher) = (video(), Publisher::new(7));
+    let mut sent = offer(&mut stream, publisher.key(1));
+    let mut unknown = publisher.delta(1);
+    unknown[0].payload_type = 100;
+    assert_eq!(stream.plan_packet(&unknown[0].accepted()), Err(Discard::PayloadTypeUnmapped));
+    let mut other = [publisher.delta(1), publisher.key(1)].concat();
+    for packet in &mut other {
+        (packet.payload_type, packet.codec, packet.frame.picture_id, packet.frame.tl0picidx) =
+            (98, CodecKind::H264, None, None);
+    }
+    assert_eq!(stream.plan_packet(&other[0].accepted()), Err(Discard::AwaitingKeyFrame));
+    assert!(stream.wants_key_frame());
+    sent.extend(offer(&mut stream, &other[1..]));
+    sent.extend(offer(&mut stream, {
+        let mut back = publisher.key(1);
+        back[0].frame.picture_id.as_mut().unwrap().value = 5;
+        back
+    }));
+    assert_eq!(steps(&sent), [0, 1, 2]);
+    assert_eq!(sent.iter().map(|packet| packet.payload_type.0).collect::<Vec<_>>(), [120, 122, 120]);
+    assert_eq!(ids(&[sent[0], sent[2]]), [0, 1], "picture ids go on where they stopped");
+}
+
+#[test]
+fn picture_ids_of_seven_bits_are_widened_and_do_not_wrap_after_127() {
+    let (mut stream, mut publisher) = (video(), Publisher { ids: Ids::Seven, picture_id: 126, ..Publisher::new(7) });
+    let packets = [publisher.key(1), publisher.delta(1), publisher.delta(1), publisher.delta(1)].concat();
+    let sent = offer(&mut stream, &packets);
+    assert_eq!(ids(&sent), [0, 1, 2, 3]);
+    let bytes = write(&stream, &sent[2], &packets[2]);
+    let payload = RtpView::parse(&bytes).unwrap().payload().to_vec();
+    assert_eq!(payload.len(), packets[2].payload.len() + 1);
+    let id = (sent[2].picture.picture_id.unwrap() | 0x8000).to_be_bytes();
+    assert_eq!(payload[..5], [0x90, 0xe0, id[0], id[1], sent[2].picture.tl0picidx.unwrap()]);
+    assert_eq!(payload[5..], packets[2].payload[4..]);
+}
+
+#[test]
+fn a_source_without_picture_ids_is_passed_as_it_is() {
+    let (mut stream, mut publisher) = (video(), Publisher { ids: Ids::None, ..Publisher::new(7) });
+    let mut packets = publisher.key(1);
+    packets[0].frame.tl0picidx = None;
+    let sent = offer(&mut stream, &packets);
+    assert_eq!(sent[0].picture, PictureNumbers::default());
+    let bytes = write(&stream, &sent[0], &packets[0]);
+    assert_eq!(RtpView::parse(&bytes).unwrap().payload(), &packets[0].payload[..]);
+}
+
+#[test]
+fn every_field_wraps_without_a_step_back() {
+    let (mut stream, mut publisher) = (video(), Publisher::new(7));
+    let first = offer(&mut stream, publisher.key(1))[0];
+    let mut before = first;
+    for _ in 0..70_000 {
+        publisher.step(700, 63_000);
+        let next = offer(&mut stream, publisher.delta(1))[0];
+        assert_eq!(next.index, before.index + 1);
+        assert_eq!(next.timestamp.wrapping_sub(before.timestamp), 65_970);
+        assert_eq!(ids(&[before, next]), [0, 1]);
+        assert_eq!(next.picture.tl0picidx.unwrap().wrapping_sub(before.picture.tl0picidx.unwrap()), 1);
+        before = next;
+    }
+    assert_eq!(before.index >> 16, 1, "the index goes on where the number wraps");
+}

@@ -1,6 +1,9 @@
 //! Tests of an egress stream as a whole: a publisher that makes packets, and corner cases by name.
 
 mod corners;
+mod decoder;
+mod property;
+mod repeats;
 
 use core::borrow::Borrow;
 

@@ -1,0 +1,272 @@
+//! Whatever is lost, late, doubled, shed, paused, switched or restarted: the decoder is never lied to.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::decoder::{Frame, Sent, Truth, Verdict, judge};
+use super::*;
+
+/// What becomes of a packet on its way from the publisher.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Pass,
+    Lost,
+    Twice,
+    /// It comes after so many later packets.
+    Late(u8),
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    /// Frames, each as many packets as there are fates.
+    Frames(Vec<Vec<Fate>>),
+    Pause,
+    Unpause,
+    Mute,
+    Unmute,
+    MaxTemporal(u8),
+    /// The publisher comes back under another SSRC, with other numbers and other ids.
+    NewSsrc(u32, u8),
+    /// Another publisher takes its place.
+    NewTrack(u32, u8),
+    /// A padding-only packet.
+    Padding,
+    /// The data plane is killed and started again.
+    Restart,
+    /// Nothing for so many seconds.
+    Silence(u32),
+    /// A packet of the next frame is shed by a full backlog.
+    Shed,
+}
+
+/// A VP8 encoder with three temporal layers (0 2 1 2) behind a network, and one subscriber.
+struct World {
+    stream: EgressStream,
+    plan: Egress,
+    publisher: Publisher,
+    truth: Truth,
+    sent: Vec<Sent>,
+    late: VecDeque<(u8, Packet)>,
+    layers: [Option<usize>; 3],
+    place: usize,
+    shed_next: bool,
+    tracks: u32,
+    sources: u32,
+    restarts: u64,
+    disturbances: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let plan = plan(MediaKind::Video);
+        Self {
+            stream: EgressStream::new(&plan, true, seed),
+            plan,
+            publisher: publisher(u32::try_from(seed & 0xfff).unwrap() + 1, 0),
+            truth: Truth::default(),
+            sent: Vec::new(),
+            late: VecDeque::new(),
+            layers: [None; 3],
+            place: 0,
+            shed_next: false,
+            tracks: 1,
+            sources: 0,
+            restarts: 0,
+            disturbances: 0,
+        }
+    }
+
+    fn handle(&mut self, event: &Event) {
+        match event {
+            Event::Frames(frames) => frames.iter().for_each(|fates| self.frame(fates)),
+            Event::Pause | Event::Unpause => {
+                self.plan.paused = matches!(event, Event::Pause);
+                self.stream.update(&self.plan);
+            }
+            Event::Mute => self.stream.set_muted(true),
+            Event::Unmute => self.stream.set_muted(false),
+            Event::MaxTemporal(temporal) => {
+                self.plan.max_layer.temporal = *temporal;
+                self.stream.update(&self.plan);
+            }
+            Event::NewSsrc(ssrc, ids) => self.replace(*ssrc, *ids),
+            Event::NewTrack(ssrc, ids) => {
+                self.replace(*ssrc, *ids);
+                self.late.clear();
+                self.tracks += 1;
+                self.plan.source.as_mut().unwrap().track = TrackId::new(0, self.tracks, 1);
+                self.stream.update(&self.plan);
+            }
+            Event::Padding => {
+                let source = Ssrc(self.publisher.ssrc);
+                self.stream.skip(source, ExtendedSequence(self.publisher.sequence));
+                self.publisher.sequence += 1;
+            }
+            Event::Restart => {
+                let (index, anchor) = (self.stream.index(), self.stream.state());
+                self.stream = EgressStream::new(&self.plan, true, index);
+                self.stream.restore(self.publisher.now, index, &anchor);
+                self.restarts += 1;
+                self.late.clear();
+            }
+            Event::Silence(seconds) => {
+                self.publisher.step(u64::from(*seconds) * 1000, seconds.wrapping_mul(90_000));
+            }
+            Event::Shed => self.shed_next = true,
+        }
+    }
+
+    fn replace(&mut self, ssrc: u32, ids: u8) {
+        let now = self.publisher.now;
+        // No SSRC comes back: the truth is kept under its packets' SSRC and sequence number.
+        self.sources += 1;
+        self.publisher = Publisher { now, ..publisher(self.sources << 16 | ssrc, ids) };
+        self.layers = [None; 3];
+        self.disturbances += 1;
+    }
+
+    fn frame(&mut self, fates: &[Fate]) {
+        let key = self.layers[0].is_none() || self.stream.wants_key_frame() && self.place.is_multiple_of(3);
+        self.place = if key { 0 } else { self.place + 1 };
+        let temporal = if key { 0 } else { [0, 2, 1, 2][self.place % 4] };
+        let [base, middle, top] = self.layers;
+        // The first half of each cycle starts its layers anew, so that a receiver may go up.
+        let sync = temporal != 0 && self.place % 4 < 3 && self.place % 8 < 4 || temporal == 1 && middle.is_none();
+        let sync = sync || temporal == 2 && top.is_none();
+        let references = match (key, temporal, sync) {
+            (true, ..) => vec![],
+            (_, 0, _) | (_, _, true) => base.into_iter().collect(),
+            (_, 1, _) => base.into_iter().chain(middle).collect(),
+            _ => base.into_iter().chain(middle).chain(top).collect(),
+        };
+        let number = self.truth.frames.len();
+        if key {
+            self.layers = [None; 3];
+        }
+        self.layers[usize::from(temporal)] = Some(number);
+        let packets = self.publisher.frame(fates.len(), key, temporal, sync);
+        let identities = packets.iter().map(|packet| (packet.ssrc, packet.sequence));
+        self.truth.packets.extend(identities.clone().map(|identity| (identity, number)));
+        self.truth.frames.push(Frame { packets: identities.collect(), references, key });
+        for (packet, fate) in packets.into_iter().zip(fates) {
+            self.travel(packet, *fate);
+        }
+    }
+
+    fn travel(&mut self, packet: Packet, fate: Fate) {
+        for (left, _) in &mut self.late {
+            *left = left.saturating_sub(1);
+        }
+        match fate {
+            Fate::Pass => self.deliver(&packet),
+            Fate::Lost => self.disturbances += 1,
+            Fate::Twice => {
+                self.deliver(&packet);
+                self.deliver(&packet);
+            }
+            Fate::Late(after) => {
+                self.disturbances += 1;
+                self.late.push_back((after, packet));
+            }
+        }
+        while let Some(place) = self.late.iter().position(|(left, _)| *left == 0) {
+            let (_, packet) = self.late.remove(place).unwrap();
+            self.deliver(&packet);
+        }
+    }
+
+    fn deliver(&mut self, packet: &Packet) {
+        if self.shed_next {
+            self.shed_next = false;
+            self.disturbances += 1;
+            self.stream.shed(&packet.accepted());
+            return;
+        }
+        if let Ok(outgoing) = self.stream.plan_packet(&packet.accepted()) {
+            let bytes = write(&self.stream, &outgoing, packet);
+            assert_eq!(bytes.len(), outgoing.size_bytes);
+            self.sent.push(Sent { source: (packet.ssrc, packet.sequence), start: packet.frame.start, outgoing });
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        judge(&self.truth, &self.sent)
+    }
+}
+
+fn publisher(ssrc: u32, ids: u8) -> Publisher {
+    let random = split_mix(u64::from(ssrc));
+    let mut publisher = Publisher::new(ssrc);
+    publisher.ids = [Ids::Fifteen, Ids::Seven, Ids::None][usize::from(ids)];
+    publisher.sequence = random & 0x000f_ffff;
+    publisher.timestamp = u32::try_from(random >> 32).unwrap();
+    publisher.picture_id = u16::try_from(random >> 20 & 0x7fff).unwrap();
+    publisher.tl0picidx = u8::try_from(random >> 24 & 0xff).unwrap();
+    publisher
+}
+
+fn fates(fate: impl Strategy<Value = Fate>) -> impl Strategy<Value = Event> {
+    prop::collection::vec(prop::collection::vec(fate, 1..5), 1..30).prop_map(Event::Frames)
+}
+
+/// What a subscriber and its publisher do on a clean network.
+fn calm() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => fates(Just(Fate::Pass)),
+        1 => fates(prop_oneof![9 => Just(Fate::Pass), 1 => Just(Fate::Twice)]),
+        1 => Just(Event::Pause),
+        2 => Just(Event::Unpause),
+        1 => Just(Event::Mute),
+        2 => Just(Event::Unmute),
+        3 => (0u8..4).prop_map(Event::MaxTemporal),
+        1 => (1u32..1000, 0u8..3).prop_map(|(ssrc, ids)| Event::NewSsrc(ssrc, ids)),
+        1 => (1u32..1000, 0u8..3).prop_map(|(ssrc, ids)| Event::NewTrack(ssrc, ids)),
+        1 => Just(Event::Padding),
+        1 => (1u32..10_000).prop_map(Event::Silence),
+    ]
+}
+
+fn rough() -> impl Strategy<Value = Event> {
+    let fate = prop_oneof![
+        12 => Just(Fate::Pass),
+        1 => Just(Fate::Lost),
+        1 => Just(Fate::Twice),
+        2 => (1u8..30).prop_map(Fate::Late),
+    ];
+    prop_oneof![6 => fates(fate), 4 => calm(), 1 => Just(Event::Restart), 1 => Just(Event::Shed)]
+}
+
+fn run(seed: u64, events: &[Event]) -> World {
+    let mut world = World::new(seed);
+    for event in events {
+        world.handle(event);
+    }
+    world
+}
+
+proptest! {
+    /// Oracle: the decoder model. Pauses, mutes, layers, padding, new sources and hours of silence leave no hole and
+    /// never freeze it.
+    #[test]
+    fn nothing_lost_upstream_is_nothing_missing_downstream(
+        seed: u64,
+        events in prop::collection::vec(calm(), 1..60),
+    ) {
+        let world = run(seed, &events);
+        let verdict = world.verdict();
+        prop_assert_eq!((verdict.holes, verdict.freezes), (0, 0));
+        let forwarded: std::collections::BTreeSet<_> =
+            world.sent.iter().map(|packet| world.truth.packets[&packet.source]).collect();
+        prop_assert_eq!(verdict.frames_decoded, forwarded.len());
+    }
+
+    /// Oracle: the decoder model. It may freeze, but never decodes what is torn or refers to what was never sent; and
+    /// each hole has a cause.
+    #[test]
+    fn whatever_happens_nothing_torn_looks_whole(seed: u64, events in prop::collection::vec(rough(), 1..60)) {
+        let world = run(seed, &events);
+        let verdict = world.verdict();
+        prop_assert!(verdict.holes <= 2 * world.disturbances + world.restarts, "{:?}", verdict);
+    }
+}
