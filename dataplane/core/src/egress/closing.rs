@@ -67,6 +67,18 @@ impl Closing {
         Some(source.wrapping_add(offset))
     }
 
+    /// Returns the source number whose place is `egress`, `None` when it is older than the mapping.
+    pub(super) fn source_of(&self, egress: u64) -> Option<u64> {
+        let mut offset = self.offset;
+        for given in self.given.iter().rev() {
+            if egress.wrapping_sub(offset) > given.to {
+                break;
+            }
+            offset = given.offset_before;
+        }
+        Some(egress.wrapping_sub(offset)).filter(|source| self.place(*source) == Some(egress))
+    }
+
     /// Notes that `source` was seen and keeps its place.
     pub(super) fn keep(&mut self, source: u64) {
         self.highest = self.highest.max(source);
@@ -126,6 +138,9 @@ mod tests {
         assert_eq!((closing.place(103), closing.place(104)), (None, None), "given away");
         assert_eq!(closing.place(105), Some(1003));
         assert_eq!(closing.place(106), Some(1004));
+        for (egress, source) in [(1000, Some(100)), (1002, Some(102)), (1003, Some(105)), (999, None)] {
+            assert_eq!(closing.source_of(egress), source);
+        }
     }
 
     #[test]

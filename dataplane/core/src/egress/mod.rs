@@ -199,7 +199,13 @@ impl EgressStream {
     /// # Errors
     /// [`Discard::RepeatGone`] when it was never sent or is too old, [`Discard::RepeatLimited`].
     pub fn repeat(&mut self, now: Instant, sequence: u16, round_trip: Duration) -> Result<Repeat, Discard> {
-        self.repeats.take(now, sequence, round_trip)
+        match self.repeats.take(now, sequence, round_trip) {
+            Err(Discard::RepeatGone) => {
+                let (source, number) = self.renumber.missing(sequence).ok_or(Discard::RepeatGone)?;
+                Ok(Repeat { source, sequence: number, original: sequence, sent: None })
+            }
+            taken => taken,
+        }
     }
 
     /// Settles the repair packet for `packet`, which is the one that `repeat` names, out of the history.
@@ -212,7 +218,14 @@ impl EgressStream {
         }
         let ssrc = self.rtx.ok_or(Discard::RepeatGone)?;
         let payload_type = self.mapped(packet.payload_type).and_then(|map| map.rtx).ok_or(Discard::RepeatGone)?;
-        let (timestamp, picture) = repeat.numbers(packet);
+        let (timestamp, picture) = match repeat.sent {
+            Some(sent) => sent.numbers(packet),
+            None => {
+                let missing = self.renumber.missing(repeat.original);
+                missing.filter(|it| *it == (packet.ssrc, packet.sequence)).ok_or(Discard::RepeatGone)?;
+                self.plan_packet(packet).map(|first| (first.timestamp, first.picture))?
+            }
+        };
         let index = self.rtx_index + 1;
         let identity = Identity { ssrc, index, timestamp, payload_type, picture, original: Some(repeat.original) };
         let outgoing = self.format.outgoing(&identity, packet)?;

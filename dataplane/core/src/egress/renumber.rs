@@ -10,6 +10,7 @@ use sluice_protocol::time::Instant;
 use super::closing::Closing;
 use super::limits::{GAP_PACKETS_MAX, LATE_PACKETS_MAX};
 use super::picture::{PictureNumbers, Pictures};
+use super::rewrite::low_sequence;
 use super::timestamp::Timeline;
 use crate::discard::Discard;
 use crate::ingress::{Accepted, ExtendedSequence};
@@ -153,6 +154,15 @@ impl Renumber {
         } else {
             self.seen.set(sequence.0);
         }
+    }
+
+    /// Finds the packet for which the number `sequence` is kept, and which was not seen yet.
+    pub(super) fn missing(&self, sequence: u16) -> Option<(Ssrc, ExtendedSequence)> {
+        let behind = low_sequence(self.last_sent).wrapping_sub(sequence);
+        let number = self.last_sent.checked_sub(u64::from(behind))?;
+        let source = self.sequences.source_of(number).filter(|source| !self.seen.has(*source))?;
+        let is_near = self.sequences.highest().checked_sub(source)? < LATE_PACKETS_MAX;
+        self.source.filter(|_| is_near).map(|ssrc| (ssrc, ExtendedSequence(source)))
     }
 
     /// Returns the source that the offsets belong to.

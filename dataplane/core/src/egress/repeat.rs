@@ -12,7 +12,8 @@ use super::renumber::{Numbers, Renumber};
 use crate::discard::Discard;
 use crate::ingress::{Accepted, ExtendedSequence};
 
-/// A packet to send again: where it is in the history, and the numbers that it was sent with.
+/// A packet to send again: where it is in the history, and the numbers that it was sent with. One that was not sent yet
+/// may be in the history too: it came before the key frame's start that it belongs behind. Then it is sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeat {
     /// The SSRC of the source.
@@ -21,11 +22,17 @@ pub struct Repeat {
     pub sequence: ExtendedSequence,
     /// The egress sequence number that is asked for.
     pub original: u16,
-    pub(super) era: Era,
-    pub(super) picture_id: u16,
+    pub(super) sent: Option<SentAs>,
 }
 
-impl Repeat {
+/// What a packet was sent as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SentAs {
+    era: Era,
+    picture_id: u16,
+}
+
+impl SentAs {
     /// Returns the numbers that `packet`, the one in the history, was sent with.
     pub(super) fn numbers(&self, packet: &Accepted<'_>) -> (u32, PictureNumbers) {
         let frame = &packet.frame;
@@ -136,8 +143,7 @@ impl Repeats {
             source: era.source,
             sequence: ExtendedSequence(era.first + u64::from(entry.source)),
             original,
-            era,
-            picture_id: entry.picture_id,
+            sent: Some(SentAs { era, picture_id: entry.picture_id }),
         })
     }
 

@@ -48,6 +48,23 @@ fn a_repeat_after_a_switch_still_says_what_was_sent_before_it() {
 }
 
 #[test]
+fn a_packet_that_came_before_the_start_of_its_key_frame_is_had_by_asking() {
+    let (mut stream, mut publisher) = (video(), Publisher::new(7));
+    let key = publisher.key(3);
+    let sent = offer(&mut stream, [&key[1], &key[0], &key[2]].map(Clone::clone));
+    assert_eq!(steps(&sent), [0, 2]);
+    let missing = low(&sent[0]).wrapping_add(1);
+    let repeat = stream.repeat(publisher.now, missing, ROUND_TRIP).unwrap();
+    assert_eq!(repeat.sequence, ExtendedSequence(key[1].sequence));
+    let outgoing = stream.plan_repeat(&repeat, &key[1].accepted()).unwrap();
+    assert_eq!((outgoing.original, outgoing.picture), (Some(missing), sent[0].picture));
+    assert_eq!(stream.plan_packet(&key[1].accepted()), Err(Discard::EgressTooLate), "not once more");
+    let again = stream.repeat(publisher.now, missing, ROUND_TRIP).unwrap();
+    assert_eq!(stream.plan_repeat(&again, &key[1].accepted()).unwrap().index, outgoing.index + 1);
+    assert_eq!(stream.repeat(publisher.now, missing.wrapping_add(2), ROUND_TRIP), Err(Discard::RepeatGone));
+}
+
+#[test]
 fn repeats_are_limited_per_round_trip_and_in_all() {
     let (mut stream, mut publisher) = (video(), Publisher::new(7));
     let sent = offer(&mut stream, publisher.key(1));
