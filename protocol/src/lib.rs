@@ -7,6 +7,7 @@
 
 pub mod convert;
 pub mod event;
+pub mod fuzzing;
 pub mod ice;
 pub mod ids;
 pub mod limits;

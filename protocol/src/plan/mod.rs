@@ -300,3 +300,9 @@ impl Plan {
         self.objects.is_empty()
     }
 }
+
+impl FromIterator<Object> for Plan {
+    fn from_iter<I: IntoIterator<Item = Object>>(objects: I) -> Self {
+        Self { objects: objects.into_iter().map(|object| (object.key(), object)).collect() }
+    }
+}

@@ -1,4 +1,4 @@
-//! Commands that were received and are not settled yet, in order.
+//! Commands that were received and are not told to be done yet, in order.
 
 use std::collections::VecDeque;
 
@@ -6,24 +6,25 @@ use super::CommandId;
 use crate::event::Refusal;
 use crate::plan::Change;
 
-/// What carrying out a command does to the plan.
 #[derive(Debug)]
-pub(super) enum Effect {
-    Apply(Change),
-    /// The data plane knows better, or the command could not be read.
-    Nothing,
-}
-
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) effect: Effect,
+struct Pending {
+    /// What to do; taken when the outcome is known.
+    change: Option<Change>,
     /// The sequence number, and the connection that it belongs to.
-    pub(super) sequence: u64,
-    pub(super) connection: u64,
+    sequence: u64,
+    connection: u64,
     outcome: Option<Result<(), Refusal>>,
 }
 
-/// Commands settle in the order in which they came, whatever the order in which shards finish them.
+/// A command whose outcome may be told, for all older ones are done as well.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) sequence: u64,
+    pub(super) connection: u64,
+    pub(super) outcome: Result<(), Refusal>,
+}
+
+/// Commands are told to be done in the order in which they came, whatever the order in which shards finish them.
 #[derive(Debug)]
 pub(super) struct Commands {
     pending: VecDeque<Pending>,
@@ -35,29 +36,32 @@ impl Commands {
         Self { pending: VecDeque::new(), first: 0 }
     }
 
-    pub(super) fn push(
-        &mut self,
-        effect: Effect,
-        sequence: u64,
-        connection: u64,
-        outcome: Option<Result<(), Refusal>>,
-    ) -> CommandId {
-        self.pending.push_back(Pending { effect, sequence, connection, outcome });
+    /// Takes a command that the shell is asked to carry out.
+    pub(super) fn push(&mut self, change: Change, sequence: u64, connection: u64) -> CommandId {
+        self.pending.push_back(Pending { change: Some(change), sequence, connection, outcome: None });
         CommandId(self.first + self.pending.len() as u64 - 1)
     }
 
-    pub(super) fn acknowledge(&mut self, command: CommandId, outcome: Result<(), Refusal>) {
-        let position = command.0.checked_sub(self.first).and_then(|position| usize::try_from(position).ok());
-        if let Some(pending) = position.and_then(|position| self.pending.get_mut(position)) {
-            pending.outcome = Some(outcome);
-        }
+    /// Takes a command whose outcome is known.
+    pub(super) fn push_done(&mut self, sequence: u64, connection: u64, outcome: Result<(), Refusal>) {
+        self.pending.push_back(Pending { change: None, sequence, connection, outcome: Some(outcome) });
+    }
+
+    /// Takes the outcome of a command, and returns the command; `None` when its outcome is known already.
+    pub(super) fn acknowledge(&mut self, command: CommandId, outcome: Result<(), Refusal>) -> Option<Change> {
+        let position = usize::try_from(command.0.checked_sub(self.first)?).ok()?;
+        let pending = self.pending.get_mut(position)?;
+        let change = pending.change.take()?;
+        pending.outcome = Some(outcome);
+        Some(change)
     }
 
     /// Takes the oldest command when its outcome is known.
-    pub(super) fn settle(&mut self) -> Option<(Pending, Result<(), Refusal>)> {
+    pub(super) fn settle(&mut self) -> Option<Settled> {
         let outcome = self.pending.front()?.outcome?;
         self.first += 1;
-        self.pending.pop_front().map(|pending| (pending, outcome))
+        let Pending { sequence, connection, .. } = self.pending.pop_front()?;
+        Some(Settled { sequence, connection, outcome })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -66,12 +70,5 @@ impl Commands {
 
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
-    }
-
-    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.pending.iter().filter_map(|pending| match &pending.effect {
-            Effect::Apply(change) => Some(change),
-            Effect::Nothing => None,
-        })
     }
 }

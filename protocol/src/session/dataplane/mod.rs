@@ -22,7 +22,7 @@ use crate::limits::{
 };
 use crate::plan::{Change, Key, Object, Plan, apply};
 use crate::stats::Stats;
-use commands::{Commands, Effect};
+use commands::Commands;
 use outbox::{Outbox, Snapshot};
 
 /// A command, for [`Dataplane::acknowledge`]; unique in the life of a process.
@@ -201,8 +201,13 @@ impl<D> Dataplane<D> {
     }
 
     /// Reports what became of a command. A refused put leaves nothing under its key, and nothing learnt about it.
+    ///
+    /// Calls of this and of [`Self::raise`] come in the order in which a shard did the things that they report. A
+    /// command that was acknowledged before is left alone.
     pub fn acknowledge(&mut self, command: CommandId, outcome: Result<(), Refusal>) {
-        self.commands.acknowledge(command, outcome);
+        if let Some(change) = self.commands.acknowledge(command, outcome) {
+            self.apply(&change, outcome);
+        }
         self.settle();
     }
 
@@ -356,37 +361,42 @@ impl<D> Dataplane<D> {
 
     fn handle_command(&mut self, command: Command) -> Result<(), SessionError> {
         self.expect_sequence(command.sequence)?;
-        let (key, outcome) = match &command.change {
-            Change::Put(object) => (object.key(), self.prejudge(object)),
-            Change::Remove(key) => (*key, None),
-        };
-        let push = |commands: &mut Commands, effect, outcome| {
-            commands.push(effect, command.sequence, self.connection, outcome)
-        };
-        if let Some(refusal) = outcome {
-            push(&mut self.commands, Effect::Apply(command.change), Some(Err(refusal)));
-        } else if matches!(key, Key::Cookie(_)) {
-            push(&mut self.commands, Effect::Apply(command.change), Some(Ok(())));
-        } else if matches!(command.change, Change::Put(_)) && self.learnt_here.contains(&key) {
-            push(&mut self.commands, Effect::Nothing, Some(Ok(())));
-            self.tell_learnt(key);
-        } else {
-            let change = command.change.clone();
-            let id = push(&mut self.commands, Effect::Apply(command.change), None);
-            self.events.push_back(Event::Command { id, change, resume: command.resume });
+        match self.judge(&command.change) {
+            Some(outcome) => self.commands.push_done(command.sequence, self.connection, outcome),
+            None => {
+                let id = self.commands.push(command.change.clone(), command.sequence, self.connection);
+                self.events.push_back(Event::Command { id, change: command.change, resume: command.resume });
+            }
         }
         Ok(())
     }
 
-    /// Refuses what no shard needs to be asked about.
-    fn prejudge(&self, object: &Object) -> Option<Refusal> {
-        let full = self.plan.len() + self.commands.len() >= PLAN_OBJECTS_MAX;
-        (full && self.plan.object(&object.key()).is_none()).then_some(Refusal::PlanFull)
+    /// Does what no shard needs to be asked about.
+    fn judge(&mut self, change: &Change) -> Option<Result<(), Refusal>> {
+        let key = match change {
+            Change::Put(object) => object.key(),
+            Change::Remove(key) => *key,
+        };
+        if matches!(change, Change::Put(_)) {
+            let full = self.plan.len() + self.commands.len() >= PLAN_OBJECTS_MAX;
+            if full && self.plan.object(&key).is_none() {
+                return Some(Err(Refusal::PlanFull));
+            }
+            if self.learnt_here.contains(&key) {
+                self.tell_learnt(key);
+                return Some(Ok(()));
+            }
+        }
+        matches!(key, Key::Cookie(_)).then(|| {
+            let outcome = self.check_cookie(change);
+            self.apply(change, outcome);
+            outcome
+        })
     }
 
     fn handle_unreadable(&mut self, error: CommandError) -> Result<(), SessionError> {
         self.expect_sequence(error.sequence)?;
-        self.commands.push(Effect::Nothing, error.sequence, self.connection, Some(Err(Refusal::Invalid)));
+        self.commands.push_done(error.sequence, self.connection, Err(Refusal::Invalid));
         Ok(())
     }
 
@@ -402,21 +412,16 @@ impl<D> Dataplane<D> {
         Ok(())
     }
 
-    /// Applies the commands whose outcome is known, as far as no older one is open.
+    /// Tells the commands that are done, as far as no older one is open.
     fn settle(&mut self) {
-        while let Some((pending, outcome)) = self.commands.settle() {
-            let outcome = match pending.effect {
-                Effect::Apply(change) => self.apply(&change, outcome),
-                Effect::Nothing => outcome,
-            };
-            if pending.connection == self.connection {
-                self.outbox.settle(pending.sequence, outcome);
+        while let Some(settled) = self.commands.settle() {
+            if settled.connection == self.connection {
+                self.outbox.settle(settled.sequence, settled.outcome);
             }
         }
     }
 
-    fn apply(&mut self, change: &Change, outcome: Result<(), Refusal>) -> Result<(), Refusal> {
-        let outcome = outcome.and_then(|()| self.check_cookie(change));
+    fn apply(&mut self, change: &Change, outcome: Result<(), Refusal>) {
         match (change, outcome) {
             (Change::Put(object), Ok(())) => {
                 if let Object::Cookie(cookie) = object.as_ref() {
@@ -428,7 +433,6 @@ impl<D> Dataplane<D> {
             (Change::Put(object), Err(_)) => self.lose(&object.key()),
             (Change::Remove(key), _) => self.lose(key),
         }
-        outcome
     }
 
     fn check_cookie(&self, change: &Change) -> Result<(), Refusal> {
@@ -457,19 +461,13 @@ impl<D> Dataplane<D> {
         let key = object.key();
         let Some(parent) = key.parent() else { return };
         let room = self.plan.len() < PLAN_OBJECTS_MAX || self.plan.object(&key).is_some();
-        if !room || !self.is_there_or_coming(&parent) {
+        if !room || self.plan.object(&parent).is_none() {
             return;
         }
         self.learnt_here.insert(key);
         if self.plan.put(object.clone()).as_ref() != Some(&object) {
             self.tell_learnt(key);
         }
-    }
-
-    /// A shard may learn about an object whose command has not settled yet.
-    fn is_there_or_coming(&self, key: &Key) -> bool {
-        let coming = |change: &Change| matches!(change, Change::Put(object) if object.key() == *key);
-        self.plan.object(key).is_some() || self.commands.changes().any(coming)
     }
 
     fn forget(&mut self, key: Key) {

@@ -1,11 +1,16 @@
 //! Two ends joined by a wire that the test holds.
 
-#![cfg(test)]
+mod convergence;
+mod frames;
+mod handshake;
+mod orders;
 
 use super::controller::{self, Controller};
 use super::dataplane::{self, Dataplane, Newcomer};
 use super::{Configuration, DescriptorKind, Identity, Ready, SessionError};
-use crate::ice::NodeSecret;
+use crate::ice::{NodeSecret, Ufrag};
+use crate::ids::TransportId;
+use crate::plan::{Change, Object, Path, Plan, Transport};
 
 pub(super) fn identity(instance: u64) -> Identity {
     Identity { software: "test".into(), instance, capabilities: vec!["one".into()] }
@@ -72,26 +77,46 @@ pub(super) fn exchange(controller: &mut Controller<u32>, dataplane: &mut Datapla
     }
 }
 
-mod smoke {
-    use super::*;
-    use crate::plan::{Cookie, Object, Plan};
+/// A pair that is live, with `plan` wanted and there.
+pub(super) fn live_pair(plan: Plan) -> (Controller<u32>, Dataplane<u32>) {
+    let (mut controller, mut dataplane) = (controller(1), Dataplane::new(identity(100), 1));
+    connect(&mut controller, &mut dataplane).unwrap();
+    exchange(&mut controller, &mut dataplane).unwrap();
+    controller.adopt(plan);
+    exchange(&mut controller, &mut dataplane).unwrap();
+    events(&mut controller);
+    (controller, dataplane)
+}
 
-    #[test]
-    fn a_fresh_pair_goes_live_and_brings_the_plan_over() {
-        let (mut controller, mut dataplane) = (controller(1), Dataplane::new(identity(100), 1));
-        connect(&mut controller, &mut dataplane).unwrap();
-        exchange(&mut controller, &mut dataplane).unwrap();
-        assert!(matches!(
-            events(&mut controller)[..],
-            [controller::Event::DescriptorsWanted, controller::Event::Ready { .. }, controller::Event::Snapshot(_)]
-        ));
-        controller.adopt(Plan::new());
-        controller.put(Object::Cookie(Cookie { key: 5, bytes: vec![1, 2, 3] }));
-        let ticket = controller.barrier();
-        assert!(!controller.is_acknowledged(ticket));
-        exchange(&mut controller, &mut dataplane).unwrap();
-        assert!(controller.is_acknowledged(ticket));
-        assert_eq!(dataplane.plan(), controller.plan());
-        assert_eq!(events(&mut controller), [controller::Event::Live, controller::Event::Acknowledged(ticket)]);
+/// Sends what the controller has to say, and returns the commands that reach the data plane's shell.
+pub(super) fn commands(
+    controller: &mut Controller<u32>,
+    dataplane: &mut Dataplane<u32>,
+) -> Vec<(dataplane::CommandId, Change, bool)> {
+    while let Some(transmit) = controller.poll_transmit() {
+        dataplane.handle_bytes(&transmit.bytes, transmit.descriptors).unwrap();
     }
+    let commands = dataplane_events(dataplane).into_iter().map(|event| {
+        let dataplane::Event::Command { id, change, resume } = event else { panic!("{event:?}") };
+        (id, change, resume)
+    });
+    commands.collect()
+}
+
+pub(super) fn transport(slot: u32) -> Transport {
+    Transport {
+        id: TransportId::new(0, slot, 1),
+        credentials: vec![Ufrag { transport: TransportId::new(0, slot, 1), restart: 0, random: 5 }],
+        keys: None,
+        cname: "cname".into(),
+        extmap_allow_mixed: true,
+        remb_cap: None,
+    }
+}
+
+pub(super) fn path(slot: u32, port: u16) -> Object {
+    let transport = TransportId::new(0, slot, 1);
+    let credentials = Ufrag { transport, restart: 0, random: 5 };
+    let address = ([127, 0, 0, 1], port).into();
+    Object::Path(Path { transport, local: address, remote: address, credentials })
 }
