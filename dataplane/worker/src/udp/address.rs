@@ -151,8 +151,10 @@ fn put<T>(message: *mut libc::cmsghdr, level: libc::c_int, kind: libc::c_int, va
     let head = libc::cmsghdr { cmsg_len: message_size as usize, cmsg_level: level, cmsg_type: kind };
     // SAFETY: the caller's buffer holds a header and data of this size at `message`.
     unsafe { message.write(head) };
-    // SAFETY: as above; the write asks for no alignment.
-    unsafe { libc::CMSG_DATA(message).cast::<T>().write_unaligned(value) };
+    // SAFETY: CMSG_DATA only computes where the data of a whole message is.
+    let data = unsafe { libc::CMSG_DATA(message) };
+    // SAFETY: as above; the data has room for the value, and the write asks for no alignment.
+    unsafe { data.cast::<T>().write_unaligned(value) };
     // SAFETY: CMSG_SPACE only computes.
     (unsafe { libc::CMSG_SPACE(size) }) as usize
 }

@@ -4,6 +4,7 @@
 //! sleeps on these sockets ([`wait`]); `recvmmsg` and `sendmmsg` do the work on the same descriptors. See
 //! `docs/decisions/0002-packet-io.md`.
 #![expect(unsafe_code, reason = "system calls that no safe wrapper offers")]
+#![expect(clippy::cast_possible_truncation, reason = "sizes and families of the C interface are small constants")]
 
 pub mod address;
 pub mod receive;

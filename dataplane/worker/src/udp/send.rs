@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::mem::zeroed;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use sluice_dataplane_core::port::{RUN_BYTES_MAX, RUN_SEGMENTS_MAX, Run};
 
@@ -19,18 +19,21 @@ const WITHOUT_SEGMENTATION_MAX: usize = 4096;
 
 const _: () = assert!(RUN_BYTES_MAX <= BATCH_BYTES, "every run fits into a batch");
 
-/// The sockets to send by.
+/// The sockets to send by, each with the address that it is bound to.
 #[derive(Clone, Copy, Debug)]
-pub struct Outlets<'a> {
-    /// For IPv4 destinations.
-    pub v4: Option<BorrowedFd<'a>>,
-    /// For IPv6 destinations.
-    pub v6: Option<BorrowedFd<'a>>,
-}
+pub struct Outlets<'a>(pub &'a [(OwnedFd, SocketAddr)]);
 
 impl<'a> Outlets<'a> {
-    fn of(&self, run: &Run) -> Option<BorrowedFd<'a>> {
-        if run.five_tuple.remote.is_ipv4() { self.v4 } else { self.v6 }
+    /// Returns the number of the socket that sends from `local`: one bound to that address, or to all of its family.
+    fn position(&self, local: SocketAddr) -> Option<usize> {
+        let exact = |(_, bound): &(OwnedFd, SocketAddr)| bound.ip() == local.ip();
+        let wildcard =
+            |(_, bound): &(OwnedFd, SocketAddr)| bound.ip().is_unspecified() && bound.is_ipv4() == local.is_ipv4();
+        self.0.iter().position(exact).or_else(|| self.0.iter().position(wildcard))
+    }
+
+    fn at(&self, position: usize) -> Option<BorrowedFd<'a>> {
+        self.0.get(position).map(|(socket, _)| socket.as_fd())
     }
 }
 
@@ -66,6 +69,7 @@ pub struct Counters {
 struct Queued {
     run: Run,
     offset: usize,
+    outlet: Option<usize>,
 }
 
 /// A batch of runs and the buffers of the system call that sends it.
@@ -136,14 +140,14 @@ impl Sender {
         }
         let offset = self.used_bytes;
         self.used_bytes += run.total_bytes;
-        self.queue.push(Queued { run, offset });
+        self.queue.push(Queued { run, offset, outlet: outlets.position(run.five_tuple.local) });
         self.bytes.get_mut(offset..self.used_bytes)
     }
 
     /// Hands the batch to the kernel, as far as its sockets take it.
     pub fn flush(&mut self, outlets: Outlets<'_>) -> Flushed {
         while let Some(first) = self.queue.get(self.sent) {
-            let Some(outlet) = outlets.of(&first.run) else {
+            let Some(outlet) = first.outlet.and_then(|position| outlets.at(position)) else {
                 self.fail(self.sent);
                 self.sent += 1;
                 continue;
@@ -179,15 +183,14 @@ impl Sender {
         Flushed::All
     }
 
-    /// Returns how many of the waiting runs, from the first on, one system call can send: of one address family, and
-    /// without one that must be sent datagram by datagram.
+    /// Returns how many of the waiting runs, from the first on, one system call can send: by one socket, and without one
+    /// that must be sent datagram by datagram.
     fn batchable(&self) -> usize {
-        let ipv4 = self.queue.get(self.sent).is_some_and(|first| first.run.five_tuple.remote.is_ipv4());
+        let outlet = self.queue.get(self.sent).and_then(|first| first.outlet);
         let fits = |queued: &&Queued| {
-            let run = &queued.run;
-            let several = run.total_bytes > run.segment_size_bytes;
-            let remote = run.five_tuple.remote;
-            remote.is_ipv4() == ipv4 && !(several && self.without_segmentation.contains(&remote))
+            let several = queued.run.total_bytes > queued.run.segment_size_bytes;
+            let remote = queued.run.five_tuple.remote;
+            queued.outlet == outlet && !(several && self.without_segmentation.contains(&remote))
         };
         self.queue.iter().skip(self.sent).take_while(fits).count()
     }
@@ -306,17 +309,12 @@ mod tests {
     const BUFFERS: Buffers = Buffers { receive_bytes: 4 << 20, send_bytes: 4 << 20 };
 
     /// A sending socket with its address, and a receiving one.
-    fn pair(ip: &str) -> (OwnedFd, SocketAddr, UdpSocket) {
+    fn pair(ip: &str) -> ([(OwnedFd, SocketAddr); 1], SocketAddr, UdpSocket) {
         let outlet = socket::bind(format!("{ip}:0").parse().unwrap(), BUFFERS).unwrap();
         let local = socket::local_address(outlet.as_fd()).unwrap();
         let peer = UdpSocket::bind(format!("{ip}:0")).unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        (outlet, local, peer)
-    }
-
-    fn outlets(outlet: &OwnedFd, local: SocketAddr) -> Outlets<'_> {
-        let fd = Some(outlet.as_fd());
-        if local.is_ipv4() { Outlets { v4: fd, v6: None } } else { Outlets { v4: None, v6: fd } }
+        ([(outlet, local)], local, peer)
     }
 
     fn run(local: SocketAddr, remote: SocketAddr, segment_size_bytes: usize, total_bytes: usize) -> Run {
@@ -347,12 +345,12 @@ mod tests {
                 (1024, RUN_BYTES_MAX),
             ] {
                 let mut sender = Sender::new();
-                let bytes = sender.reserve(run(local, remote, segment, total), outlets(&outlet, local));
+                let bytes = sender.reserve(run(local, remote, segment, total), Outlets(&outlet));
                 let Some(bytes) = bytes else { panic!("{segment} {total}: no room") };
                 for (index, byte) in bytes.iter_mut().enumerate() {
                     *byte = u8::try_from(index % 251).unwrap();
                 }
-                assert_eq!(sender.flush(outlets(&outlet, local)), Flushed::All);
+                assert_eq!(sender.flush(Outlets(&outlet)), Flushed::All);
                 let expected: Vec<usize> = vec![0_u8; total].chunks(segment).map(<[u8]>::len).collect();
                 assert_eq!(received_sizes(&peer, expected.len()), expected, "{ip} {segment} {total}");
                 assert_eq!(sender.counters().failed_datagrams, 0, "{ip} {segment} {total}");
@@ -366,7 +364,7 @@ mod tests {
         let remote = peer.local_addr().unwrap();
         let mut sender = Sender::new();
         for (segment, total) in [(1200, RUN_BYTES_MAX + 1), (10, 10 * (RUN_SEGMENTS_MAX + 1)), (1200, 0)] {
-            assert!(sender.reserve(run(local, remote, segment, total), outlets(&outlet, local)).is_none());
+            assert!(sender.reserve(run(local, remote, segment, total), Outlets(&outlet)).is_none());
         }
         assert!(sender.is_empty());
     }
@@ -375,7 +373,8 @@ mod tests {
     fn a_batch_of_runs_to_both_families_arrives_whole() {
         let (v4, local4, peer4) = pair("127.0.0.1");
         let (v6, local6, peer6) = pair("[::1]");
-        let outlets = Outlets { v4: Some(v4.as_fd()), v6: Some(v6.as_fd()) };
+        let both: Vec<_> = v4.into_iter().chain(v6).collect();
+        let outlets = Outlets(&both);
         let mut sender = Sender::new();
         for turn in 0..400 {
             let (local, peer) = if turn % 3 == 0 { (local6, &peer6) } else { (local4, &peer4) };
@@ -390,7 +389,7 @@ mod tests {
     #[test]
     fn a_destination_without_a_socket_or_a_route_fails_alone() {
         let (outlet, local, peer) = pair("127.0.0.1");
-        let outlets = outlets(&outlet, local);
+        let outlets = Outlets(&outlet);
         let mut sender = Sender::new();
         let v6: SocketAddr = "[::1]:9".parse().unwrap();
         sender.reserve(run(v6, v6, 100, 100), outlets).unwrap().fill(1);
@@ -404,7 +403,7 @@ mod tests {
     fn a_path_without_segmentation_gets_datagrams_one_by_one() {
         let (outlet, local, peer) = pair("127.0.0.1");
         let remote = peer.local_addr().unwrap();
-        let outlets = outlets(&outlet, local);
+        let outlets = Outlets(&outlet);
         let mut sender = Sender::new();
         let _new = sender.without_segmentation.insert(remote);
         sender.reserve(run(local, remote, 100, 100), outlets).unwrap().fill(1);
@@ -419,7 +418,7 @@ mod tests {
     fn segments_larger_than_the_path_takes_are_sent_one_by_one_and_remembered() {
         let (outlet, local, peer) = pair("127.0.0.1");
         let remote = peer.local_addr().unwrap();
-        let outlets = outlets(&outlet, local);
+        let outlets = Outlets(&outlet);
         let mut sender = Sender::new();
         // Loopback carries 65,536 bytes: one segment of the largest size fits, a fragmenting run of two does not exist,
         // so a path error is made by a zero destination port, which the kernel refuses with EINVAL.
@@ -439,8 +438,8 @@ mod tests {
         let port = socket::local_address(inlet.as_fd()).unwrap().port();
         let remote: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
         let mut sender = Sender::new();
-        sender.reserve(run(local, remote, 1000, 3500), outlets(&outlet, local)).unwrap().fill(9);
-        assert_eq!(sender.flush(outlets(&outlet, local)), Flushed::All);
+        sender.reserve(run(local, remote, 1000, 3500), Outlets(&outlet)).unwrap().fill(9);
+        assert_eq!(sender.flush(Outlets(&outlet)), Flushed::All);
         let mut receiver = Receiver::new();
         let mut sizes = Vec::new();
         while sizes.iter().sum::<usize>() < 3500 {

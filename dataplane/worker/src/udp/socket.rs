@@ -56,6 +56,18 @@ pub fn bind(address: SocketAddr, buffers: Buffers) -> io::Result<OwnedFd> {
     Ok(OwnedFd::from(socket))
 }
 
+/// Makes sure that nobody has bound `address`: sockets that share a port would take datagrams from each other.
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`], or what else binding returns.
+pub fn claim(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())
+}
+
 /// Tells what a socket has; an inherited one was set up by a predecessor.
 ///
 /// # Errors

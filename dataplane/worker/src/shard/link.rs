@@ -1,0 +1,245 @@
+//! What goes between the control thread and a shard.
+//!
+//! Two bounded channels and two doorbells: a byte in a socket pair wakes the other side, whatever it sleeps on.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+
+use sluice_dataplane_core::engine::Command;
+use sluice_protocol::event::{Event, Refusal};
+use sluice_protocol::ice::NodeSecret;
+use sluice_protocol::ids::TrackId;
+use sluice_protocol::limits::COMMANDS_IN_FLIGHT_MAX;
+use sluice_protocol::session::dataplane::CommandId;
+use sluice_protocol::stats::Stats;
+use sluice_protocol::table::Table;
+
+/// Messages to a shard that wait: every command in flight, and a few more. The session never has more in flight.
+const TO_SHARD_MAX: usize = COMMANDS_IN_FLIGHT_MAX + 1024;
+/// Messages from a shard that wait: an answer to each of those, and events.
+const FROM_SHARD_MAX: usize = TO_SHARD_MAX + 16 * 1024;
+/// Events are held back when fewer places than this are left, so that answers always find one.
+const EVENTS_MAX: usize = FROM_SHARD_MAX - TO_SHARD_MAX;
+
+/// What an engine is made from.
+#[derive(Debug)]
+pub struct Setup {
+    /// The node's secret.
+    pub secret: NodeSecret,
+    /// The rows of this shard.
+    pub table: Table,
+    /// The media sockets.
+    pub sockets: Vec<OwnedFd>,
+    /// Randomness.
+    pub seed: u64,
+}
+
+/// A message to a shard.
+#[derive(Debug)]
+pub enum ToShard {
+    /// The first message: what the engine is made from.
+    Setup(Box<Setup>),
+    /// A command of the plan.
+    Command {
+        /// Its id, for the answer.
+        id: CommandId,
+        /// What to do.
+        command: Box<Command>,
+    },
+    /// Ask the publisher of a track for a key frame.
+    KeyFrame(TrackId),
+    /// A new packet stream; the one before is closed.
+    PacketStream(OwnedFd),
+    /// Count.
+    Stats(u64),
+    /// Show that the loop turns.
+    Ping(u64),
+}
+
+/// A message from a shard.
+#[derive(Debug)]
+pub enum FromShard {
+    /// A command was carried out, or refused.
+    Done {
+        /// Its id.
+        id: CommandId,
+        /// How it went.
+        result: Result<(), Refusal>,
+    },
+    /// Something happened.
+    Event(Event),
+    /// The answer to [`ToShard::Stats`].
+    Stats {
+        /// Its number.
+        id: u64,
+        /// The counts.
+        stats: Box<Stats>,
+    },
+    /// The answer to [`ToShard::Ping`].
+    Pong(u64),
+}
+
+/// The other end is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// The shard's end.
+#[derive(Debug)]
+pub struct ShardEnd {
+    receiver: Receiver<ToShard>,
+    sender: SyncSender<FromShard>,
+    doorbell: UnixStream,
+    blocked: Arc<AtomicBool>,
+    events: Arc<AtomicUsize>,
+}
+
+/// The control thread's end.
+#[derive(Debug)]
+pub struct SupervisorEnd {
+    sender: SyncSender<ToShard>,
+    receiver: Receiver<FromShard>,
+    doorbell: UnixStream,
+    blocked: Arc<AtomicBool>,
+    events: Arc<AtomicUsize>,
+}
+
+/// Makes a link.
+///
+/// # Errors
+/// What making a socket pair returns.
+pub fn link() -> std::io::Result<(SupervisorEnd, ShardEnd)> {
+    let (here, there) = UnixStream::pair()?;
+    here.set_nonblocking(true)?;
+    there.set_nonblocking(true)?;
+    let (to_sender, to_receiver) = sync_channel(TO_SHARD_MAX);
+    let (from_sender, from_receiver) = sync_channel(FROM_SHARD_MAX);
+    let blocked = Arc::new(AtomicBool::new(false));
+    let events = Arc::new(AtomicUsize::new(0));
+    let supervisor = SupervisorEnd {
+        sender: to_sender,
+        receiver: from_receiver,
+        doorbell: here,
+        blocked: Arc::clone(&blocked),
+        events: Arc::clone(&events),
+    };
+    Ok((supervisor, ShardEnd { receiver: to_receiver, sender: from_sender, doorbell: there, blocked, events }))
+}
+
+impl ShardEnd {
+    /// Returns what to sleep on.
+    #[must_use]
+    pub fn doorbell(&self) -> BorrowedFd<'_> {
+        self.doorbell.as_fd()
+    }
+
+    /// Takes the next message.
+    ///
+    /// # Errors
+    /// [`Gone`] when the control thread is.
+    pub fn receive(&self) -> Result<Option<ToShard>, Gone> {
+        take(&self.receiver, &self.doorbell)
+    }
+
+    /// Sends an answer; each message of the other end has its place, so there is always room.
+    pub fn send(&self, message: FromShard) {
+        if self.sender.try_send(message).is_ok() {
+            ring(&self.doorbell);
+        }
+    }
+
+    /// Sends an event, or returns it when too many wait.
+    pub fn send_event(&self, event: Event) -> Option<Event> {
+        if self.events.load(Ordering::Acquire) >= EVENTS_MAX {
+            return Some(event);
+        }
+        match self.sender.try_send(FromShard::Event(event)) {
+            Ok(()) => {
+                let _before = self.events.fetch_add(1, Ordering::AcqRel);
+                ring(&self.doorbell);
+                None
+            }
+            Err(TrySendError::Full(FromShard::Event(event))) => Some(event),
+            Err(_) => None,
+        }
+    }
+
+    /// Asks to be woken when the sockets can be written again.
+    pub fn report_blocked(&self) {
+        if !self.blocked.swap(true, Ordering::AcqRel) {
+            ring(&self.doorbell);
+        }
+    }
+}
+
+impl SupervisorEnd {
+    /// Returns what to sleep on.
+    #[must_use]
+    pub fn doorbell(&self) -> BorrowedFd<'_> {
+        self.doorbell.as_fd()
+    }
+
+    /// Takes the next message.
+    ///
+    /// # Errors
+    /// [`Gone`] when the shard is.
+    pub fn receive(&self) -> Result<Option<FromShard>, Gone> {
+        let message = take(&self.receiver, &self.doorbell)?;
+        if matches!(message, Some(FromShard::Event(_))) {
+            let _before = self.events.fetch_sub(1, Ordering::AcqRel);
+        }
+        Ok(message)
+    }
+
+    /// Sends a message and wakes the shard.
+    ///
+    /// # Errors
+    /// [`Gone`] when the shard is, or does not take its messages any more.
+    pub fn send(&self, message: ToShard) -> Result<(), Gone> {
+        self.sender.try_send(message).map_err(|_| Gone)?;
+        ring(&self.doorbell);
+        Ok(())
+    }
+
+    /// Tells whether the shard waits for its sockets.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Acquire)
+    }
+
+    /// Wakes the shard because its sockets can be written again.
+    pub fn unblock(&self) {
+        self.blocked.store(false, Ordering::Release);
+        ring(&self.doorbell);
+    }
+}
+
+/// Takes a message. Silences the doorbell when there is none, and looks once more, so that none is slept through.
+fn take<T>(receiver: &Receiver<T>, doorbell: &UnixStream) -> Result<Option<T>, Gone> {
+    match receiver.try_recv() {
+        Ok(message) => return Ok(Some(message)),
+        Err(TryRecvError::Disconnected) => return Err(Gone),
+        Err(TryRecvError::Empty) => {}
+    }
+    let mut rings = [0; 256];
+    let mut stream = doorbell;
+    while stream.read(&mut rings).is_ok_and(|count| count == rings.len()) {}
+    match receiver.try_recv() {
+        Ok(message) => Ok(Some(message)),
+        Err(TryRecvError::Disconnected) => Err(Gone),
+        Err(TryRecvError::Empty) => Ok(None),
+    }
+}
+
+/// Rings; a bell that rings already is loud enough.
+fn ring(doorbell: &UnixStream) {
+    let mut stream = doorbell;
+    match stream.write(&[1]) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Err(_) => {}
+    }
+}

@@ -1,0 +1,278 @@
+//! One shard: a pinned executor around one engine.
+//!
+//! The loop takes in what waits, lets the engine work, hands out what leaves, and sleeps when nothing is left. Each phase
+//! has a budget, and "work is left" decides whether to sleep.
+
+mod link;
+mod outbox;
+mod packets;
+mod sockets;
+mod wake;
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use glommio::{LocalExecutorBuilder, Placement};
+use sluice_dataplane_core::engine::{Config, Engine};
+use sluice_dataplane_core::port::Datagram;
+use sluice_protocol::event::Event;
+use sluice_protocol::stats::Stats;
+use sluice_protocol::time::Instant;
+
+pub use link::{FromShard, Gone, Setup, ShardEnd, SupervisorEnd, ToShard, link};
+use outbox::BatchOutbox;
+use packets::PacketStream;
+use sockets::Sockets;
+use wake::Wakeups;
+
+use crate::clock;
+use crate::udp::receive::{BATCH_MESSAGES, Receiver};
+use crate::udp::send::{Flushed, Sender};
+
+/// Messages from the control thread handled in one turn.
+const MESSAGES_PER_TURN: usize = 64;
+/// Events passed to the control thread in one turn.
+const EVENTS_PER_TURN: usize = 256;
+/// How long a blocked shard sleeps at most before it tries a full socket again; writability wakes it earlier.
+const BLOCKED_SLEEP_MAX: Duration = Duration::from_millis(5);
+/// The longest sleep of an idle shard.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// Submissions that the rings of an executor hold; a shard has a handful of sources.
+const RING_DEPTH: usize = 64;
+/// Memory registered for the executor's own file I/O, of which a shard does none.
+const IO_MEMORY_BYTES: usize = 64 * 1024;
+
+/// Counters of the loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counters {
+    turns: u64,
+    sleeps: u64,
+    receive_calls: u64,
+    receive_errors: u64,
+    received_messages: u64,
+    received_datagrams: u64,
+    received_bytes: u64,
+    receive_budget_exhausted: u64,
+    blocked_turns: u64,
+}
+
+/// Returns the builder of a shard's executor.
+#[must_use]
+pub fn executor(core: Option<usize>, name: &str) -> LocalExecutorBuilder {
+    LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
+        .name(name)
+        .ring_depth(RING_DEPTH)
+        .io_memory(IO_MEMORY_BYTES)
+}
+
+/// Runs a shard on this thread until its link ends.
+///
+/// # Errors
+/// What building the executor or its wake-up sources returns.
+pub fn run(shard: u8, core: Option<usize>, link: ShardEnd) -> anyhow::Result<()> {
+    let executor = executor(core, "sluice-shard").make().map_err(|error| anyhow::anyhow!("{error}"))?;
+    executor.run(async move {
+        let wakeups = Rc::new(Wakeups::new(link.doorbell())?);
+        let Some(setup) = wait_for_setup(&link, &wakeups).await else { return Ok(()) };
+        Shard::new(shard, link, wakeups, setup)?.run().await
+    })
+}
+
+/// Sleeps until the control thread has sent what an engine needs; `None` when it is gone.
+async fn wait_for_setup(link: &ShardEnd, wakeups: &Wakeups) -> Option<Setup> {
+    loop {
+        match link.receive() {
+            Ok(Some(ToShard::Setup(setup))) => return Some(*setup),
+            Ok(Some(_)) => {}
+            Ok(None) => wakeups.sleep(SLEEP_MAX).await,
+            Err(_) => return None,
+        }
+    }
+}
+
+struct Shard {
+    link: ShardEnd,
+    wakeups: Rc<Wakeups>,
+    engine: Engine,
+    sockets: Sockets,
+    packets: PacketStream,
+    receiver: Receiver,
+    sender: Sender,
+    blocked: bool,
+    held_event: Option<Event>,
+    counters: Counters,
+    shard: u8,
+}
+
+impl Shard {
+    fn new(shard: u8, link: ShardEnd, wakeups: Rc<Wakeups>, setup: Setup) -> anyhow::Result<Self> {
+        let now = clock::monotonic();
+        let config = Config { shard, secret: setup.secret, table: setup.table, wall: (now, clock::wall_ntp()) };
+        let sockets = Sockets::new(setup.sockets)?;
+        sockets.watch(&wakeups)?;
+        Ok(Self {
+            link,
+            wakeups,
+            engine: Engine::new(config, setup.seed, now),
+            sockets,
+            packets: PacketStream::new(),
+            receiver: Receiver::new(),
+            sender: Sender::new(),
+            blocked: false,
+            held_event: None,
+            counters: Counters::default(),
+            shard,
+        })
+    }
+
+    async fn run(&mut self) -> anyhow::Result<()> {
+        loop {
+            self.counters.turns += 1;
+            let received = self.receive();
+            let now = clock::monotonic();
+            let packets = self.take_packets(now);
+            let Ok(messages) = self.take_messages(now) else { return Ok(()) };
+            self.engine.handle_timeout(now);
+            self.flush(now);
+            let events = self.pass_events();
+            if received || packets || messages || events {
+                glommio::yield_if_needed().await;
+            } else {
+                self.sleep(now).await;
+            }
+        }
+    }
+
+    /// Hands one batch of each socket to the engine. Returns whether more may wait.
+    fn receive(&mut self) -> bool {
+        let mut left = false;
+        for (socket, port) in self.sockets.inlets() {
+            self.counters.receive_calls += 1;
+            let messages = match self.receiver.receive(socket) {
+                Ok(messages) => messages,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+                Err(_) => {
+                    self.counters.receive_errors += 1;
+                    left = true;
+                    continue;
+                }
+            };
+            if messages == BATCH_MESSAGES {
+                self.counters.receive_budget_exhausted += 1;
+                left = true;
+            }
+            self.counters.received_messages += messages as u64;
+            let (now, wall) = (clock::monotonic(), clock::wall_nanos());
+            let (engine, counters) = (&mut self.engine, &mut self.counters);
+            self.receiver.for_each(|message| {
+                let five_tuple = port.five_tuple(message.remote, message.local);
+                let arrival = clock::arrival(message.stamp_nanos, now, wall);
+                for bytes in message.bytes.chunks_mut(message.segment_size_bytes) {
+                    counters.received_datagrams += 1;
+                    counters.received_bytes += bytes.len() as u64;
+                    engine.handle_datagram(now, Datagram { five_tuple, arrival, bytes });
+                }
+            });
+        }
+        left
+    }
+
+    /// Hands what the control plane sends over the packet stream to the engine. Returns whether more may wait.
+    fn take_packets(&mut self, now: Instant) -> bool {
+        let engine = &mut self.engine;
+        self.packets.receive(&self.wakeups, |transport, datagram| engine.handle_outgoing(now, transport, datagram))
+    }
+
+    /// Carries out what the control thread says. Returns whether more may wait, and an error when it is gone.
+    fn take_messages(&mut self, now: Instant) -> Result<bool, Gone> {
+        for _ in 0..MESSAGES_PER_TURN {
+            match self.link.receive()? {
+                None => return Ok(false),
+                Some(ToShard::Command { id, command }) => {
+                    let result = self.engine.handle_command(now, *command);
+                    self.link.send(FromShard::Done { id, result });
+                }
+                Some(ToShard::KeyFrame(track)) => self.engine.request_key_frame(now, track),
+                Some(ToShard::PacketStream(socket)) => self.attach(socket),
+                Some(ToShard::Stats(id)) => self.link.send(FromShard::Stats { id, stats: Box::new(self.stats()) }),
+                Some(ToShard::Ping(nonce)) => self.link.send(FromShard::Pong(nonce)),
+                Some(ToShard::Setup(_)) => {}
+            }
+        }
+        Ok(true)
+    }
+
+    fn attach(&mut self, socket: OwnedFd) {
+        if let Err(error) = self.packets.attach(socket, &self.wakeups) {
+            tracing::error!(shard = self.shard, %error, "the packet stream to the control plane cannot be watched");
+        }
+    }
+
+    /// Lets the engine send, as far as the sockets take it.
+    fn flush(&mut self, now: Instant) {
+        let outlets = self.sockets.outlets();
+        if self.blocked && self.sender.flush(outlets) == Flushed::Blocked {
+            self.counters.blocked_turns += 1;
+        }
+        let mut outbox = BatchOutbox::new(&mut self.sender, outlets, &mut self.packets);
+        self.engine.flush(now, &mut outbox);
+        self.blocked = self.sender.flush(outlets) == Flushed::Blocked;
+        if self.blocked {
+            self.link.report_blocked();
+        }
+        self.packets.flush();
+    }
+
+    /// Passes events on. Returns whether more wait and can be taken.
+    fn pass_events(&mut self) -> bool {
+        for _ in 0..EVENTS_PER_TURN {
+            let Some(event) = self.held_event.take().or_else(|| self.engine.poll_event()) else { return false };
+            if let Some(event) = self.link.send_event(event) {
+                self.held_event = Some(event);
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn sleep(&mut self, now: Instant) {
+        let mut longest = if self.blocked || self.held_event.is_some() { BLOCKED_SLEEP_MAX } else { SLEEP_MAX };
+        if let Some(deadline) = self.engine.poll_timeout() {
+            longest = longest.min(deadline.saturating_since(now));
+        }
+        if !longest.is_zero() {
+            self.counters.sleeps += 1;
+            self.wakeups.sleep(longest).await;
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.engine.stats(&mut stats);
+        let (loops, sent) = (self.counters, self.sender.counters());
+        let counters = [
+            ("turns", loops.turns),
+            ("sleeps", loops.sleeps),
+            ("receive_calls", loops.receive_calls),
+            ("receive_errors", loops.receive_errors),
+            ("received_messages", loops.received_messages),
+            ("received_datagrams", loops.received_datagrams),
+            ("received_bytes", loops.received_bytes),
+            ("receive_budget_exhausted", loops.receive_budget_exhausted),
+            ("blocked_turns", loops.blocked_turns),
+            ("send_calls", sent.calls),
+            ("sent_runs", sent.runs),
+            ("sent_datagrams", sent.datagrams),
+            ("sent_bytes", sent.bytes),
+            ("send_blocked", sent.blocked),
+            ("unsegmented_runs", sent.unsegmented_runs),
+            ("failed_datagrams", sent.failed_datagrams),
+            ("punts_dropped", self.packets.dropped()),
+        ];
+        if let Some(shard) = stats.shards.iter_mut().find(|shard| shard.shard == self.shard) {
+            shard.counters.extend(counters.map(|(name, value)| (name.to_owned(), value)));
+        }
+        stats
+    }
+}
