@@ -1,0 +1,189 @@
+//! How an offer becomes a session with an answer, and what becomes of it.
+
+use std::net::SocketAddr;
+
+use sluice_controlplane_core::plan::{Open, OpenError};
+use sluice_controlplane_core::room::{Identity, Join, LeaveReason, ParticipantId, RoomId, Wish};
+use sluice_controlplane_core::sdp::{Fingerprint as SdpFingerprint, Fragment, Offer, Role};
+use sluice_controlplane_core::session::{Session, SessionId};
+
+use super::clock;
+use super::desk::Desk;
+use super::limits::SESSIONS_MAX;
+use crate::dataplane::Acknowledged;
+use crate::dtls::{Association, Config, Fingerprint};
+use crate::http::port::{
+    Answer, ConductorError, Entrant, Front, IceServer, Patched, SessionActor, SessionAddress,
+};
+
+/// A session that the plan wants; the answer may leave when the data plane has it.
+pub(super) struct Admitted {
+    pub(super) answer: Answer,
+    pub(super) acknowledged: Acknowledged,
+}
+
+/// Who comes how.
+pub(super) struct Newcomer {
+    pub(super) room: RoomId,
+    pub(super) entrant: Entrant,
+    pub(super) role: Role,
+    pub(super) wish: Wish,
+    pub(super) offer: Offer,
+    pub(super) client: std::net::IpAddr,
+    pub(super) is_loopback: bool,
+}
+
+impl Desk {
+    /// Opens a session for an offer.
+    pub(super) fn open(&mut self, newcomer: &Newcomer) -> Result<Admitted, ConductorError> {
+        if self.control.sessions().len() >= SESSIONS_MAX {
+            return Err(ConductorError::TooManySessions);
+        }
+        let session = SessionId(random_id());
+        let entrant = newcomer.entrant.clone();
+        let join = Join {
+            participant: ParticipantId(format!("PA_{}", random_id())),
+            identity: Identity(entrant.identity),
+            name: entrant.name,
+            metadata: entrant.metadata,
+            role: entrant.role,
+            overrides: entrant.overrides,
+            admission: entrant.admission,
+            is_publisher: newcomer.role == Role::Publish,
+            wish: newcomer.wish.clone(),
+        };
+        let open = Open {
+            session: session.clone(),
+            room: newcomer.room.clone(),
+            join,
+            offer: &newcomer.offer,
+            role: newcomer.role,
+            certificate: self.certificate.to_bytes(),
+        };
+        let mut effects = Vec::new();
+        let transport = self.control.open(clock::now(), open, &mut effects).map_err(refusal)?;
+        let acknowledged = self.settle(effects);
+        let remote = self.control.session(&session).and_then(remote_fingerprint);
+        let Some(remote_fingerprint) = remote else {
+            return Err(ConductorError::Unavailable("the session ended while it was opened"));
+        };
+        let config = Config { certificate: std::sync::Arc::clone(&self.certificate), remote_fingerprint };
+        let association =
+            Association::accept(transport, config, self.outgoing.clone(), self.association_events.clone());
+        let _before = self.associations.insert(transport, association);
+        let candidates = self.candidates(newcomer.client, newcomer.is_loopback);
+        let own = self.own_fingerprint();
+        let sdp = self.control.answer(&session, &self.secret, &own, &candidates).unwrap_or_default();
+        let etag = self.control.session(&session).map_or_else(String::new, etag);
+        let answer = Answer { session_id: session.0, etag, sdp, ice_servers: self.ice_servers() };
+        Ok(Admitted { answer, acknowledged })
+    }
+
+    /// Takes a fragment for a session. Returns what to answer once the data plane has acknowledged it.
+    pub(super) fn patch(
+        &mut self,
+        address: SessionAddress<'_>,
+        actor: &SessionActor,
+        if_match: Option<&str>,
+        fragment: &[u8],
+        client: (std::net::IpAddr, bool),
+    ) -> Result<(Patched, Acknowledged), ConductorError> {
+        let id = self.addressed(address, actor)?;
+        let session = self.control.session(&id).ok_or(ConductorError::NoSuchSession)?;
+        let current = etag(session);
+        let fragment = Fragment::parse(fragment)?;
+        let if_match = if_match.ok_or(ConductorError::EtagMissing)?;
+        let matches = if_match.split(',').map(|tag| tag.trim().trim_matches('"')).any(|tag| tag == "*" || tag == current);
+        if !matches {
+            return Err(ConductorError::EtagMismatch);
+        }
+        let restarted = match fragment.ice {
+            Some(remote) => self.control.restart_ice(&id, remote).map_err(|_| ConductorError::NoSuchSession)?,
+            None => false,
+        };
+        let acknowledged = self.settle(Vec::new());
+        if !restarted {
+            return Ok((Patched::Taken, acknowledged));
+        }
+        let candidates = self.candidates(client.0, client.1);
+        let own = self.own_fingerprint();
+        let fragment = self.control.restart_answer(&id, &self.secret, &own, &candidates);
+        let etag = self.control.session(&id).map_or_else(String::new, etag);
+        Ok((Patched::Restarted { fragment: fragment.unwrap_or_default(), etag }, acknowledged))
+    }
+
+    /// Ends a session because its client, or somebody who manages it, said so.
+    pub(super) fn end(&mut self, address: SessionAddress<'_>, actor: &SessionActor) -> Result<(), ConductorError> {
+        let id = self.addressed(address, actor)?;
+        let reason = match actor {
+            SessionActor::Manager => LeaveReason::Removed,
+            SessionActor::Identity(_) => LeaveReason::Left,
+        };
+        let mut effects = Vec::new();
+        let closed = self.control.close(clock::now(), &id, reason, &mut effects);
+        drop(self.settle(effects));
+        closed.map_err(|_| ConductorError::NoSuchSession)
+    }
+
+    /// Returns the id of the session at an address, if `actor` may act on it.
+    fn addressed(&self, address: SessionAddress<'_>, actor: &SessionActor) -> Result<SessionId, ConductorError> {
+        let id = SessionId(address.session_id.to_owned());
+        let session = self.control.session(&id).ok_or(ConductorError::NoSuchSession)?;
+        let role = match address.front {
+            Front::Whip => Role::Publish,
+            Front::Whep => Role::Play,
+        };
+        let membership = session.memberships.iter().find(|membership| membership.room.0 == address.room_id);
+        let membership = membership.filter(|_| session.negotiated.role == role).ok_or(ConductorError::NoSuchSession)?;
+        let participant =
+            self.control.room(&membership.room).and_then(|room| room.participant(&membership.participant));
+        match actor {
+            SessionActor::Manager => Ok(id),
+            SessionActor::Identity(identity) if participant.is_some_and(|own| own.identity.0 == *identity) => Ok(id),
+            SessionActor::Identity(_) => Err(ConductorError::NotYourSession),
+        }
+    }
+
+    fn candidates(&self, client: std::net::IpAddr, is_loopback: bool) -> Vec<SocketAddr> {
+        let client = if is_loopback || !client.to_canonical().is_loopback() {
+            client
+        } else {
+            // Behind a proxy of this host: the client itself is elsewhere.
+            std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+        };
+        self.announced.candidates(client, self.media_port)
+    }
+
+    fn own_fingerprint(&self) -> SdpFingerprint {
+        SdpFingerprint::parse(&self.certificate.fingerprint()).expect("our own fingerprint is SHA-256")
+    }
+
+    fn ice_servers(&self) -> Vec<IceServer> {
+        self.ice_servers.iter().map(|url| IceServer { url: url.clone(), credentials: None }).collect()
+    }
+}
+
+/// Returns a session's entity tag without quotes.
+fn etag(session: &Session) -> String {
+    session.entity_tag().trim_matches('"').to_owned()
+}
+
+/// Returns the fingerprint that the peer's certificate must have.
+fn remote_fingerprint(session: &Session) -> Option<Fingerprint> {
+    let values = session.negotiated.remote_fingerprints.iter();
+    values.map(|value| format!("{} {}", value.hash.as_str(), value.value)).find_map(|value| Fingerprint::parse(&value).ok())
+}
+
+/// Returns an id with 128 random bits.
+fn random_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+fn refusal(error: OpenError) -> ConductorError {
+    match error {
+        OpenError::NoSuchRoom => ConductorError::NoSuchRoom,
+        OpenError::Room(error) => ConductorError::Room(error),
+        OpenError::Offer(error) => ConductorError::Offer(error),
+        OpenError::SessionExists | OpenError::Full | OpenError::Cookie(_) => ConductorError::TooManySessions,
+    }
+}

@@ -1,0 +1,191 @@
+//! What the task owns, and how effects of the pure core become deeds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use sluice_controlplane_core::plan::{Control, Effect};
+use sluice_controlplane_core::room::{Event as RoomEvent, LeaveReason, Notice, RoomId, track_text};
+use sluice_protocol::event::{Event as DataplaneEvent, Refusal};
+use sluice_protocol::ice::NodeSecret;
+use sluice_protocol::ids::TransportId;
+use sluice_protocol::plan::{Change, Key, Object};
+use tokio::sync::mpsc;
+
+use super::clock;
+use crate::addresses::Announced;
+use crate::dataplane::{Acknowledged, DataplaneHandle};
+use crate::dtls::{Association, Certificate, Event as DtlsEvent};
+use crate::store::Store;
+
+/// Everything of a live conductor.
+pub(super) struct Desk {
+    pub(super) control: Control,
+    pub(super) dataplane: DataplaneHandle,
+    pub(super) associations: HashMap<TransportId, Association>,
+    pub(super) created_at: HashMap<RoomId, SystemTime>,
+    pub(super) secret: NodeSecret,
+    pub(super) media_port: u16,
+    pub(super) certificate: Arc<Certificate>,
+    pub(super) announced: Announced,
+    pub(super) ice_servers: Vec<String>,
+    pub(super) store: Store,
+    pub(super) outgoing: mpsc::Sender<(TransportId, Bytes)>,
+    pub(super) association_events: mpsc::Sender<(TransportId, DtlsEvent)>,
+}
+
+impl Desk {
+    /// Carries effects out and sends what changed of the plan. What comes back resolves when the data plane has done it.
+    pub(super) fn settle(&mut self, effects: Vec<Effect>) -> Acknowledged {
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        let keys = self.control.take_changes();
+        let plan = self.control.plan();
+        let change =
+            |key: Key| plan.object(&key).map_or(Change::Remove(key), |object| Change::Put(Box::new(object.clone())));
+        let (removed, put): (Vec<_>, Vec<_>) =
+            keys.into_iter().map(change).partition(|change| matches!(change, Change::Remove(_)));
+        self.dataplane.change(removed.into_iter().rev().chain(put).collect())
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Event { room, event, .. } => log_event(&room, &event),
+            Effect::Notice { room, participant, notice } => match notice {
+                Notice::Subscribed { track, .. } => {
+                    tracing::info!(%room, %participant, track = track_text(track), "subscribed");
+                }
+                Notice::Unsubscribed { track, .. } => {
+                    tracing::debug!(%room, %participant, track = track_text(track), "unsubscribed");
+                }
+                Notice::Undecodable { track, codecs, .. } => {
+                    let codecs = codecs.join(", ");
+                    tracing::warn!(%room, %participant, track = track_text(track), codecs, "cannot decode what is sent");
+                }
+            },
+            Effect::SessionClosed { session, transport, membership, reason } => {
+                if let Some(association) = self.associations.remove(&transport) {
+                    association.close();
+                }
+                let (room, participant) = (membership.room, membership.participant);
+                tracing::info!(%room, %participant, %session, reason = reason.as_str(), "session closed");
+            }
+            Effect::RoomClosed(room) => self.forget_room(room),
+        }
+    }
+
+    /// Forgets a room that has ended, in the database too. A database that does not answer has the room come back empty
+    /// at the next start, which is logged.
+    fn forget_room(&mut self, room: RoomId) {
+        let _created_at = self.created_at.remove(&room);
+        let store = self.store.clone();
+        drop(tokio::spawn(async move {
+            if let Err(error) = store.delete_room(&room.0).await {
+                tracing::error!(%room, %error, "a closed room stays in the database");
+            }
+        }));
+    }
+
+    /// Takes an event of the data plane.
+    pub(super) fn handle_dataplane(&mut self, event: &DataplaneEvent) {
+        let mut effects = Vec::new();
+        self.control.handle_event(clock::now(), event, &mut effects);
+        drop(self.settle(effects));
+    }
+
+    /// Takes the acknowledgement that nothing is under a key any more.
+    pub(super) fn handle_removed(&mut self, key: &Key) {
+        self.control.handle_absent(key);
+    }
+
+    /// Takes the data plane's refusal of an object: its session cannot go on.
+    pub(super) fn handle_refused(&mut self, key: &Key, refusal: Refusal) {
+        let transport = match key {
+            Key::Transport(transport) | Key::Path(transport) => Some(*transport),
+            Key::Track(_) | Key::Stream(..) | Key::Egress(_) => match self.control.plan().object(key) {
+                Some(Object::Track(track)) => Some(track.transport),
+                Some(Object::Egress(egress)) => Some(egress.transport),
+                _ => None,
+            },
+            Key::Cookie(_) => None,
+        };
+        tracing::error!(?key, ?refusal, "the data plane refuses an object");
+        if let Some(transport) = transport {
+            self.close_transport(transport, LeaveReason::Interrupted);
+        }
+    }
+
+    /// Takes a DTLS datagram that the data plane handed over.
+    pub(super) fn handle_punt(&self, transport: TransportId, datagram: Bytes) {
+        if let Some(association) = self.associations.get(&transport) {
+            association.handle_datagram(datagram);
+        }
+    }
+
+    /// Takes what an association tells.
+    pub(super) fn handle_dtls(&mut self, transport: TransportId, event: DtlsEvent) {
+        match event {
+            DtlsEvent::Connected(connected) => {
+                let mut effects = Vec::new();
+                let (keys, state) = (connected.keys, connected.state);
+                match self.control.handle_handshake(clock::now(), transport, keys, state, &mut effects) {
+                    Ok(()) => drop(self.settle(effects)),
+                    // The session was closed while the handshake ended.
+                    Err(error) => tracing::debug!(?transport, %error, "a handshake came too late"),
+                }
+            }
+            DtlsEvent::ApplicationData(_) => {}
+            DtlsEvent::Failed(error) => {
+                tracing::warn!(?transport, %error, "DTLS failed");
+                self.close_transport(transport, LeaveReason::TransportFailed);
+            }
+            DtlsEvent::Closed => self.close_transport(transport, LeaveReason::Left),
+        }
+    }
+
+    /// Ends the session of a transport.
+    fn close_transport(&mut self, transport: TransportId, reason: LeaveReason) {
+        let Some(session) = self.control.session_of(transport).map(|session| session.id.clone()) else { return };
+        let mut effects = Vec::new();
+        if let Err(error) = self.control.close(clock::now(), &session, reason, &mut effects) {
+            tracing::warn!(%session, %error, "a session does not close");
+        }
+        drop(self.settle(effects));
+    }
+
+    /// Lets deadlines that have passed take effect.
+    pub(super) fn handle_timeout(&mut self) {
+        let mut effects = Vec::new();
+        self.control.handle_timeout(clock::now(), &mut effects);
+        drop(self.settle(effects));
+    }
+}
+
+/// One line for what an operator wants to see of a room.
+fn log_event(room: &RoomId, event: &RoomEvent) {
+    match event {
+        RoomEvent::ParticipantJoined { participant_id, identity, role, .. } => {
+            tracing::info!(%room, participant = %participant_id, %identity, ?role, "joined");
+        }
+        RoomEvent::ParticipantUpdated { participant_id, state, .. } => {
+            tracing::info!(%room, participant = %participant_id, state, "updated");
+        }
+        RoomEvent::ParticipantLeft { participant_id, identity, reason } => {
+            tracing::info!(%room, participant = %participant_id, %identity, reason = reason.as_str(), "left");
+        }
+        RoomEvent::TrackPublished { participant_id, track_id, kind, .. } => {
+            tracing::info!(%room, participant = %participant_id, track = track_id, kind, "published");
+        }
+        RoomEvent::TrackUnpublished { participant_id, track_id } => {
+            tracing::info!(%room, participant = %participant_id, track = track_id, "unpublished");
+        }
+        RoomEvent::TrackMuted { participant_id, track_id, muted, by_host } => {
+            tracing::info!(%room, participant = %participant_id, track = track_id, muted, by_host, "muted");
+        }
+        RoomEvent::RoomUpdated { .. } => tracing::info!(%room, "room updated"),
+        RoomEvent::RoomStage { stage, reason } => tracing::info!(%room, stage, reason, "room stage"),
+        RoomEvent::RoomClosed => tracing::info!(%room, "room closed"),
+    }
+}

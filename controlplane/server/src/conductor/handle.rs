@@ -1,0 +1,280 @@
+//! The conductor as HTTP sees it: each call is a job for the task.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use sluice_controlplane_core::access::Role as RoomRole;
+use sluice_controlplane_core::room::{Actor, Admission, Input, RoomChange, RoomId, RoomSettings, Wish};
+use sluice_controlplane_core::sdp::{Offer, Role};
+use sluice_protocol::stats::Stats;
+use tokio::sync::{mpsc, oneshot};
+
+use super::admit::Newcomer;
+use super::clock;
+use super::desk::Desk;
+use super::snapshots::refusal;
+use super::task::Job;
+use crate::dataplane::{DataplaneHandle, Status};
+use crate::http::port::{
+    Air, Answer, Conductor, ConductorError, ConductorHealth, DataplaneState, Entrant, ParticipantSnapshot,
+    ParticipantUpdate, Patched, RoomSnapshot, SessionActor, SessionAddress, SignalledOffer,
+};
+use crate::store::{Store, StoredRoom};
+
+/// A way to the conductor; clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    jobs: mpsc::Sender<Job>,
+    dataplane: DataplaneHandle,
+    store: Store,
+}
+
+impl Handle {
+    pub(super) const fn new(jobs: mpsc::Sender<Job>, dataplane: DataplaneHandle, store: Store) -> Self {
+        Self { jobs, dataplane, store }
+    }
+
+    /// Has the task run `job`, and returns what it says; refused while the state of a predecessor is not known yet.
+    async fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Desk) -> T + Send + 'static,
+    ) -> Result<T, ConductorError> {
+        const STARTING: ConductorError = ConductorError::Unavailable("the data plane is not ready yet");
+        const ENDING: ConductorError = ConductorError::Unavailable("the control plane is shutting down");
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move |desk| {
+            // Who asked may have gone meanwhile.
+            drop(sender.send(desk.map(job)));
+        });
+        self.jobs.send(job).await.map_err(|_| ENDING)?;
+        receiver.await.map_err(|_| ENDING)?.ok_or(STARTING)
+    }
+
+    async fn admit(&self, newcomer: Newcomer) -> Result<Answer, ConductorError> {
+        let admitted = self.ask(move |desk| desk.open(&newcomer)).await??;
+        admitted.acknowledged.await;
+        Ok(admitted.answer)
+    }
+}
+
+#[async_trait]
+impl Conductor for Handle {
+    async fn create_room(&self, room_id: &str, settings: RoomSettings) -> Result<RoomSnapshot, ConductorError> {
+        settings.check()?;
+        let (id, created_at) = (RoomId(room_id.to_owned()), SystemTime::now());
+        let stored = StoredRoom {
+            id: room_id.to_owned(),
+            settings: stored_settings(&settings),
+            created_at: clock::unix_millis(created_at),
+        };
+        self.store.insert_room(&stored).await.map_err(|error| {
+            if error.is_taken() { ConductorError::RoomExists } else { ConductorError::Store(error) }
+        })?;
+        let created = self
+            .ask(move |desk| {
+                desk.control.create_room(clock::now(), id.clone(), settings).map_err(refusal)?;
+                let _new = desk.created_at.insert(id.clone(), created_at);
+                drop(desk.settle(Vec::new()));
+                desk.room_snapshot(&id)
+            })
+            .await
+            .and_then(|created| created);
+        if created.is_err() {
+            let _gone = self.store.delete_room(room_id).await?;
+        }
+        created
+    }
+
+    async fn rooms(&self, after: Option<&str>, limit: usize) -> Result<Vec<RoomSnapshot>, ConductorError> {
+        let after = after.map(|id| RoomId(id.to_owned()));
+        self.ask(move |desk| desk.room_snapshots(after.as_ref(), limit)).await
+    }
+
+    async fn room(&self, room_id: &str) -> Result<RoomSnapshot, ConductorError> {
+        let id = RoomId(room_id.to_owned());
+        self.ask(move |desk| desk.room_snapshot(&id)).await?
+    }
+
+    async fn update_room(&self, room_id: &str, change: RoomChange) -> Result<RoomSnapshot, ConductorError> {
+        let id = RoomId(room_id.to_owned());
+        let update = move |desk: &mut Desk| {
+            desk.input(&id, Input::UpdateRoom(Box::new(change)))?;
+            desk.room_snapshot(&id)
+        };
+        let room = self.ask(update).await??;
+        let _there = self.store.update_room(room_id, &stored_settings(&room.settings)).await?;
+        Ok(room)
+    }
+
+    async fn delete_room(&self, room_id: &str) -> Result<(), ConductorError> {
+        let id = RoomId(room_id.to_owned());
+        self.ask(move |desk| desk.input(&id, Input::Close)).await??;
+        let _gone = self.store.delete_room(room_id).await?;
+        Ok(())
+    }
+
+    async fn set_on_air(&self, room_id: &str, air: Air) -> Result<RoomSnapshot, ConductorError> {
+        let id = RoomId(room_id.to_owned());
+        let input = match air {
+            Air::Start => Input::Start,
+            Air::Stop => Input::Stop,
+        };
+        let change = move |desk: &mut Desk| {
+            desk.input(&id, input)?;
+            desk.room_snapshot(&id)
+        };
+        self.ask(change).await?
+    }
+
+    async fn participants(
+        &self,
+        room_id: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ParticipantSnapshot>, ConductorError> {
+        let (id, after) = (RoomId(room_id.to_owned()), after.map(str::to_owned));
+        self.ask(move |desk| desk.participant_snapshots(&id, after.as_deref(), limit)).await?
+    }
+
+    async fn update_participant(
+        &self,
+        room_id: &str,
+        participant: &str,
+        update: ParticipantUpdate,
+    ) -> Result<ParticipantSnapshot, ConductorError> {
+        let (id, participant) = (RoomId(room_id.to_owned()), participant.to_owned());
+        self.ask(move |desk| desk.update_participant(&id, &participant, update)).await?
+    }
+
+    async fn remove_participant(&self, room_id: &str, participant: &str) -> Result<(), ConductorError> {
+        let (id, name) = (RoomId(room_id.to_owned()), participant.to_owned());
+        let remove = move |desk: &mut Desk| {
+            let participant = desk.participant_id(&id, &name)?;
+            let now_seconds = clock::unix_seconds();
+            desk.input(&id, Input::Remove { actor: Actor::Api, participant, now_seconds })
+        };
+        self.ask(remove).await?
+    }
+
+    async fn check_admission(
+        &self,
+        room_id: &str,
+        identity: &str,
+        role: RoomRole,
+        admission: &Admission,
+    ) -> Result<(), ConductorError> {
+        let (id, identity, admission) = (RoomId(room_id.to_owned()), identity.to_owned(), admission.clone());
+        let check = move |desk: &mut Desk| {
+            let room = desk.control.room(&id).ok_or(ConductorError::NoSuchRoom)?;
+            room.check_admission(&identity, role, &admission).map_err(ConductorError::Room)
+        };
+        self.ask(check).await?
+    }
+
+    async fn publish(&self, room_id: &str, entrant: Entrant, offer: SignalledOffer) -> Result<Answer, ConductorError> {
+        let wish = Wish::Tracks(Vec::new());
+        let newcomer = newcomer(room_id, entrant, Role::Publish, wish, &offer)?;
+        self.admit(newcomer).await
+    }
+
+    async fn play(
+        &self,
+        room_id: &str,
+        entrant: Entrant,
+        participant: Option<&str>,
+        offer: SignalledOffer,
+    ) -> Result<Answer, ConductorError> {
+        let wish = participant.map_or(Wish::LongestPublishing, |name| Wish::Participant(name.to_owned()));
+        let newcomer = newcomer(room_id, entrant, Role::Play, wish, &offer)?;
+        self.admit(newcomer).await
+    }
+
+    async fn patch(
+        &self,
+        session: SessionAddress<'_>,
+        actor: &SessionActor,
+        if_match: Option<&str>,
+        fragment: &[u8],
+    ) -> Result<Patched, ConductorError> {
+        let (front, room_id, session_id) = (session.front, session.room_id.to_owned(), session.session_id.to_owned());
+        let (actor, if_match, fragment) = (actor.clone(), if_match.map(str::to_owned), fragment.to_vec());
+        let patch = move |desk: &mut Desk| {
+            let address = SessionAddress { front, room_id: &room_id, session_id: &session_id };
+            desk.patch(address, &actor, if_match.as_deref(), &fragment)
+        };
+        let (patched, acknowledged) = self.ask(patch).await??;
+        acknowledged.await;
+        Ok(patched)
+    }
+
+    async fn end(&self, session: SessionAddress<'_>, actor: &SessionActor) -> Result<(), ConductorError> {
+        let (front, room_id, session_id) = (session.front, session.room_id.to_owned(), session.session_id.to_owned());
+        let actor = actor.clone();
+        let end = move |desk: &mut Desk| {
+            let address = SessionAddress { front, room_id: &room_id, session_id: &session_id };
+            desk.end(address, &actor)
+        };
+        self.ask(end).await?
+    }
+
+    async fn health(&self) -> ConductorHealth {
+        let counts = |desk: &mut Desk| {
+            let participants = desk.control.rooms().map(|room| room.participants().len()).sum();
+            (desk.control.rooms().len(), participants)
+        };
+        let counts = self.ask(counts).await;
+        let status = self.dataplane.status();
+        let dataplane = match (&status.state, &counts) {
+            (Status::Failing { reason }, _) => DataplaneState::Failing { reason: reason.clone() },
+            (Status::Running, Ok(_)) => DataplaneState::Running,
+            (Status::Running | Status::Starting, _) => DataplaneState::Starting,
+        };
+        let (rooms, participants) = counts.unwrap_or((0, 0));
+        ConductorHealth {
+            dataplane,
+            dataplane_pid: status.pid,
+            dataplane_restarts: status.restarts,
+            rooms,
+            participants,
+        }
+    }
+
+    async fn stats(&self) -> Result<Stats, ConductorError> {
+        self.dataplane.stats().await.ok_or(ConductorError::Unavailable("the data plane does not answer"))
+    }
+}
+
+/// Reads an offer; the costly part, done by the caller and not by the task.
+fn newcomer(
+    room_id: &str,
+    entrant: Entrant,
+    role: Role,
+    wish: Wish,
+    offer: &SignalledOffer,
+) -> Result<Newcomer, ConductorError> {
+    let client: IpAddr = offer.client;
+    Ok(Newcomer {
+        room: RoomId(room_id.to_owned()),
+        entrant,
+        role,
+        wish,
+        offer: Offer::parse(&offer.sdp)?,
+        client,
+        is_loopback: offer.is_loopback,
+    })
+}
+
+/// Returns settings as the store keeps them.
+pub(super) fn stored_settings(settings: &RoomSettings) -> String {
+    let text = serde_json::json!({ "settings": settings, "metadata": settings.metadata });
+    text.to_string()
+}
+
+/// Reads settings as the store keeps them; `None` when a later version wrote what this one cannot read.
+pub(super) fn settings_of(text: &str) -> Option<RoomSettings> {
+    let mut value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let metadata = value.get("metadata")?.as_str()?.to_owned();
+    let settings: RoomSettings = serde_json::from_value(value.get_mut("settings")?.take()).ok()?;
+    Some(RoomSettings { metadata, ..settings })
+}

@@ -1,0 +1,21 @@
+//! The owner of rooms, sessions and the plan.
+//!
+//! One task owns everything ([`desk::Desk`]); whoever wants something sends it a job and awaits the answer ([`Handle`]).
+//! The task also takes what the data plane says, DTLS datagrams and the outcomes of handshakes, and keeps deadlines.
+//!
+//! ```text
+//! HTTP ──job──► task ──changes──► data plane ──acknowledged──► HTTP answers
+//!                ▲ │
+//!      DTLS ─────┘ └── effects: log, events, associations
+//! ```
+
+mod admit;
+mod clock;
+mod desk;
+mod handle;
+mod limits;
+mod snapshots;
+mod task;
+
+pub use handle::Handle;
+pub use task::{Setup, run};

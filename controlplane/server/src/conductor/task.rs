@@ -1,0 +1,237 @@
+//! The task that owns rooms, sessions and the plan.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use sluice_controlplane_core::plan::{Config, Control};
+use sluice_controlplane_core::room::RoomId;
+use sluice_protocol::ids::TransportId;
+use sluice_protocol::plan::Plan;
+use sluice_protocol::session::Ready;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use super::clock;
+use super::desk::Desk;
+use super::handle::{Handle, settings_of};
+use super::limits::{ASSOCIATION_EVENTS_MAX, JOBS_MAX, OUTGOING_MAX};
+use crate::addresses::Announced;
+use crate::dataplane::{DataplaneEvent, DataplaneHandle};
+use crate::dtls::{Association, Certificate, Event as DtlsEvent};
+use crate::store::{Store, StoredRoom};
+
+/// What somebody wants of the task; `None` while the state of a predecessor is not known.
+pub(super) type Job = Box<dyn FnOnce(Option<&mut Desk>) + Send>;
+
+/// What the task is made from.
+#[derive(Debug)]
+pub struct Setup {
+    /// The other plane.
+    pub dataplane: DataplaneHandle,
+    /// What it tells.
+    pub events: mpsc::Receiver<DataplaneEvent>,
+    /// The database.
+    pub store: Store,
+    /// The rooms in it.
+    pub rooms: Vec<StoredRoom>,
+    /// The addresses that clients are told.
+    pub announced: Announced,
+    /// STUN and TURN servers that clients are told.
+    pub ice_servers: Vec<String>,
+    /// The certificate of new sessions.
+    pub certificate: Certificate,
+}
+
+/// Starts the task. The receiver tells the UDP port of media once the data plane runs.
+#[must_use]
+pub fn run(setup: Setup) -> (Handle, watch::Receiver<Option<u16>>) {
+    let (jobs, job_receiver) = mpsc::channel(JOBS_MAX);
+    let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_MAX);
+    let (association_events, association_receiver) = mpsc::channel(ASSOCIATION_EVENTS_MAX);
+    let (port, port_receiver) = watch::channel(None);
+    let handle = Handle::new(jobs, setup.dataplane.clone(), setup.store.clone());
+    let task = Task {
+        desk: None,
+        ready: None,
+        rooms: setup.rooms,
+        store: setup.store,
+        dataplane: setup.dataplane,
+        certificate: Arc::new(setup.certificate),
+        announced: setup.announced,
+        ice_servers: setup.ice_servers,
+        outgoing,
+        association_events,
+        port,
+    };
+    let inlets = Inlets {
+        jobs: job_receiver,
+        dataplane: setup.events,
+        outgoing: outgoing_receiver,
+        associations: association_receiver,
+    };
+    drop(tokio::spawn(task.run(inlets)));
+    (handle, port_receiver)
+}
+
+/// Everything that wakes the task.
+struct Inlets {
+    jobs: mpsc::Receiver<Job>,
+    dataplane: mpsc::Receiver<DataplaneEvent>,
+    outgoing: mpsc::Receiver<(TransportId, Bytes)>,
+    associations: mpsc::Receiver<(TransportId, DtlsEvent)>,
+}
+
+struct Task {
+    desk: Option<Desk>,
+    ready: Option<Ready>,
+    rooms: Vec<StoredRoom>,
+    store: Store,
+    dataplane: DataplaneHandle,
+    certificate: Arc<Certificate>,
+    announced: Announced,
+    ice_servers: Vec<String>,
+    outgoing: mpsc::Sender<(TransportId, Bytes)>,
+    association_events: mpsc::Sender<(TransportId, DtlsEvent)>,
+    port: watch::Sender<Option<u16>>,
+}
+
+impl Task {
+    async fn run(mut self, mut inlets: Inlets) {
+        loop {
+            let deadline = self.desk.as_ref().and_then(|desk| desk.control.poll_timeout());
+            let timeout = async {
+                match deadline {
+                    Some(deadline) => sleep(deadline.saturating_since(clock::now())).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                Some((transport, datagram)) = inlets.outgoing.recv() => self.dataplane.send_dtls(transport, &datagram),
+                event = inlets.dataplane.recv() => {
+                    // The supervisor ends with the process.
+                    let Some(event) = event else { return };
+                    self.handle_dataplane(event);
+                }
+                Some((transport, event)) = inlets.associations.recv() => {
+                    if let Some(desk) = &mut self.desk {
+                        desk.handle_dtls(transport, event);
+                    }
+                }
+                job = inlets.jobs.recv() => {
+                    let Some(job) = job else { return };
+                    job(self.desk.as_mut());
+                }
+                () = timeout => {
+                    if let Some(desk) = &mut self.desk {
+                        desk.handle_timeout();
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_dataplane(&mut self, event: DataplaneEvent) {
+        match (event, &mut self.desk) {
+            (DataplaneEvent::Ready(ready), desk) => {
+                tracing::info!(port = ready.configuration.media_port, shards = ready.shards, "the data plane is ready");
+                let _before = self.port.send_replace(Some(ready.configuration.media_port));
+                if let Some(desk) = desk {
+                    desk.media_port = ready.configuration.media_port;
+                }
+                self.ready = Some(ready);
+            }
+            (DataplaneEvent::Snapshot(plan), _) => self.rebuild(&plan),
+            (DataplaneEvent::Refused { key, refusal }, Some(desk)) => desk.handle_refused(&key, refusal),
+            (DataplaneEvent::Removed(key), Some(desk)) => desk.handle_removed(&key),
+            (DataplaneEvent::Happened(event), Some(desk)) => desk.handle_dataplane(&event),
+            (DataplaneEvent::Punt(transport, datagram), Some(desk)) => desk.handle_punt(transport, datagram),
+            // Nothing is there yet that it could be about.
+            (_, None) => {}
+        }
+    }
+
+    /// Makes the state that a predecessor left, resumes its DTLS associations, and adds the rooms of the database.
+    fn rebuild(&mut self, snapshot: &Plan) {
+        let Some(ready) = self.ready.clone() else { return };
+        let config = Config { shards: ready.shards, epoch: self.dataplane.epoch(), seed: rand::random() };
+        let mut effects = Vec::new();
+        let (control, rebuilt) = Control::rebuild(clock::now(), config, snapshot, &mut effects);
+        tracing::info!(sessions = rebuilt.sessions, rooms = control.rooms().len(), "state taken over");
+        for (transport, reason) in &rebuilt.given_up {
+            tracing::warn!(?transport, ?reason, "a session could not be taken over; its client connects anew");
+        }
+        let mut desk = Desk {
+            control,
+            dataplane: self.dataplane.clone(),
+            associations: HashMap::new(),
+            created_at: HashMap::new(),
+            secret: ready.configuration.node_secret,
+            media_port: ready.configuration.media_port,
+            certificate: Arc::clone(&self.certificate),
+            announced: self.announced.clone(),
+            ice_servers: self.ice_servers.clone(),
+            store: self.store.clone(),
+            outgoing: self.outgoing.clone(),
+            association_events: self.association_events.clone(),
+        };
+        let resumed = desk.resume_associations();
+        desk.open_stored_rooms(&std::mem::take(&mut self.rooms));
+        // What was rebuilt, with the raised record numbers of DTLS, is the plan before anything is sent.
+        self.dataplane.adopt(snapshot.clone());
+        drop(desk.settle(effects));
+        let live = resumed.into_iter().map(|(transport, association)| (transport, association.start()));
+        desk.associations = live.collect();
+        self.desk = Some(desk);
+    }
+}
+
+impl Desk {
+    /// Rebuilds the DTLS associations of all sessions, and puts their raised record numbers into the plan.
+    fn resume_associations(&mut self) -> Vec<(TransportId, crate::dtls::Resumed)> {
+        let states: Vec<(TransportId, Vec<u8>)> =
+            self.control.sessions().map(|session| (session.transport, session.dtls_state.clone())).collect();
+        let mut resumed = Vec::new();
+        for (transport, state) in states {
+            let outcome = Association::resume(
+                transport,
+                &state,
+                self.outgoing.clone(),
+                self.association_events.clone(),
+            );
+            match outcome {
+                Ok(association) => {
+                    let parked = self.control.set_dtls_state(transport, association.state().to_vec());
+                    if let Err(error) = parked {
+                        tracing::warn!(?transport, %error, "a DTLS state is not parked");
+                    }
+                    resumed.push((transport, association));
+                }
+                // Media goes on with the keys that the data plane has; only DTLS itself has ended.
+                Err(error) => tracing::warn!(?transport, %error, "a DTLS association cannot go on"),
+            }
+        }
+        resumed
+    }
+
+    /// Opens the rooms of the database that the data plane knows nothing of: those of a start after both planes ended.
+    fn open_stored_rooms(&mut self, rooms: &[StoredRoom]) {
+        for stored in rooms {
+            let id = RoomId(stored.id.clone());
+            let created_at: SystemTime = clock::from_unix_millis(stored.created_at);
+            let _before = self.created_at.insert(id.clone(), created_at);
+            if self.control.room(&id).is_some() {
+                continue;
+            }
+            let Some(settings) = settings_of(&stored.settings) else {
+                tracing::error!(room = %id, "the settings of a room in the database cannot be read");
+                continue;
+            };
+            if let Err(error) = self.control.create_room(clock::now(), id.clone(), settings) {
+                tracing::error!(room = %id, %error, "a room of the database cannot be opened");
+            }
+        }
+    }
+}
