@@ -298,3 +298,42 @@ fn every_field_wraps_without_a_step_back() {
     }
     assert_eq!(before.index >> 16, 1, "the index goes on where the number wraps");
 }
+
+#[test]
+fn vp9_goes_up_after_a_switching_point_in_a_layer_that_is_forwarded() {
+    let mut plan = plan(MediaKind::Video);
+    plan.max_layer.temporal = 0;
+    let (mut stream, mut publisher) = (EgressStream::new(&plan, true, 1), Publisher::new(7));
+    let vp9 = |mut packets: Vec<Packet>| {
+        packets[0].codec = CodecKind::Vp9;
+        packets
+    };
+    offer(&mut stream, vp9(publisher.key(1)));
+    plan.max_layer.temporal = 2;
+    stream.update(&plan);
+    // Temporal layer, U, forwarded: U in a layer that is shed says nothing about what was shed before.
+    let pictures =
+        [(2, true, false), (1, true, false), (0, false, true), (2, false, false), (0, true, true), (2, false, true)];
+    for (temporal, switching, forwarded) in pictures {
+        let picture = vp9(publisher.frame(1, false, temporal, switching));
+        assert_eq!(stream.plan_packet(&picture[0].accepted()).is_ok(), forwarded, "{temporal} {switching}");
+    }
+}
+
+#[test]
+fn sound_changes_its_source_at_once_and_pauses_between_packets() {
+    let mut plan = plan(MediaKind::Audio);
+    let (mut stream, mut first) = (EgressStream::new(&plan, true, 1), Publisher::new(7));
+    let mut sent = offer(&mut stream, [first.opus(), first.opus()]);
+    stream.set_muted(true);
+    assert_eq!(stream.plan_packet(&first.opus().accepted()), Err(Discard::Paused));
+    stream.set_muted(false);
+    sent.extend(offer(&mut stream, [first.opus()]));
+    plan.source.as_mut().unwrap().track = TrackId::new(0, 2, 1);
+    stream.update(&plan);
+    let mut second = Publisher { now: first.now, ..Publisher::new(9) };
+    sent.extend(offer(&mut stream, [second.opus(), second.opus()]));
+    assert_eq!(steps(&sent), [0, 1, 2, 3, 4]);
+    let times: Vec<_> = sent.iter().map(|packet| packet.timestamp.wrapping_sub(sent[0].timestamp)).collect();
+    assert_eq!(times, [0, 960, 2880, 3840, 4800]);
+}

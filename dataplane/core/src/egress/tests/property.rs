@@ -270,3 +270,61 @@ proptest! {
         prop_assert!(verdict.holes <= 2 * world.disturbances + world.restarts, "{:?}", verdict);
     }
 }
+
+/// A packet of which nothing holds together.
+fn nonsense() -> impl Strategy<Value = Packet> {
+    let numbers = (1u32..4, 0u8..3, 0u64..3000, any::<u32>(), prop::bool::ANY, 0u64..20_000);
+    let frame = (any::<[bool; 4]>(), prop::option::of((any::<u16>(), prop::bool::ANY)), prop::option::of(any::<u8>()));
+    let rest = (any::<[u8; 2]>(), prop::option::of(any::<u16>()), 0usize..24, 0usize..40);
+    (numbers, frame, rest).prop_map(|(numbers, (flags, id, tl0picidx), (layers, frame_number, size, descriptor))| {
+        let (ssrc, stream, sequence, timestamp, is_near, millis) = numbers;
+        let [start, end, key, switching_point] = flags;
+        let width = |(value, is_short)| if is_short { (value & 0x7f, 7) } else { (value & 0x7fff, 15) };
+        Packet {
+            ssrc,
+            stream,
+            sequence: if is_near { sequence } else { sequence << 20 },
+            timestamp: if is_near { timestamp & 0xffff } else { timestamp },
+            payload_type: 96,
+            codec: [CodecKind::Vp8, CodecKind::Vp9, CodecKind::Av1, CodecKind::Other][usize::from(layers[0] % 4)],
+            frame: FrameInfo {
+                start,
+                end,
+                key,
+                switching_point,
+                picture_id: id.map(width).map(|(value, bits)| PictureId { value, bits }),
+                tl0picidx,
+                temporal: layers[1] % 8,
+                spatial: layers[1] / 8 % 2,
+                frame_number,
+            },
+            payload: vec![0x5a; size],
+            descriptor: vec![0xa5; descriptor],
+            arrival: Instant::from_millis(millis),
+        }
+    })
+}
+
+proptest! {
+    /// Oracle: no panic, a set of numbers, and the timestamp of the highest one.
+    #[test]
+    fn nonsense_neither_repeats_a_number_nor_takes_time_back(packets in prop::collection::vec(nonsense(), 1..200)) {
+        let mut plan = plan(MediaKind::Video);
+        plan.extensions.dependency_descriptor = 9;
+        let mut stream = EgressStream::new(&plan, true, 1);
+        let mut numbers = std::collections::BTreeSet::new();
+        let mut newest: Option<Outgoing> = None;
+        for packet in &packets {
+            let Ok(outgoing) = stream.plan_packet(&packet.accepted()) else { continue };
+            prop_assert!(numbers.insert(outgoing.index));
+            prop_assert!(outgoing.index <= stream.index());
+            prop_assert_eq!(write(&stream, &outgoing, packet).len(), outgoing.size_bytes);
+            let before = *newest.get_or_insert(outgoing);
+            let step = outgoing.timestamp.wrapping_sub(before.timestamp).cast_signed();
+            prop_assert!(if outgoing.index > before.index { step >= 0 } else { step <= 0 }, "{:?} {:?}", before, outgoing);
+            if outgoing.index > before.index {
+                newest = Some(outgoing);
+            }
+        }
+    }
+}
