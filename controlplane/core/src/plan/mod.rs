@@ -260,6 +260,29 @@ impl Control {
         self.sessions.get(self.transports.get(&transport)?)
     }
 
+    /// Returns the session that an object of the plan belongs to; so the server finds whom to close when the data plane
+    /// refuses an object.
+    #[must_use]
+    pub fn session_of_key(&self, key: &Key) -> Option<&Session> {
+        let transport = match key {
+            Key::Transport(transport) | Key::Path(transport) => *transport,
+            Key::Track(track) | Key::Stream(track, _) => match self.plan.object(&Key::Track(*track))? {
+                Object::Track(track) => track.transport,
+                Object::Transport(_) | Object::Path(_) | Object::Stream(_) | Object::Egress(_) | Object::Cookie(_) => {
+                    return None;
+                }
+            },
+            Key::Egress(_) => match self.plan.object(key)? {
+                Object::Egress(egress) => egress.transport,
+                Object::Transport(_) | Object::Path(_) | Object::Stream(_) | Object::Track(_) | Object::Cookie(_) => {
+                    return None;
+                }
+            },
+            Key::Cookie(_) => return None,
+        };
+        self.session_of(transport)
+    }
+
     /// Returns the session of a participant.
     #[must_use]
     pub fn session_of_participant(&self, room: &RoomId, participant: &ParticipantId) -> Option<&Session> {

@@ -393,7 +393,9 @@ impl Control {
     pub(super) fn forget_session(&mut self, id: &SessionId) {
         let Some(session) = self.sessions.remove(id) else { return };
         self.transports.remove(&session.transport);
-        self.members.retain(|_, session| session != id);
+        for Membership { room, participant } in &session.memberships {
+            self.members.remove(&(room.clone(), participant.clone()));
+        }
         for key in session.plan_keys() {
             self.remove(&key);
         }

@@ -119,6 +119,10 @@ fn a_publisher_and_a_viewer_become_a_plan() {
     let Some(Object::Transport(transport)) = world.control.plan().object(&Key::Transport(publisher)) else { panic!() };
     assert_eq!((transport.keys, transport.remb_cap, transport.extmap_allow_mixed), (None, None, true));
     assert_ne!(publisher, viewer);
+    for key in world.control.plan().keys() {
+        let owner = world.control.session_of_key(key).map(|session| session.transport);
+        assert!(owner == Some(publisher) || owner == Some(viewer) || matches!(key, Key::Cookie(_)), "{key:?}");
+    }
     let mut have = Plan::new();
     let changes = world.control.take_changes();
     for change in diff_keys(&have.clone(), world.control.plan(), &changes) {

@@ -3,12 +3,12 @@
 use sluice_protocol::ids::TrackId;
 use sluice_protocol::time::Instant;
 
-use super::event::check_texts;
+use super::settings::{check_overrides, check_texts, check_wish};
 use super::{
     Actor, Admission, Event, Identity, Join, LeaveReason, Output, Participant, ParticipantChange, ParticipantId,
     ParticipantState, Room, RoomError, track_text,
 };
-use crate::access::{PermissionOverrides, Permissions, Role};
+use crate::access::{PermissionOverrides, Permissions, Role, is_id};
 use crate::limits;
 
 impl Room {
@@ -18,6 +18,11 @@ impl Room {
     /// The refusal.
     pub fn check_join(&self, join: &Join) -> Result<(), RoomError> {
         check_texts(&join.name, &join.metadata)?;
+        check_wish(&join.wish)?;
+        check_overrides(&join.overrides)?;
+        if !is_id(&join.identity.0) || !is_id(&join.participant.0) {
+            return Err(RoomError::BadId);
+        }
         if self.participants.contains_key(&join.participant) {
             return Err(RoomError::ParticipantExists);
         }
@@ -172,6 +177,7 @@ impl Room {
             self.check_manages(actor)?;
         }
         check_texts(change.name.as_deref().unwrap_or(""), change.metadata.as_deref().unwrap_or(""))?;
+        change.permissions.as_ref().map_or(Ok(()), check_overrides)?;
         let participant = self.participant_mut(id)?;
         let ParticipantChange { name, metadata, role, permissions } = change;
         participant.name = name.unwrap_or_else(|| std::mem::take(&mut participant.name));

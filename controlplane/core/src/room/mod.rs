@@ -13,6 +13,7 @@
 mod admission;
 mod event;
 mod participant;
+mod settings;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -23,13 +24,16 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::ids::TrackId;
 use sluice_protocol::time::Instant;
 
+use crate::limits;
+use settings::check_wish;
+
 pub use event::{
-    Actor, Admission, Event, Input, Join, Notice, Output, ParticipantChange, Refusal, RoomChange, RoomError,
-    RoomLimits, RoomMode, RoomSettings, kind_text, track_text,
+    Actor, Admission, Event, Input, Join, Notice, Output, ParticipantChange, RoomChange, kind_text, track_text,
 };
 pub use participant::{
     Identity, LeaveReason, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, RoomId, Wish,
 };
+pub use settings::{Refusal, RoomError, RoomLimits, RoomMode, RoomSettings};
 pub use subscription::default_source;
 
 /// Whether a room is on air for an audience.
@@ -73,7 +77,7 @@ pub struct Room {
     /// Those who publish, by the order of the first track that they still publish.
     publishers: BTreeMap<u64, ParticipantId>,
     /// Identities that were removed, with the second up to which their tokens are void; at most
-    /// [`crate::limits::REVOKED_MAX`], of which the oldest is forgotten.
+    /// [`limits::REVOKED_MAX`], of which the oldest is forgotten.
     revoked: BTreeMap<Identity, u64>,
     /// The order that the next published track gets.
     order: u64,
@@ -177,6 +181,7 @@ impl Room {
                 self.handle_add_receivers(&participant, receivers, output)
             }
             Input::SetWish { participant, wish } => {
+                check_wish(&wish)?;
                 self.participant_mut(&participant)?.wish = wish;
                 output.push(Output::Changed(participant.clone()));
                 self.refresh(&participant, output);
@@ -200,7 +205,8 @@ impl Room {
                 }
                 Ok(())
             }
-            Input::Fail(reason) => {
+            Input::Fail(mut reason) => {
+                reason.truncate(reason.floor_char_boundary(limits::NAME_BYTES_MAX));
                 self.set_stage(Stage::Failed(reason), output);
                 Ok(())
             }
@@ -315,6 +321,7 @@ impl Room {
         output: &mut Vec<Output>,
     ) -> Result<(), RoomError> {
         let tracks: Vec<TrackId> = self.participant_mut(id)?.tracks.iter().map(|track| track.id).collect();
+        let has_published = !tracks.is_empty();
         for track in tracks {
             self.withdraw(id, track, output);
         }
@@ -333,7 +340,9 @@ impl Room {
         if self.participants.is_empty() {
             self.empty_since = Some(now);
         }
-        self.refresh_all(output);
+        if has_published {
+            self.refresh_all(output);
+        }
         Ok(())
     }
 

@@ -263,6 +263,28 @@ fn an_empty_room_closes_after_its_timeout_and_refuses_from_then_on() {
 }
 
 #[test]
+fn what_is_kept_of_a_participant_is_bounded() {
+    let mut room = room(RoomSettings::default());
+    let good = || join("ann", Role::Speaker);
+    let sources = Some(vec![Source::Camera; limits::SOURCES_MAX + 1]);
+    let overrides = PermissionOverrides { can_publish_sources: sources, ..PermissionOverrides::default() };
+    let wish = Wish::Tracks(vec![1; limits::WISHED_TRACKS_MAX + 1]);
+    for (bad, error) in [
+        (Join { identity: Identity("a b".to_owned()), ..good() }, RoomError::BadId),
+        (Join { participant: id(&"x".repeat(65)), ..good() }, RoomError::BadId),
+        (Join { metadata: "x".repeat(limits::METADATA_BYTES_MAX + 1), ..good() }, RoomError::TooLong("metadata")),
+        (Join { overrides, ..good() }, RoomError::TooLong("can_publish_sources")),
+        (Join { wish: wish.clone(), ..good() }, RoomError::TooLong("wish")),
+    ] {
+        assert_eq!(room.check_join(&bad), Err(error));
+    }
+    enter(&mut room, "ann", Role::Speaker);
+    assert_eq!(handle(&mut room, Input::SetWish { participant: id("ann"), wish }), Err(RoomError::TooLong("wish")));
+    handle(&mut room, Input::Fail("ä".repeat(1000))).unwrap();
+    assert_eq!(room.stage(), &Stage::Failed("ä".repeat(limits::NAME_BYTES_MAX / 2)));
+}
+
+#[test]
 fn settings_that_cannot_be_are_named() {
     let check = |settings: RoomSettings| settings.check();
     let default = RoomSettings::default;

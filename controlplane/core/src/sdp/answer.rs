@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use super::codec::{Feedback, NegotiatedCodec};
 use super::extension::Extension;
 use super::negotiate::{Negotiated, NegotiatedSection, Role};
-use super::offer::{Direction, Fingerprint, SectionMedia};
+use super::offer::{Direction, SectionMedia};
+use super::transport::Fingerprint;
 
 /// Our end of the transport, which the answer describes.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,9 @@ pub fn write_answer(negotiated: &Negotiated, local: &LocalTransport<'_>) -> Stri
     lines.push(format_args!("t=0 0"));
     let bundle: Vec<_> = negotiated.bundle().collect();
     let mids: Vec<&str> = bundle.iter().map(|mid| mid.0.as_str()).collect();
-    lines.push(format_args!("a=group:BUNDLE {}", mids.join(" ")));
+    if negotiated.has_bundle {
+        lines.push(format_args!("a=group:BUNDLE {}", mids.join(" ")));
+    }
     lines.push(format_args!("a=ice-lite"));
     if negotiated.extmap_allow_mixed {
         lines.push(format_args!("a=extmap-allow-mixed"));

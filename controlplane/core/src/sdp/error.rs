@@ -43,7 +43,7 @@ pub enum OfferError {
     /// No m-line at all.
     #[error("the description has no m-line")]
     NoSection,
-    /// No `a=group:BUNDLE` (RFC 9143): Sluice serves one transport per peer connection.
+    /// Several sections without `a=group:BUNDLE` (RFC 9143): Sluice serves one transport per peer connection.
     #[error("the offer has no BUNDLE group; all media must share one transport (RFC 9143)")]
     NoBundle,
     /// A section without `a=rtcp-mux` (RFC 5761).
@@ -70,6 +70,12 @@ pub enum OfferError {
     /// Two bundled sections give one extension two ids, or one id two extensions (RFC 9143 section 9.2).
     #[error("m-line {section} numbers a header extension otherwise than another bundled m-line does")]
     ExtensionConflict {
+        /// The section.
+        section: usize,
+    },
+    /// A section announces an SSRC that it, or another one, announces too.
+    #[error("m-line {section} announces an SSRC twice, or one that another m-line announces")]
+    SsrcConflict {
         /// The section.
         section: usize,
     },
@@ -110,6 +116,7 @@ impl OfferError {
             | Self::NoFingerprint
             | Self::SetupPassive
             | Self::ExtensionConflict { .. }
+            | Self::SsrcConflict { .. }
             | Self::NothingToPublish(_)
             | Self::NothingToPlay(_) => OfferFault::Unserviceable,
         }
@@ -133,6 +140,7 @@ impl OfferError {
             Self::NoFingerprint => "sdp_no_fingerprint",
             Self::SetupPassive => "sdp_setup_passive",
             Self::ExtensionConflict { .. } => "sdp_extension_conflict",
+            Self::SsrcConflict { .. } => "sdp_ssrc_conflict",
             Self::NothingToPublish(_) => "sdp_nothing_to_publish",
             Self::NothingToPlay(_) => "sdp_nothing_to_play",
         }

@@ -2,7 +2,7 @@
 
 use super::answer::{Lines, LocalTransport, write_candidates};
 use super::negotiate::Negotiated;
-use super::offer::IceCredentials;
+use super::transport::IceCredentials;
 use crate::limits;
 
 /// What a fragment says that matters to a lite agent. Candidates are checked for their form and otherwise not needed: the
@@ -129,7 +129,9 @@ pub fn write_fragment(negotiated: &Negotiated, local: &LocalTransport<'_>) -> St
     lines.push(format_args!("a=ice-options:trickle"));
     let mids: Vec<_> = negotiated.bundle().collect();
     let names: Vec<&str> = mids.iter().map(|mid| mid.0.as_str()).collect();
-    lines.push(format_args!("a=group:BUNDLE {}", names.join(" ")));
+    if negotiated.has_bundle {
+        lines.push(format_args!("a=group:BUNDLE {}", names.join(" ")));
+    }
     let tagged = negotiated.sections.iter().find(|section| section.is_bundled());
     if let Some(section) = tagged {
         let media = if section.media == super::SectionMedia::Video { "video" } else { "audio" };

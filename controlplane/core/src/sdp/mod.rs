@@ -4,6 +4,7 @@
 //! [`write_answer`] writes what was decided. [`Negotiated`] is the m-line table that a session parks for its successor.
 
 mod answer;
+mod attributes;
 mod codec;
 mod error;
 mod extension;
@@ -11,6 +12,7 @@ mod fragment;
 mod negotiate;
 mod offer;
 pub(crate) mod stored;
+mod transport;
 
 pub use answer::{LocalTransport, write_answer};
 pub use codec::{Feedback, Format, H264Profile, NegotiatedCodec, parameter, payload_map};
@@ -19,9 +21,9 @@ pub use extension::Extension;
 pub use fragment::{Fragment, FragmentError, write_fragment};
 pub use negotiate::{Negotiated, NegotiatedSection, Parameters, ReceivedEncoding, Role, SentStream, negotiate};
 pub use offer::{
-    Direction, Fingerprint, FingerprintHash, IceCredentials, Offer, OfferedCodec, OfferedEncoding, OfferedExtension,
-    OfferedRid, Section, SectionMedia, Setup,
+    Direction, Offer, OfferedCodec, OfferedEncoding, OfferedExtension, OfferedRid, Section, SectionMedia, Setup,
 };
+pub use transport::{Fingerprint, FingerprintHash, IceCredentials};
 
 #[cfg(test)]
 pub(crate) mod vectors;

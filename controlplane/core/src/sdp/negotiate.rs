@@ -1,16 +1,15 @@
 //! What an offer and Sluice have in common.
 
 use serde::{Deserialize, Serialize};
-use sluice_protocol::limits::{CODECS_MAX, ENCODINGS_MAX};
+use sluice_protocol::limits::{CODECS_MAX, ENCODINGS_MAX, STREAMS_PER_TRANSPORT_MAX};
 use sluice_protocol::media::{ExtensionIds, MediaKind, Mid, Rid, Ssrc};
 
 use super::codec::{Feedback, H264Profile, NegotiatedCodec};
 use super::error::{OfferError, Rejection, Rejections};
 use super::extension::Extension;
-use super::offer::{
-    Direction, Fingerprint, IceCredentials, Offer, OfferedCodec, OfferedRid, Section, SectionMedia, Setup,
-};
+use super::offer::{Direction, Offer, OfferedCodec, OfferedRid, Section, SectionMedia, Setup};
 use super::stored;
+use super::transport::{Fingerprint, IceCredentials};
 
 /// What the client of a peer connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +38,9 @@ pub struct Negotiated {
     pub remote_fingerprints: Vec<Fingerprint>,
     /// Whether one- and two-byte header extensions may be mixed (RFC 8285 section 4.1.2).
     pub extmap_allow_mixed: bool,
+    /// Whether the offer had a BUNDLE group, which the answer then repeats; an offer of one section needs none.
+    #[serde(default = "is_bundled_by_default")]
+    pub has_bundle: bool,
     /// Whether the publisher has no transport-wide feedback and takes `goog-remb`, which then needs a fixed cap.
     pub wants_remb: bool,
     /// The canonical name and the media stream id of all that we send: what shares it is played in sync.
@@ -108,6 +110,10 @@ pub struct SentStream {
     pub track: String,
 }
 
+const fn is_bundled_by_default() -> bool {
+    true
+}
+
 /// What [`negotiate`] needs besides the offer.
 #[derive(Clone, Debug)]
 pub struct Parameters<'a> {
@@ -135,6 +141,7 @@ pub fn negotiate(
         sections.push(negotiate_section(index, section, offer, role)?);
     }
     check_extensions(&sections)?;
+    check_ssrcs(&sections)?;
     if !sections.iter().any(NegotiatedSection::is_served) {
         let reasons =
             sections.iter().filter_map(|section| Some((section.mid.0.as_str().to_owned(), section.rejection?)));
@@ -158,6 +165,7 @@ pub fn negotiate(
         sections,
         remote_ice,
         remote_fingerprints,
+        has_bundle: offer.has_bundle,
         wants_remb,
         cname: parameters.cname.to_owned(),
     })
@@ -350,6 +358,21 @@ fn check_extensions(sections: &[NegotiatedSection]) -> Result<(), OfferError> {
                 return Err(OfferError::ExtensionConflict { section: index });
             }
             seen.push((extension, id));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a description that gives one SSRC two meanings on the shared transport, or names more than a transport takes.
+fn check_ssrcs(sections: &[NegotiatedSection]) -> Result<(), OfferError> {
+    let mut seen = std::collections::BTreeSet::new();
+    for (index, section) in sections.iter().enumerate() {
+        let mut ssrcs = section.encodings.iter().flat_map(|encoding| [encoding.ssrc, encoding.rtx]).flatten();
+        if !ssrcs.all(|ssrc| seen.insert(ssrc)) {
+            return Err(OfferError::SsrcConflict { section: index });
+        }
+        if seen.len() > STREAMS_PER_TRANSPORT_MAX {
+            return Err(OfferError::TooMany { section: index, what: "SSRCs" });
         }
     }
     Ok(())

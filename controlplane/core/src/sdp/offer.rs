@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use sluice_protocol::media::{Label, MediaKind, Mid, PayloadType, Rid, Ssrc};
 
-use super::codec::{Feedback, Format, parameter};
+use super::attributes::{Attributes, offered_codecs, offered_encodings, offered_extensions, offered_simulcast};
+use super::codec::{Feedback, Format};
 use super::error::OfferError;
 use super::extension::Extension;
+use super::transport::{Fingerprint, IceCredentials};
 use crate::limits;
 
 /// An offer within [`limits`]. Sections stand in the order of the text, each with a mid of its own.
@@ -13,8 +15,10 @@ use crate::limits;
 pub struct Offer {
     /// The sections (m-lines), at least one.
     pub sections: Vec<Section>,
-    /// The mids of the first BUNDLE group, in its order.
+    /// The mids of the first BUNDLE group, in its order; without a group that of the only section.
     pub bundle: Vec<Mid>,
+    /// Whether there is a BUNDLE group.
+    pub has_bundle: bool,
 }
 
 /// One m-line of an offer. What stands at session level is copied into every section that does not say otherwise.
@@ -33,7 +37,7 @@ pub struct Section {
     pub is_disabled: bool,
     /// Which way media flows, as the client sees it.
     pub direction: Direction,
-    /// `a=rtcp-mux`.
+    /// `a=rtcp-mux` (RFC 5761) or `a=rtcp-mux-only` (RFC 8858).
     pub rtcp_mux: bool,
     /// `a=rtcp-rsize` (RFC 5506).
     pub rtcp_rsize: bool,
@@ -125,100 +129,6 @@ impl Direction {
     }
 }
 
-/// A peer's ICE credentials (RFC 8839 section 5.4); never printed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IceCredentials {
-    /// The user fragment.
-    #[serde(rename = "u")]
-    pub ufrag: String,
-    /// The password.
-    #[serde(rename = "p")]
-    pub password: String,
-}
-
-impl IceCredentials {
-    /// Takes credentials of the allowed lengths and characters.
-    #[must_use]
-    pub fn new(ufrag: &str, password: &str) -> Option<Self> {
-        let is_ice = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
-        // Some stacks use '-' and '_' against the grammar; browsers take them, so do we.
-        let is_taken = |text: &str| is_ice(&text.replace(['-', '_'], "+"));
-        let fits = (4..=limits::UFRAG_BYTES_MAX).contains(&ufrag.len())
-            && (22..=limits::PASSWORD_BYTES_MAX).contains(&password.len());
-        (fits && is_taken(ufrag) && is_taken(password))
-            .then(|| Self { ufrag: ufrag.to_owned(), password: password.to_owned() })
-    }
-}
-
-impl std::fmt::Debug for IceCredentials {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("IceCredentials(redacted)")
-    }
-}
-
-/// A hash of a certificate (RFC 8122 section 5).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
-    /// The hash function.
-    #[serde(rename = "h")]
-    pub hash: FingerprintHash,
-    /// The hash in upper-case hexadecimal digits, bytes parted by colons, as SDP writes it.
-    #[serde(rename = "v")]
-    pub value: String,
-}
-
-/// A hash function that certificates are checked with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FingerprintHash {
-    /// SHA-256.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-}
-
-impl FingerprintHash {
-    /// Returns the name that SDP uses.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sha256 => "sha-256",
-            Self::Sha384 => "sha-384",
-            Self::Sha512 => "sha-512",
-        }
-    }
-
-    const fn size_bytes(self) -> usize {
-        match self {
-            Self::Sha256 => 32,
-            Self::Sha384 => 48,
-            Self::Sha512 => 64,
-        }
-    }
-}
-
-impl Fingerprint {
-    /// Reads the value of `a=fingerprint`; `None` for other hash functions and malformed values.
-    #[must_use]
-    pub fn parse(value: &str) -> Option<Self> {
-        let (name, digits) = value.trim().split_once(' ')?;
-        let hash = [FingerprintHash::Sha256, FingerprintHash::Sha384, FingerprintHash::Sha512]
-            .into_iter()
-            .find(|hash| hash.as_str().eq_ignore_ascii_case(name))?;
-        let value = digits.trim().to_ascii_uppercase();
-        let is_byte = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (value.split(':').count() == hash.size_bytes() && value.split(':').all(is_byte)).then_some(Self { hash, value })
-    }
-
-    /// Writes the hash of a certificate.
-    #[must_use]
-    pub fn sha256(digest: &[u8; 32]) -> Self {
-        let pairs: Vec<String> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
-        Self { hash: FingerprintHash::Sha256, value: pairs.join(":") }
-    }
-}
-
 /// Who starts the DTLS handshake (RFC 8842 section 5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setup {
@@ -286,12 +196,6 @@ impl Offer {
             return Err(OfferError::NoSection);
         }
         let top = Attributes(&session.attributes);
-        let bundle = top
-            .values("group")
-            .find_map(|value| value.strip_prefix("BUNDLE"))
-            .map(|mids| mids.split_ascii_whitespace().filter_map(mid).collect::<Vec<_>>())
-            .filter(|mids| !mids.is_empty())
-            .ok_or(OfferError::NoBundle)?;
         let mut sections: Vec<Section> = Vec::with_capacity(session.medias.len());
         for (index, media) in session.medias.iter().enumerate() {
             let section = Section::parse(index, top, media)?;
@@ -300,7 +204,16 @@ impl Offer {
             }
             sections.push(section);
         }
-        Ok(Self { sections, bundle })
+        let group = top.values("group").find_map(|value| value.strip_prefix("BUNDLE"));
+        let mut bundle: Vec<Mid> = group.into_iter().flat_map(str::split_ascii_whitespace).filter_map(mid).collect();
+        let has_bundle = !bundle.is_empty();
+        if let ([only], false) = (sections.as_slice(), has_bundle) {
+            bundle.push(only.mid);
+        }
+        if bundle.is_empty() {
+            return Err(OfferError::NoBundle);
+        }
+        Ok(Self { sections, bundle, has_bundle })
     }
 }
 
@@ -317,39 +230,6 @@ fn check_size(text: &[u8]) -> Result<(), OfferError> {
         return Err(OfferError::TooManyLines);
     }
     Ok(())
-}
-
-/// The attributes of one level of a description.
-#[derive(Clone, Copy)]
-struct Attributes<'a>(&'a [sdp_types::Attribute]);
-
-impl<'a> Attributes<'a> {
-    fn has(self, name: &str) -> bool {
-        self.0.iter().any(|attribute| attribute.attribute == name)
-    }
-
-    fn values(self, name: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.0
-            .iter()
-            .filter(move |attribute| attribute.attribute == name)
-            .filter_map(|attribute| attribute.value.as_deref())
-    }
-
-    fn value(self, name: &'static str) -> Option<&'a str> {
-        self.values(name).next()
-    }
-
-    fn direction(self) -> Option<Direction> {
-        self.0.iter().find_map(|attribute| Direction::parse(&attribute.attribute))
-    }
-
-    fn ice(self) -> Option<IceCredentials> {
-        IceCredentials::new(self.value("ice-ufrag")?.trim(), self.value("ice-pwd")?.trim())
-    }
-
-    fn fingerprints(self) -> Vec<Fingerprint> {
-        self.values("fingerprint").filter_map(Fingerprint::parse).take(limits::FINGERPRINTS_MAX).collect()
-    }
 }
 
 impl Section {
@@ -379,7 +259,7 @@ impl Section {
             mid: own.value("mid").and_then(|value| mid(value.trim())).ok_or(OfferError::BadMid { section: index })?,
             is_disabled: media.port == 0 && !own.has("bundle-only"),
             direction: own.direction().or_else(|| top.direction()).unwrap_or(Direction::SendRecv),
-            rtcp_mux: own.has("rtcp-mux"),
+            rtcp_mux: own.has("rtcp-mux") || own.has("rtcp-mux-only"),
             rtcp_rsize: own.has("rtcp-rsize"),
             extmap_allow_mixed: own.has("extmap-allow-mixed") || top.has("extmap-allow-mixed"),
             ice: own.ice().or_else(|| top.ice()),
@@ -395,156 +275,6 @@ impl Section {
 
 fn mid(text: &str) -> Option<Mid> {
     Label::new(text.as_bytes()).map(Mid)
-}
-
-fn offered_codecs(
-    section: usize,
-    kind: MediaKind,
-    formats: &str,
-    own: Attributes<'_>,
-) -> Result<Vec<OfferedCodec>, OfferError> {
-    if formats.split_ascii_whitespace().count() > limits::FORMATS_MAX {
-        return Err(OfferError::TooMany { section, what: "formats" });
-    }
-    let number = |text: &str| text.parse::<u8>().ok().filter(|number| *number < 128).map(PayloadType);
-    let by_payload_type = |name: &'static str| {
-        own.values(name).filter_map(move |value| {
-            let (left, right) = value.split_once(' ')?;
-            Some((number(left.trim())?, right.trim()))
-        })
-    };
-    let fmtp =
-        |payload_type| by_payload_type("fmtp").find(|(own, _)| *own == payload_type).map_or("", |(_, value)| value);
-    let mut codecs: Vec<OfferedCodec> = Vec::new();
-    for payload_type in formats.split_ascii_whitespace().filter_map(number) {
-        if codecs.iter().any(|codec| codec.payload_type == payload_type) {
-            continue;
-        }
-        let format = match by_payload_type("rtpmap").find(|(own, _)| *own == payload_type) {
-            Some((_, value)) => {
-                let mut parts = value.split('/');
-                let name = parts.next().unwrap_or("");
-                let clock_rate = parts.next().and_then(|rate| rate.trim().parse().ok()).unwrap_or(0);
-                Format::recognise(kind, name, clock_rate, fmtp(payload_type))
-            }
-            None => Format::of_static(kind, payload_type),
-        };
-        if let Some(format) = format {
-            let feedback = feedback(payload_type, own);
-            codecs.push(OfferedCodec { payload_type, rtx: None, format, feedback });
-        }
-    }
-    for (payload_type, value) in by_payload_type("rtpmap") {
-        let is_rtx = value.split('/').next().is_some_and(|name| name.eq_ignore_ascii_case("rtx"));
-        let repaired = parameter(fmtp(payload_type), "apt").and_then(number);
-        if let Some(codec) = codecs.iter_mut().find(|codec| is_rtx && Some(codec.payload_type) == repaired) {
-            codec.rtx.get_or_insert(payload_type);
-        }
-    }
-    Ok(codecs)
-}
-
-fn feedback(payload_type: PayloadType, own: Attributes<'_>) -> Feedback {
-    own.values("rtcp-fb")
-        .filter_map(|value| value.split_once(' '))
-        .filter(|(subject, _)| *subject == "*" || subject.parse() == Ok(payload_type.0))
-        .filter_map(|(_, name)| Feedback::NAMES.into_iter().find(|(_, known)| *known == name.trim()))
-        .fold(Feedback::NONE, |feedback, (one, _)| feedback.with(one))
-}
-
-fn offered_extensions(
-    section: usize,
-    top: Attributes<'_>,
-    own: Attributes<'_>,
-) -> Result<Vec<OfferedExtension>, OfferError> {
-    let mut extensions: Vec<OfferedExtension> = Vec::new();
-    for (count, value) in own.values("extmap").chain(top.values("extmap")).enumerate() {
-        if count >= limits::EXTENSIONS_MAX {
-            return Err(OfferError::TooMany { section, what: "header extensions" });
-        }
-        let malformed = OfferError::Malformed { section, what: "extmap" };
-        let (number, uri) = value.trim().split_once(' ').ok_or_else(|| malformed.clone())?;
-        let (id, direction) = number.split_once('/').unwrap_or((number, "sendrecv"));
-        let direction = Direction::parse(direction).ok_or_else(|| malformed.clone())?;
-        let Ok(id) = id.parse::<u16>() else { return Err(malformed) };
-        let known = uri.split_ascii_whitespace().next().and_then(Extension::of_uri);
-        // Ids over 255 are for offers that leave the choice to the answerer (RFC 8285 section 7); nobody sends them.
-        // 15 ends a one-byte header, so it is left out too.
-        if let (Some(extension), Ok(id @ (1..=14 | 16..=255))) = (known, u8::try_from(id))
-            && !extensions.iter().any(|earlier| earlier.extension == extension || earlier.id == id)
-        {
-            extensions.push(OfferedExtension { id, extension, direction });
-        }
-    }
-    Ok(extensions)
-}
-
-fn offered_encodings(section: usize, own: Attributes<'_>) -> Result<Vec<OfferedEncoding>, OfferError> {
-    let too_many = OfferError::TooMany { section, what: "SSRCs" };
-    let mut pairs: Vec<(Ssrc, Ssrc)> = Vec::new();
-    for value in own.values("ssrc-group") {
-        let mut words = value.split_ascii_whitespace();
-        if words.next() != Some("FID") {
-            continue;
-        }
-        let mut number = || words.next().and_then(|word| word.parse().ok()).map(Ssrc);
-        let (Some(media), Some(repair)) = (number(), number()) else {
-            return Err(OfferError::Malformed { section, what: "ssrc-group" });
-        };
-        if pairs.len() >= limits::SSRCS_MAX {
-            return Err(too_many);
-        }
-        pairs.push((media, repair));
-    }
-    let mut encodings: Vec<OfferedEncoding> = Vec::new();
-    for value in own.values("ssrc") {
-        let word = value.split_ascii_whitespace().next().unwrap_or("");
-        let Ok(ssrc) = word.parse().map(Ssrc) else {
-            return Err(OfferError::Malformed { section, what: "ssrc" });
-        };
-        let is_repair = pairs.iter().any(|(_, repair)| *repair == ssrc);
-        if is_repair || encodings.iter().any(|encoding| encoding.ssrc == ssrc) {
-            continue;
-        }
-        if encodings.len() >= limits::SSRCS_MAX {
-            return Err(too_many);
-        }
-        let rtx = pairs.iter().find(|(media, _)| *media == ssrc).map(|(_, repair)| *repair);
-        encodings.push(OfferedEncoding { ssrc, rtx });
-    }
-    Ok(encodings)
-}
-
-fn offered_simulcast(section: usize, own: Attributes<'_>) -> Result<Vec<OfferedRid>, OfferError> {
-    let Some(value) = own.value("simulcast") else { return Ok(Vec::new()) };
-    let mut words = value.split_ascii_whitespace();
-    let streams = loop {
-        match (words.next(), words.next()) {
-            (Some("send"), Some(streams)) => break streams,
-            (Some(_), Some(_)) => {}
-            _ => return Ok(Vec::new()),
-        }
-    };
-    let mut rids = Vec::new();
-    for stream in streams.split(';') {
-        let first = stream.split(',').next().unwrap_or("");
-        let name = first.strip_prefix('~').unwrap_or(first);
-        let malformed = OfferError::Malformed { section, what: "simulcast" };
-        let rid = Label::new(name.as_bytes()).map(Rid).ok_or(malformed)?;
-        if rids.len() >= limits::RIDS_MAX {
-            return Err(OfferError::TooMany { section, what: "encodings" });
-        }
-        rids.push(OfferedRid { rid, is_paused: first.starts_with('~'), pixels_max: pixels_max(name, own) });
-    }
-    Ok(rids)
-}
-
-/// Reads the restrictions of `a=rid` (RFC 8851 section 5).
-fn pixels_max(name: &str, own: Attributes<'_>) -> Option<u64> {
-    let line = own.values("rid").find(|value| value.split_ascii_whitespace().next() == Some(name))?;
-    let restrictions = line.splitn(3, ' ').nth(2)?;
-    let number = |key| parameter(restrictions, key).and_then(|value| value.parse::<u32>().ok()).map(u64::from);
-    Some(number("max-width")? * number("max-height")?)
 }
 
 #[cfg(test)]
@@ -580,48 +310,13 @@ mod tests {
         }
         assert_eq!(parse(""), Err(OfferError::NoSection));
         let section = "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n";
-        assert_eq!(Offer::parse(format!("v=0\r\n{section}").as_bytes()), Err(OfferError::NoBundle));
+        let two = format!("v=0\r\n{section}{}", section.replace("mid:0", "mid:1"));
+        assert_eq!(Offer::parse(two.as_bytes()), Err(OfferError::NoBundle));
         assert_eq!(parse(&section.repeat(2)), Err(OfferError::BadMid { section: 1 }));
         assert_eq!(parse("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"), Err(OfferError::BadMid { section: 0 }));
         assert_eq!(
             parse(&format!("{section}a=extmap:x y\r\n")),
             Err(OfferError::Malformed { section: 0, what: "extmap" })
         );
-    }
-
-    #[test]
-    fn simulcast_names_the_encodings_with_pause_and_restrictions() {
-        let offer = parse(concat!(
-            "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n",
-            "a=rid:a send max-width=1280;max-height=720\r\na=rid:b send\r\n",
-            "a=simulcast:recv x send a,c;~b\r\n"
-        ));
-        let rids = offer.unwrap().sections[0].simulcast.clone();
-        assert_eq!(rids.len(), 2);
-        assert_eq!((rids[0].rid.0.as_str(), rids[0].pixels_max, rids[0].is_paused), ("a", Some(1280 * 720), false));
-        assert_eq!((rids[1].rid.0.as_str(), rids[1].pixels_max, rids[1].is_paused), ("b", None, true));
-    }
-
-    #[test]
-    fn repairs_belong_to_what_they_repair() {
-        let offer = parse(concat!(
-            "m=video 9 UDP/TLS/RTP/SAVPF 97 96\r\na=mid:0\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n",
-            "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:* nack\r\na=rtcp-fb:96 nack pli\r\n",
-            "a=ssrc-group:FID 1 2\r\na=ssrc:1 cname:x\r\na=ssrc:2 cname:x\r\n"
-        ));
-        let section = &offer.unwrap().sections[0];
-        assert_eq!(section.codecs.len(), 1);
-        assert_eq!(section.codecs[0].rtx, Some(PayloadType(97)));
-        assert_eq!(section.codecs[0].feedback, Feedback::NACK.with(Feedback::PLI));
-        assert_eq!(section.encodings, [OfferedEncoding { ssrc: Ssrc(1), rtx: Some(Ssrc(2)) }]);
-    }
-
-    #[test]
-    fn only_strong_fingerprints_of_the_right_length_are_taken() {
-        let good = Fingerprint::sha256(&[0xab; 32]);
-        assert_eq!(Fingerprint::parse(&format!("SHA-256 {}", good.value.to_lowercase())), Some(good.clone()));
-        for bad in ["sha-1 AA:BB", "sha-256 AA:BB", "sha-256", &format!("sha-512 {}", good.value)] {
-            assert_eq!(Fingerprint::parse(bad), None, "{bad}");
-        }
     }
 }

@@ -219,6 +219,36 @@ fn offers_that_cannot_share_one_transport_have_names() {
 }
 
 #[test]
+fn one_section_needs_no_bundle_group() {
+    let (_, text) = OFFERS.iter().find(|(name, _)| *name == "chromium-a-vp8-opus").unwrap();
+    let (head, video) = text.split_once("m=video").unwrap();
+    assert!(video.contains("a=mid:1"));
+    let text = head.replace("a=group:BUNDLE 0 1\r\n", "").replace("a=group:BUNDLE 0 1\n", "");
+    assert!(!text.contains("BUNDLE"));
+    let offer = Offer::parse(text.as_bytes()).unwrap();
+    let negotiated = negotiate_example(&offer, Role::Publish).unwrap();
+    assert_eq!(negotiated.bundle().count(), 1);
+    let answer = answer_example(&negotiated);
+    assert!(!answer.contains("a=group:BUNDLE") && answer.contains("a=candidate:"));
+    check_answer(&offer, &negotiated);
+}
+
+#[test]
+fn an_ssrc_has_one_meaning() {
+    let (_, text) = OFFERS.iter().find(|(name, _)| *name == "chromium-a-vp8-opus").unwrap();
+    let audio = offer("chromium-a-vp8-opus").sections[0].encodings[0].ssrc.0;
+    let video = offer("chromium-a-vp8-opus").sections[1].encodings[0];
+    let refused = |from: u32, to: u32| {
+        let bent = text.replace(&from.to_string(), &to.to_string());
+        Offer::parse(bent.as_bytes()).and_then(|offer| negotiate_example(&offer, Role::Publish)).unwrap_err()
+    };
+    assert_eq!(refused(video.ssrc.0, audio), OfferError::SsrcConflict { section: 1 });
+    assert_eq!(refused(video.rtx.unwrap().0, audio), OfferError::SsrcConflict { section: 1 });
+    let itself = refused(video.rtx.unwrap().0, video.ssrc.0);
+    assert_eq!(itself, OfferError::Malformed { section: 1, what: "ssrc-group" });
+}
+
+#[test]
 fn a_section_outside_the_bundle_is_rejected_and_the_rest_is_served() {
     let (_, text) = OFFERS.iter().find(|(name, _)| *name == "chromium-a-vp8-opus").unwrap();
     let text = text.replace("a=group:BUNDLE 0 1", "a=group:BUNDLE 1");

@@ -1,0 +1,233 @@
+//! The attributes of a section, read into what they mean.
+
+use sluice_protocol::media::{Label, MediaKind, PayloadType, Rid, Ssrc};
+
+use super::codec::{Feedback, Format, parameter};
+use super::error::OfferError;
+use super::extension::Extension;
+use super::offer::{Direction, OfferedCodec, OfferedEncoding, OfferedExtension, OfferedRid};
+use super::transport::{Fingerprint, IceCredentials};
+use crate::limits;
+
+/// The attributes of one level of a description.
+#[derive(Clone, Copy)]
+pub(super) struct Attributes<'a>(pub(super) &'a [sdp_types::Attribute]);
+
+impl<'a> Attributes<'a> {
+    pub(super) fn has(self, name: &str) -> bool {
+        self.0.iter().any(|attribute| attribute.attribute == name)
+    }
+
+    pub(super) fn values(self, name: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.0
+            .iter()
+            .filter(move |attribute| attribute.attribute == name)
+            .filter_map(|attribute| attribute.value.as_deref())
+    }
+
+    pub(super) fn value(self, name: &'static str) -> Option<&'a str> {
+        self.values(name).next()
+    }
+
+    pub(super) fn direction(self) -> Option<Direction> {
+        self.0.iter().find_map(|attribute| Direction::parse(&attribute.attribute))
+    }
+
+    pub(super) fn ice(self) -> Option<IceCredentials> {
+        IceCredentials::new(self.value("ice-ufrag")?.trim(), self.value("ice-pwd")?.trim())
+    }
+
+    pub(super) fn fingerprints(self) -> Vec<Fingerprint> {
+        self.values("fingerprint").filter_map(Fingerprint::parse).take(limits::FINGERPRINTS_MAX).collect()
+    }
+}
+
+pub(super) fn offered_codecs(
+    section: usize,
+    kind: MediaKind,
+    formats: &str,
+    own: Attributes<'_>,
+) -> Result<Vec<OfferedCodec>, OfferError> {
+    if formats.split_ascii_whitespace().count() > limits::FORMATS_MAX {
+        return Err(OfferError::TooMany { section, what: "formats" });
+    }
+    let number = |text: &str| text.parse::<u8>().ok().filter(|number| *number < 128).map(PayloadType);
+    let by_payload_type = |name: &'static str| {
+        own.values(name).filter_map(move |value| {
+            let (left, right) = value.split_once(' ')?;
+            Some((number(left.trim())?, right.trim()))
+        })
+    };
+    let fmtp =
+        |payload_type| by_payload_type("fmtp").find(|(own, _)| *own == payload_type).map_or("", |(_, value)| value);
+    let mut codecs: Vec<OfferedCodec> = Vec::new();
+    for payload_type in formats.split_ascii_whitespace().filter_map(number) {
+        if codecs.iter().any(|codec| codec.payload_type == payload_type) {
+            continue;
+        }
+        let format = match by_payload_type("rtpmap").find(|(own, _)| *own == payload_type) {
+            Some((_, value)) => {
+                let mut parts = value.split('/');
+                let name = parts.next().unwrap_or("");
+                let clock_rate = parts.next().and_then(|rate| rate.trim().parse().ok()).unwrap_or(0);
+                Format::recognise(kind, name, clock_rate, fmtp(payload_type))
+            }
+            None => Format::of_static(kind, payload_type),
+        };
+        if let Some(format) = format {
+            let feedback = feedback(payload_type, own);
+            codecs.push(OfferedCodec { payload_type, rtx: None, format, feedback });
+        }
+    }
+    for (payload_type, value) in by_payload_type("rtpmap") {
+        let is_rtx = value.split('/').next().is_some_and(|name| name.eq_ignore_ascii_case("rtx"));
+        let repaired = parameter(fmtp(payload_type), "apt").and_then(number);
+        if let Some(codec) = codecs.iter_mut().find(|codec| is_rtx && Some(codec.payload_type) == repaired) {
+            codec.rtx.get_or_insert(payload_type);
+        }
+    }
+    Ok(codecs)
+}
+
+fn feedback(payload_type: PayloadType, own: Attributes<'_>) -> Feedback {
+    own.values("rtcp-fb")
+        .filter_map(|value| value.split_once(' '))
+        .filter(|(subject, _)| *subject == "*" || subject.parse() == Ok(payload_type.0))
+        .filter_map(|(_, name)| Feedback::NAMES.into_iter().find(|(_, known)| *known == name.trim()))
+        .fold(Feedback::NONE, |feedback, (one, _)| feedback.with(one))
+}
+
+pub(super) fn offered_extensions(
+    section: usize,
+    top: Attributes<'_>,
+    own: Attributes<'_>,
+) -> Result<Vec<OfferedExtension>, OfferError> {
+    let mut extensions: Vec<OfferedExtension> = Vec::new();
+    for (count, value) in own.values("extmap").chain(top.values("extmap")).enumerate() {
+        if count >= limits::EXTENSIONS_MAX {
+            return Err(OfferError::TooMany { section, what: "header extensions" });
+        }
+        let malformed = OfferError::Malformed { section, what: "extmap" };
+        let (number, uri) = value.trim().split_once(' ').ok_or_else(|| malformed.clone())?;
+        let (id, direction) = number.split_once('/').unwrap_or((number, "sendrecv"));
+        let direction = Direction::parse(direction).ok_or_else(|| malformed.clone())?;
+        let Ok(id) = id.parse::<u16>() else { return Err(malformed) };
+        let known = uri.split_ascii_whitespace().next().and_then(Extension::of_uri);
+        // Ids over 255 are for offers that leave the choice to the answerer (RFC 8285 section 7); nobody sends them.
+        // 15 ends a one-byte header, so it is left out too.
+        if let (Some(extension), Ok(id @ (1..=14 | 16..=255))) = (known, u8::try_from(id))
+            && !extensions.iter().any(|earlier| earlier.extension == extension || earlier.id == id)
+        {
+            extensions.push(OfferedExtension { id, extension, direction });
+        }
+    }
+    Ok(extensions)
+}
+
+pub(super) fn offered_encodings(section: usize, own: Attributes<'_>) -> Result<Vec<OfferedEncoding>, OfferError> {
+    let too_many = OfferError::TooMany { section, what: "SSRCs" };
+    let mut pairs: Vec<(Ssrc, Ssrc)> = Vec::new();
+    for value in own.values("ssrc-group") {
+        let mut words = value.split_ascii_whitespace();
+        if words.next() != Some("FID") {
+            continue;
+        }
+        let mut number = || words.next().and_then(|word| word.parse().ok()).map(Ssrc);
+        let (media, repair) = match (number(), number()) {
+            (Some(media), Some(repair)) if media != repair => (media, repair),
+            (_, _) => return Err(OfferError::Malformed { section, what: "ssrc-group" }),
+        };
+        if pairs.len() >= limits::SSRCS_MAX {
+            return Err(too_many);
+        }
+        pairs.push((media, repair));
+    }
+    let mut encodings: Vec<OfferedEncoding> = Vec::new();
+    for value in own.values("ssrc") {
+        let word = value.split_ascii_whitespace().next().unwrap_or("");
+        let Ok(ssrc) = word.parse().map(Ssrc) else {
+            return Err(OfferError::Malformed { section, what: "ssrc" });
+        };
+        let is_repair = pairs.iter().any(|(_, repair)| *repair == ssrc);
+        if is_repair || encodings.iter().any(|encoding| encoding.ssrc == ssrc) {
+            continue;
+        }
+        if encodings.len() >= limits::SSRCS_MAX {
+            return Err(too_many);
+        }
+        let rtx = pairs.iter().find(|(media, _)| *media == ssrc).map(|(_, repair)| *repair);
+        encodings.push(OfferedEncoding { ssrc, rtx });
+    }
+    Ok(encodings)
+}
+
+pub(super) fn offered_simulcast(section: usize, own: Attributes<'_>) -> Result<Vec<OfferedRid>, OfferError> {
+    let Some(value) = own.value("simulcast") else { return Ok(Vec::new()) };
+    let mut words = value.split_ascii_whitespace();
+    let streams = loop {
+        match (words.next(), words.next()) {
+            (Some("send"), Some(streams)) => break streams,
+            (Some(_), Some(_)) => {}
+            _ => return Ok(Vec::new()),
+        }
+    };
+    let mut rids = Vec::new();
+    for stream in streams.split(';') {
+        let first = stream.split(',').next().unwrap_or("");
+        let name = first.strip_prefix('~').unwrap_or(first);
+        let malformed = OfferError::Malformed { section, what: "simulcast" };
+        let rid = Label::new(name.as_bytes()).map(Rid).ok_or(malformed)?;
+        if rids.len() >= limits::RIDS_MAX {
+            return Err(OfferError::TooMany { section, what: "encodings" });
+        }
+        rids.push(OfferedRid { rid, is_paused: first.starts_with('~'), pixels_max: pixels_max(name, own) });
+    }
+    Ok(rids)
+}
+
+/// Reads the restrictions of `a=rid` (RFC 8851 section 5).
+fn pixels_max(name: &str, own: Attributes<'_>) -> Option<u64> {
+    let line = own.values("rid").find(|value| value.split_ascii_whitespace().next() == Some(name))?;
+    let restrictions = line.splitn(3, ' ').nth(2)?;
+    let number = |key| parameter(restrictions, key).and_then(|value| value.parse::<u32>().ok()).map(u64::from);
+    Some(number("max-width")? * number("max-height")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Offer;
+    use super::*;
+
+    const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n";
+
+    fn parse(rest: &str) -> Result<Offer, OfferError> {
+        Offer::parse(format!("{HEAD}{rest}").as_bytes())
+    }
+
+    #[test]
+    fn simulcast_names_the_encodings_with_pause_and_restrictions() {
+        let offer = parse(concat!(
+            "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n",
+            "a=rid:a send max-width=1280;max-height=720\r\na=rid:b send\r\n",
+            "a=simulcast:recv x send a,c;~b\r\n"
+        ));
+        let rids = offer.unwrap().sections[0].simulcast.clone();
+        assert_eq!(rids.len(), 2);
+        assert_eq!((rids[0].rid.0.as_str(), rids[0].pixels_max, rids[0].is_paused), ("a", Some(1280 * 720), false));
+        assert_eq!((rids[1].rid.0.as_str(), rids[1].pixels_max, rids[1].is_paused), ("b", None, true));
+    }
+
+    #[test]
+    fn repairs_belong_to_what_they_repair() {
+        let offer = parse(concat!(
+            "m=video 9 UDP/TLS/RTP/SAVPF 97 96\r\na=mid:0\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n",
+            "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:* nack\r\na=rtcp-fb:96 nack pli\r\n",
+            "a=ssrc-group:FID 1 2\r\na=ssrc:1 cname:x\r\na=ssrc:2 cname:x\r\n"
+        ));
+        let section = &offer.unwrap().sections[0];
+        assert_eq!(section.codecs.len(), 1);
+        assert_eq!(section.codecs[0].rtx, Some(PayloadType(97)));
+        assert_eq!(section.codecs[0].feedback, Feedback::NACK.with(Feedback::PLI));
+        assert_eq!(section.encodings, [OfferedEncoding { ssrc: Ssrc(1), rtx: Some(Ssrc(2)) }]);
+    }
+}
