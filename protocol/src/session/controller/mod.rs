@@ -226,7 +226,7 @@ impl<D> Controller<D> {
         self.collect_outcomes();
     }
 
-    /// Returns a ticket for all changes so far; [`Event::Acknowledged`] follows.
+    /// Returns a ticket for all changes so far, another one at each call; [`Event::Acknowledged`] follows, once for each.
     pub fn barrier(&mut self) -> Ticket {
         let ticket = self.reconciler.barrier();
         self.collect_outcomes();

@@ -121,6 +121,8 @@ impl Reconciler {
     }
 
     pub(super) fn barrier(&mut self) -> Ticket {
+        // Each ticket is another one, also when nothing changed in between.
+        self.clock += 1;
         let ticket = Ticket(self.clock);
         self.tickets.insert(ticket);
         self.collect_tickets();

@@ -87,7 +87,8 @@ pub struct Dataplane<D> {
     /// Whether this connection sent `Configure`, and whether it was answered.
     attachment: Attachment,
     received: u64,
-    stats_requested: usize,
+    /// Requests of this connection that the shell has not answered.
+    stats_requested: BTreeSet<u64>,
     received_descriptors: Vec<(DescriptorKind, D)>,
     outbox: Outbox,
     events_dropped: u64,
@@ -126,7 +127,7 @@ impl<D> Dataplane<D> {
             connection: 0,
             attachment: Attachment::None,
             received: 0,
-            stats_requested: 0,
+            stats_requested: BTreeSet::new(),
             received_descriptors: Vec::new(),
             outbox: Outbox::new(),
             events_dropped: 0,
@@ -177,7 +178,7 @@ impl<D> Dataplane<D> {
         self.connection += 1;
         self.attachment = Attachment::None;
         self.received = 0;
-        self.stats_requested = 0;
+        self.stats_requested.clear();
         self.received_descriptors.clear();
         self.outbox = Outbox::new();
     }
@@ -231,8 +232,7 @@ impl<D> Dataplane<D> {
 
     /// Answers [`Event::StatsRequested`]. An answer for a connection that is gone is dropped.
     pub fn reply_stats(&mut self, id: u64, stats: Stats) {
-        if self.stats_requested > 0 {
-            self.stats_requested -= 1;
+        if self.stats_requested.remove(&id) {
             self.outbox.push_stats(id, stats);
         }
     }
@@ -327,11 +327,12 @@ impl<D> Dataplane<D> {
                 self.events.push_back(Event::RequestKeyFrame(track));
             }
             (Attachment::Answered, Frame::StatsRequest(id)) => {
-                if self.stats_requested + self.outbox.stats_queued() >= STATS_REQUESTS_MAX {
+                if self.stats_requested.len() + self.outbox.stats_queued() >= STATS_REQUESTS_MAX {
                     return Err(SessionError::TooMany { what: "requests for statistics" });
                 }
-                self.stats_requested += 1;
-                self.events.push_back(Event::StatsRequested(id));
+                if self.stats_requested.insert(id) {
+                    self.events.push_back(Event::StatsRequested(id));
+                }
             }
             (attachment, frame) => {
                 let state = match attachment {

@@ -190,6 +190,34 @@ fn a_key_put_again_while_its_removal_is_under_way_waits_and_holds_back_what_refe
 }
 
 #[test]
+fn every_ticket_is_told_once() {
+    let (mut controller, mut dataplane) = live_pair(Plan::new());
+    let settled = controller.barrier();
+    assert_eq!(events(&mut controller), [Event::Acknowledged(settled)]);
+    controller.put(Object::Transport(transport(1)));
+    let tickets = [controller.barrier(), controller.barrier()];
+    assert_ne!(tickets[0], tickets[1]);
+    exchange(&mut controller, &mut dataplane).unwrap();
+    assert_eq!(events(&mut controller), tickets.map(Event::Acknowledged));
+}
+
+#[test]
+fn an_answer_for_a_connection_that_is_gone_takes_nobody_else_s_place() {
+    let (mut controller, mut dataplane) = live_pair(Plan::new());
+    let lost = controller.request_stats().unwrap();
+    assert_eq!(asked(&mut controller, &mut dataplane), [dataplane::Event::StatsRequested(lost)]);
+    connect(&mut controller, &mut dataplane).unwrap();
+    exchange(&mut controller, &mut dataplane).unwrap();
+    events(&mut controller);
+    let kept = controller.request_stats().unwrap();
+    assert_eq!(asked(&mut controller, &mut dataplane), [dataplane::Event::StatsRequested(kept)]);
+    dataplane.reply_stats(lost, Stats::default());
+    dataplane.reply_stats(kept, Stats::default());
+    exchange(&mut controller, &mut dataplane).unwrap();
+    assert_eq!(events(&mut controller), [Event::Stats { id: kept, stats: Stats::default() }]);
+}
+
+#[test]
 fn no_more_commands_are_under_way_than_the_limit_says() {
     let (mut controller, mut dataplane) = live_pair(Plan::new());
     for number in 0..COMMANDS_IN_FLIGHT_MAX + 10 {
