@@ -45,6 +45,8 @@ pub const ROOMS_MAX: usize = 100_000;
 pub const PARTICIPANTS_MAX: u32 = 100_000;
 /// Tracks of one participant, whatever the room's own limit says.
 pub const TRACKS_PER_PARTICIPANT_MAX: u32 = 32;
+/// Rooms that one session may be in at the same time.
+pub const ROOMS_PER_SESSION_MAX: usize = 8;
 /// Tracks that one participant may name in what it wants to receive.
 pub const WISHED_TRACKS_MAX: usize = 128;
 /// Sources that one token may name.

@@ -11,6 +11,7 @@ use sluice_protocol::time::Instant;
 
 use super::mint::shard_of;
 use super::{Control, ControlError, Effect};
+use crate::access::Permissions;
 use crate::limits;
 use crate::room::{
     Input, Join, LeaveReason, ParticipantId, PublishedTrack, Receiver, RoomError, RoomId, default_source,
@@ -53,6 +54,12 @@ pub enum OpenError {
     /// The offer cannot be served.
     #[error(transparent)]
     Offer(#[from] OfferError),
+    /// No such session.
+    #[error("there is no such session")]
+    NoSuchSession,
+    /// The session is in [`limits::ROOMS_PER_SESSION_MAX`] rooms.
+    #[error("the session is in as many rooms as it may")]
+    TooManyRooms,
     /// The shard has no free slot: the node is full.
     #[error("the node has no room for another connection")]
     Full,
@@ -73,7 +80,7 @@ impl Control {
         }
         let room = self.rooms.get(&open.room).ok_or(OpenError::NoSuchRoom)?;
         room.check_join(&open.join)?;
-        let permissions = crate::access::Permissions::of(open.join.role, &open.join.overrides);
+        let permissions = Permissions::of(open.join.role, &open.join.overrides);
         if open.role == Role::Play && !permissions.can_subscribe {
             return Err(RoomError::MayNotSubscribe.into());
         }
@@ -100,6 +107,60 @@ impl Control {
         let transport = session.transport;
         self.enter(now, session, open, effects)?;
         Ok(transport)
+    }
+
+    /// Lets a session enter a further room: its participant joins, and publishes there what the session sends. Streams that
+    /// the session receives stay with the room that has them; a front that wants more negotiates more.
+    ///
+    /// # Errors
+    /// [`OpenError::NoSuchSession`], [`OpenError::NoSuchRoom`], or the room's refusal; nothing has changed then.
+    pub fn enter_room(
+        &mut self,
+        now: Instant,
+        id: &SessionId,
+        room: &RoomId,
+        join: Join,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), OpenError> {
+        let session = self.sessions.get(id).ok_or(OpenError::NoSuchSession)?;
+        let entered = self.rooms.get(room).ok_or(OpenError::NoSuchRoom)?;
+        entered.check_join(&join)?;
+        if session.memberships.iter().any(|member| member.room == *room) {
+            return Err(RoomError::ParticipantExists.into());
+        }
+        if session.memberships.len() >= limits::ROOMS_PER_SESSION_MAX {
+            return Err(OpenError::TooManyRooms);
+        }
+        let tracks = self.published_tracks(session);
+        let permissions = Permissions::of(join.role, &join.overrides);
+        if !tracks.iter().all(|track| permissions.allows_source(track.source)) {
+            return Err(RoomError::MayNotPublish.into());
+        }
+        if tracks.len() > usize::try_from(entered.settings().limits.tracks_per_participant).unwrap_or(usize::MAX) {
+            return Err(RoomError::TooManyTracks.into());
+        }
+        let is_up = session.keys.is_some();
+        let participant = join.participant.clone();
+        let mut inputs = vec![Input::Join(Box::new(join))];
+        inputs.extend(is_up.then(|| Input::Connected(participant.clone())));
+        for track in tracks {
+            inputs.push(Input::Publish { participant: participant.clone(), track: Box::new(track) });
+        }
+        self.members.insert((room.clone(), participant.clone()), id.clone());
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.memberships.push(Membership { room: room.clone(), participant });
+        }
+        for input in inputs {
+            self.handle(now, room, input, effects).expect("it was checked before");
+        }
+        self.sync(id);
+        Ok(())
+    }
+
+    /// Returns what a session publishes, as its first room has it.
+    fn published_tracks(&self, session: &Session) -> Vec<PublishedTrack> {
+        let member = |member: &Membership| self.rooms.get(&member.room)?.participant(&member.participant);
+        session.memberships.iter().find_map(member).map_or_else(Vec::new, |participant| participant.tracks.clone())
     }
 
     /// Takes the keys of a finished DTLS handshake, with the state to be parked.
@@ -318,7 +379,8 @@ impl Control {
         let mut objects = session.objects();
         let rooms = &self.rooms;
         let cookie = session.park(|member| rooms.get(&member.room)?.participant(&member.participant));
-        // The size was checked when the session was opened, and what grows since then has its own limits.
+        // The size was checked when the session was opened, and what grows since then has its own limits. Should many
+        // rooms with long metadata still be too much, the cookie before it stays, and a successor knows these rooms.
         objects.extend(cookie.ok().map(Object::Cookie));
         for object in objects {
             self.put(object);
@@ -334,14 +396,19 @@ impl Control {
         }
     }
 
-    pub(super) fn silence(&mut self, track: TrackId, silent: bool) {
+    /// Silences a track for as long as any of its rooms has it muted.
+    pub(super) fn silence(&mut self, track: TrackId) {
         let Some(Object::Track(object)) = self.plan.object(&Key::Track(track)) else { return };
         let Some(session) = self.transports.get(&object.transport).and_then(|id| self.sessions.get_mut(id)) else {
             return;
         };
+        let rooms = &self.rooms;
+        let members = session.memberships.iter();
+        let mut members = members.filter_map(|member| rooms.get(&member.room)?.participant(&member.participant));
+        let is_muted = members.any(|member| member.tracks.iter().any(|own| own.id == track && own.is_muted()));
         for object in &mut session.sections {
             match object {
-                SectionObject::Track { id, muted } if *id == track => *muted = silent,
+                SectionObject::Track { id, muted } if *id == track => *muted = is_muted,
                 SectionObject::Track { .. } | SectionObject::Egress { .. } | SectionObject::Nothing => {}
             }
         }
@@ -358,6 +425,8 @@ impl Control {
         let members = session.memberships.iter();
         let mut members = members.filter_map(|member| rooms.get(&member.room)?.participant(&member.participant));
         if members.any(|member| member.tracks.iter().any(|own| own.id == track)) {
+            // It may have been muted by the room that it left.
+            self.silence(track);
             return;
         }
         for object in &mut session.sections {
@@ -381,6 +450,7 @@ impl Control {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.memberships.retain(|own| own != membership);
         if !session.memberships.is_empty() {
+            self.sync(&id);
             return;
         }
         let transport = session.transport;

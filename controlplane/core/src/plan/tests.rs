@@ -413,6 +413,55 @@ fn a_successor_has_the_same_state_and_closes_half_done_handshakes() {
 }
 
 #[test]
+fn a_session_in_two_rooms_is_seen_in_both_and_ends_with_the_last() {
+    let mut world = World::new();
+    let transport = world.publish("ann", "chromium-a-vp8-opus");
+    world.finish(transport);
+    let stage = RoomId("stage".to_owned());
+    world.control.create_room(at(0), stage.clone(), RoomSettings::default()).unwrap();
+    let entering = join("ann", Side::Publish);
+    world.control.enter_room(at(0), &session_id("ann"), &stage, entering.clone(), &mut world.effects).unwrap();
+    let again = world.control.enter_room(at(0), &session_id("ann"), &stage, entering, &mut world.effects);
+    assert_eq!(again, Err(OpenError::Room(RoomError::ParticipantExists)));
+    let offer = vectors::offer("chromium-d-recvonly");
+    let join = join("ben", Side::Play);
+    let session = session_id("ben");
+    let open = Open { session, room: stage.clone(), join, offer: &offer, role: Side::Play, certificate: Vec::new() };
+    let ben = world.control.open(at(0), open, &mut world.effects).unwrap();
+    world.finish(ben);
+    let ann = ParticipantId("PA_ann".to_owned());
+    let mute = |muted| Input::Mute { actor: Actor::Api, participant: ann.clone(), track: None, muted };
+    let all_muted = |world: &World| {
+        let is_muted = |object: &Object| if let Object::Track(track) = object { Some(track.muted) } else { None };
+        world.control.plan().objects().filter_map(is_muted).collect::<Vec<_>>()
+    };
+    world.handle(mute(true));
+    world.control.handle(at(0), &stage, mute(true), &mut world.effects).unwrap();
+    world.handle(mute(false));
+    assert_eq!(all_muted(&world), [true, true], "the stage still has it muted");
+    world.control.handle(at(0), &stage, mute(false), &mut world.effects).unwrap();
+    assert_eq!(all_muted(&world), [false, false]);
+
+    let snapshot = world.control.plan().clone();
+    let (successor, _) = Control::rebuild(at(0), config(2), &snapshot, &mut Vec::new());
+    assert_eq!(successor.plan(), &snapshot);
+    assert!(successor.sessions().eq(world.control.sessions()));
+    world.control = successor;
+
+    world.handle(mute(true));
+    assert_eq!(all_muted(&world), [true, true]);
+    let leave = Input::Leave { participant: ann.clone(), reason: LeaveReason::Left };
+    world.handle(leave.clone());
+    assert_eq!(all_muted(&world), [false, false], "the room that muted her has no say any more");
+    let (successor, _) = Control::rebuild(at(0), config(3), &world.control.plan().clone(), &mut Vec::new());
+    assert!(successor.sessions().eq(world.control.sessions()), "and is forgotten by a successor too");
+    assert_eq!(world.fed_by("ben")[0].as_deref(), Some("ann"), "she is still on stage");
+    world.control.handle(at(0), &stage, leave, &mut world.effects).unwrap();
+    assert_eq!(world.fed_by("ben")[0], None);
+    assert!(world.control.session(&session_id("ann")).is_none());
+}
+
+#[test]
 fn unreadable_cookies_cost_their_session_only() {
     let mut world = World::new();
     let (ann, cat) = (world.publish("ann", "chromium-a-vp8-opus"), world.publish("cat", "chromium-a-vp8-opus"));

@@ -70,6 +70,9 @@ struct MemberRecord {
     quiet_until: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tracks: Vec<TrackRecord>,
+    /// Addresses of the egress streams that this room feeds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    receivers: Vec<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -241,6 +244,7 @@ impl MemberRecord {
             wish: participant.wish.clone(),
             quiet_until: participant.state.deadline().map(|deadline| deadline.nanos),
             tracks: participant.tracks.iter().map(track).collect(),
+            receivers: participant.receivers.iter().map(|receiver| receiver.egress.word()).collect(),
         }
     }
 
@@ -262,10 +266,10 @@ impl MemberRecord {
             })
         };
         let receivers = sections().filter_map(|(section, object)| match object {
-            SectionObject::Egress { id, .. } => {
+            SectionObject::Egress { id, .. } if self.receivers.contains(&id.word()) => {
                 Some(Receiver { egress: *id, kind: kind_of(section), codecs: section.codecs.clone(), track: None })
             }
-            SectionObject::Nothing | SectionObject::Track { .. } => None,
+            SectionObject::Nothing | SectionObject::Track { .. } | SectionObject::Egress { .. } => None,
         });
         let participant = Participant {
             id: self.id,
