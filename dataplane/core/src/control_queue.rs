@@ -42,10 +42,6 @@ impl<T: Copy> DatagramQueue<T> {
             self.bytes.drain(..size);
         }
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -66,6 +62,5 @@ mod tests {
         assert_eq!(queue.front(), Some(('d', &[6, 7][..])));
         queue.pop();
         assert_eq!(queue.front(), None);
-        assert!(queue.is_empty());
     }
 }

@@ -304,7 +304,7 @@ mod tests {
     /// A payload that tells its sequence, of a size that varies.
     fn payload(sequence: u64) -> Vec<u8> {
         let size = 1 + usize::try_from(sequence * 7919 % 1200).unwrap();
-        (0..size).map(|index| u8::try_from((sequence as usize + index) % 251).unwrap()).collect()
+        (0..size).map(|index| u8::try_from((usize::try_from(sequence).unwrap() + index) % 251).unwrap()).collect()
     }
 
     #[test]

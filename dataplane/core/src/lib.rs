@@ -9,6 +9,7 @@ pub mod discard;
 pub mod egress;
 pub mod engine;
 pub mod fuzzing;
+mod guard;
 mod history;
 pub mod ingress;
 pub mod limits;

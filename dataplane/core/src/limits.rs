@@ -90,8 +90,6 @@ pub const REPORT_INTERVAL: Duration = Duration::from_millis(1000);
 pub const REPEATS_PER_WINDOW_MAX: u32 = 1000;
 /// The window of that limit.
 pub const REPEAT_WINDOW: Duration = Duration::from_millis(1000);
-/// The least time between two repeats of one packet, when the round trip is not known to be longer.
-pub const REPEAT_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// Repeats waiting for the next flush, of all transports; more are dropped, as they will be asked for again.
 pub const REPEAT_QUEUE_MAX: usize = 4096;
 
@@ -101,4 +99,4 @@ const _: () = assert!(REPLAY_PACKETS_MAX <= HISTORY_VIDEO_PACKETS_MAX as u64, "a
 const _: () = assert!(REPLAY_AGE_MAX.as_nanos() < HISTORY_VIDEO_AGE_MAX.as_nanos(), "a replay comes from the history");
 const _: () = assert!(MISSING_MAX as u64 <= SEQUENCE_JUMP_MAX, "a list of missing numbers spans less than a jump");
 const _: () =
-    assert!(PUNTS_PER_WINDOW_BEFORE_KEYS_MAX < PUNT_QUEUE_MAX as u32, "one handshake does not fill the queue");
+    assert!((PUNTS_PER_WINDOW_BEFORE_KEYS_MAX as usize) < PUNT_QUEUE_MAX, "one handshake does not fill the queue");

@@ -13,7 +13,7 @@ impl SeededState {
         Self { keys: [mix(seed), mix(seed ^ 0x9e37_79b9_7f4a_7c15)] }
     }
 
-    /// Draws the next number of the sequence that the seed starts (SplitMix64).
+    /// Draws the next number of the sequence that the seed starts (`SplitMix64`).
     pub(crate) const fn draw(&mut self) -> u64 {
         let [state, _] = &mut self.keys;
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -73,7 +73,7 @@ impl Hasher for SeededHasher {
     }
 }
 
-/// The finaliser of SplitMix64: every input bit moves half of the output bits.
+/// The finaliser of `SplitMix64`: every input bit moves half of the output bits.
 const fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -5,6 +5,7 @@ use sluice_protocol::table::RowIndex;
 use sluice_protocol::time::{Instant, NtpTime};
 
 use crate::egress::EgressStream;
+use crate::guard::SealGuard;
 use crate::history::Position;
 
 /// One egress stream and what it needs to leave.
@@ -24,6 +25,8 @@ pub(crate) struct Target {
     /// Whether the controller was told that it cannot be served.
     pub(crate) is_undecodable: bool,
     pub(crate) counters: TargetCounters,
+    pub(crate) guard: SealGuard,
+    pub(crate) rtx_guard: SealGuard,
 }
 
 /// A replay that goes on.

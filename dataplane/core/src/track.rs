@@ -38,14 +38,36 @@ pub(crate) enum Payload {
 
 impl Track {
     pub(crate) fn new(plan: plan::Track) -> Self {
-        let streams = plan
-            .encodings
-            .iter()
-            .take(ENCODINGS_MAX)
-            .map(|encoding| IngressStream::new(encoding.rid, encoding.ssrc))
-            .collect();
         let history = History::new(plan.kind);
-        Self { plan, history, streams, targets: Vec::new(), key_frames: KeyFrameRequests::default(), is_queued: false }
+        let mut track = Self {
+            plan,
+            history,
+            streams: ArrayVec::new(),
+            targets: Vec::new(),
+            key_frames: KeyFrameRequests::default(),
+            is_queued: false,
+        };
+        track.announce();
+        track
+    }
+
+    /// Takes what the plan changed; an encoding that was heard already keeps its SSRC until another one is heard.
+    pub(crate) fn update(&mut self, plan: plan::Track) {
+        self.plan = plan;
+        self.announce();
+    }
+
+    /// Makes the streams that the plan's description announces; those beyond [`ENCODINGS_MAX`] were refused before.
+    fn announce(&mut self) {
+        for (index, encoding) in self.plan.encodings.iter().enumerate().take(ENCODINGS_MAX) {
+            match self.streams.get_mut(index) {
+                Some(stream) if stream.is_silent() => {
+                    *stream = IngressStream::new(encoding.rid, encoding.ssrc.or(stream.ssrc));
+                }
+                Some(_) => {}
+                None => self.streams.push(IngressStream::new(encoding.rid, encoding.ssrc)),
+            }
+        }
     }
 
     /// Tells what a payload type carries, if it was negotiated.
@@ -59,6 +81,11 @@ impl Track {
                 None
             }
         })
+    }
+
+    /// Returns the RTP clock of a payload type of media, in Hz.
+    pub(crate) fn clock_rate(&self, payload_type: PayloadType) -> Option<u32> {
+        self.plan.codecs.iter().find(|codec| codec.payload_type == payload_type).map(|codec| codec.clock_rate)
     }
 
     pub(crate) fn stream_mut(&mut self, index: StreamIndex) -> Option<&mut IngressStream> {

@@ -3,13 +3,14 @@
 use sluice_protocol::event::{Event, Refusal};
 use sluice_protocol::ids::{Address, EgressId, TrackId, TransportId};
 use sluice_protocol::limits::{CNAME_BYTES_MAX, CODECS_MAX, CREDENTIALS_MAX, ENCODINGS_MAX};
-use sluice_protocol::media::{Label, MediaKind, SrtpKeys, Ssrc};
+use sluice_protocol::media::{Label, SrtpKeys, Ssrc};
 use sluice_protocol::plan::{self, Key, Object, StreamRole};
 use sluice_protocol::table::{Role, RowIndex, RowKey};
 use sluice_protocol::time::{Instant, NtpTime};
 
 use super::Engine;
 use crate::egress::EgressStream;
+use crate::guard::SealGuard;
 use crate::ingress::StreamIndex;
 use crate::ingress::sources::{Source, SourceRole};
 use crate::limits::{EGRESSES_PER_TRANSPORT_MAX, TRACKS_PER_TRANSPORT_MAX};
@@ -84,6 +85,7 @@ impl Engine {
         }
         let keys = plan.keys;
         transport.plan = plan;
+        self.timers.arm(id, &mut transport.deadlines, Timer::Feedback, now);
         match keys {
             Some(keys) => self.put_keys(now, id, &keys, resume),
             None => Ok(()),
@@ -147,7 +149,7 @@ impl Engine {
             let muted = plan.muted;
             let unmuted = track.plan.muted && !muted;
             let was_muted = track.plan.muted;
-            track.plan = plan;
+            track.update(plan);
             if was_muted != muted {
                 self.apply_mute(id, muted);
             }
@@ -243,6 +245,9 @@ impl Engine {
         }
         let mixed = self.transports.get(plan.transport.0).is_some_and(|transport| transport.plan.extmap_allow_mixed);
         let mut stream = EgressStream::new(&plan, mixed, self.random.draw());
+        let used = self.rows.find(plan.transport, plan.ssrc, Role::Egress).map(|row| self.rows.index(row));
+        let rtx_row = plan.rtx.and_then(|rtx| self.rows.find(plan.transport, rtx, Role::EgressRtx));
+        let rtx_used = rtx_row.map(|row| self.rows.index(row));
         let (row, rtx_row) = self.egress_rows(now, &plan, &mut stream, resume)?;
         let report_ntp = NtpTime(self.rows.anchor(row).report_ntp);
         let source = plan.source.as_ref().map(|source| source.track);
@@ -256,6 +261,8 @@ impl Engine {
             report_ntp,
             is_undecodable: false,
             counters: TargetCounters::default(),
+            guard: SealGuard::after(used),
+            rtx_guard: SealGuard::after(rtx_used),
             plan,
         };
         self.targets.insert(id.0, target).ok_or(Refusal::NoSuchAddress)?;
@@ -453,6 +460,7 @@ impl Engine {
         if let Some(track) = track {
             self.detach(id, track);
         }
+        self.say_goodbye(id);
         let Some(target) = self.targets.remove(id.0) else { return };
         // Its SSRCs are not used again on this transport, and their indices can not be.
         for row in [Some(target.row), target.rtx_row].into_iter().flatten() {
@@ -539,9 +547,4 @@ pub(super) const fn table_role(role: SourceRole) -> Role {
         SourceRole::Media => Role::Ingress,
         SourceRole::Rtx => Role::IngressRtx,
     }
-}
-
-/// Whether key frames mean anything for a kind of media.
-pub(super) const fn has_key_frames(kind: MediaKind) -> bool {
-    matches!(kind, MediaKind::Video)
 }

@@ -1,56 +1,128 @@
 //! The way back: what peers say by RTCP.
 
+use std::time::Duration;
+
+use sluice_protocol::event::Event;
 use sluice_protocol::ids::{EgressId, TransportId};
 use sluice_protocol::media::Ssrc;
 use sluice_protocol::time::Instant;
 
 use super::Engine;
 use crate::discard::Discard;
+use crate::ingress::sources::SourceRole;
+use crate::ingress::stream::IngressStream;
 use crate::port::Datagram;
+use crate::wire::rtcp::report::ReportBlock;
+use crate::wire::rtcp::sr::SenderInfo;
 use crate::wire::rtcp::{RtcpPacket, packets};
 
 impl Engine {
     /// Opens a compound and follows each packet of it.
     pub(super) fn receive_rtcp(&mut self, now: Instant, datagram: Datagram<'_>) -> Result<(), Discard> {
         let id = self.demux.transport(datagram.five_tuple)?;
+        let arrival = datagram.arrival;
         let transport = self.transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
         let compound = transport.open_rtcp(datagram.bytes)?;
+        let mut outcome = Ok(());
         for packet in packets(compound) {
-            let packet = packet.map_err(|_| Discard::RtcpMalformed)?;
-            self.follow(now, id, &packet);
+            let followed = match packet {
+                Ok(packet) => self.follow(now, id, arrival, &packet),
+                Err(_) => Err(Discard::RtcpMalformed),
+            };
+            // One packet that makes no sense does not take the others of its compound along.
+            outcome = outcome.and(followed);
         }
-        Ok(())
+        outcome
     }
 
-    fn follow(&mut self, now: Instant, id: TransportId, packet: &RtcpPacket<'_>) {
+    fn follow(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        arrival: Instant,
+        packet: &RtcpPacket<'_>,
+    ) -> Result<(), Discard> {
         match packet {
             RtcpPacket::Pli(pli) => self.follow_key_frame_request(now, id, pli.media),
             RtcpPacket::Fir(fir) => {
-                for entry in fir.entries() {
-                    self.follow_key_frame_request(now, id, entry.ssrc);
-                }
+                fir.entries().try_for_each(|entry| self.follow_key_frame_request(now, id, entry.ssrc))
             }
-            RtcpPacket::Sr(_)
-            | RtcpPacket::Rr(_)
-            | RtcpPacket::Sdes(_)
-            | RtcpPacket::Bye(_)
-            | RtcpPacket::Nack(_)
+            RtcpPacket::Nack(nack) => self.follow_nack(now, id, nack),
+            RtcpPacket::Sr(report) => {
+                self.follow_sender_report(id, arrival, &report.info);
+                report.blocks().for_each(|block| self.follow_block(id, arrival, &block));
+                Ok(())
+            }
+            RtcpPacket::Rr(report) => {
+                report.blocks().for_each(|block| self.follow_block(id, arrival, &block));
+                Ok(())
+            }
+            RtcpPacket::Bye(bye) => {
+                bye.ssrcs().for_each(|ssrc| self.follow_goodbye(id, ssrc));
+                Ok(())
+            }
+            RtcpPacket::Sdes(_)
             | RtcpPacket::Twcc(_)
             | RtcpPacket::Remb(_)
             | RtcpPacket::Xr(_)
-            | RtcpPacket::Unknown { .. } => {}
+            | RtcpPacket::Unknown { .. } => Ok(()),
         }
     }
 
-    fn follow_key_frame_request(&mut self, now: Instant, id: TransportId, media: Ssrc) {
-        let Some(egress) = self.egress_of(id, media) else {
-            self.discards.count(Discard::RtcpUnknownSsrc);
-            return;
-        };
+    fn follow_key_frame_request(&mut self, now: Instant, id: TransportId, media: Ssrc) -> Result<(), Discard> {
+        let egress = self.egress_of(id, media).ok_or(Discard::RtcpUnknownSsrc)?;
         if let Some(target) = self.targets.get_mut(egress.0) {
             target.counters.plis += 1;
         }
         self.want_key_frame_for(now, egress);
+        Ok(())
+    }
+
+    /// Learns how the publisher's wall clock and RTP clock relate, and how its wall clock and ours do: the first report
+    /// of any of its streams settles that for all of them, so that they stay together.
+    fn follow_sender_report(&mut self, id: TransportId, arrival: Instant, info: &SenderInfo) {
+        let wall = self.wall_clock(arrival);
+        let Some(stream) = self.media_stream(id, info.ssrc) else { return };
+        stream.clock = Some((info.ntp, info.rtp_timestamp));
+        stream.reception.note_sender_report(info.ntp, arrival);
+        if let Some(transport) = self.transports.get_mut(id.0) {
+            transport.clock_offset_nanos.get_or_insert_with(|| wall.nanos_since(info.ntp));
+        }
+    }
+
+    /// Takes what a subscriber says about an egress stream, and the round trip out of it (RFC 3550 section 6.4.1).
+    fn follow_block(&mut self, id: TransportId, arrival: Instant, block: &ReportBlock) {
+        let wall = self.wall_clock(arrival).middle();
+        let Some(egress) = self.egress_of(id, block.ssrc) else { return };
+        if let Some(target) = self.targets.get_mut(egress.0) {
+            target.counters.fraction_lost = block.fraction_lost;
+            target.counters.jitter = block.jitter;
+        }
+        let elapsed = wall.wrapping_sub(block.last_sr).wrapping_sub(block.delay_since_last_sr);
+        // Half of the range and more is a clock that went back, or a report of nobody.
+        if block.last_sr != 0
+            && elapsed < 1 << 31
+            && let Some(transport) = self.transports.get_mut(id.0)
+        {
+            transport.rtt = Some(Duration::from_nanos((u64::from(elapsed) * 1_000_000_000) >> 16));
+        }
+    }
+
+    fn follow_goodbye(&mut self, id: TransportId, ssrc: Ssrc) {
+        let Some(stream) = self.media_stream(id, ssrc) else { return };
+        stream.payload_type = None;
+        let source = self.transports.get(id.0).and_then(|transport| transport.sources.get(ssrc));
+        if let Some(track) = source.map(|source| source.track) {
+            self.raise(Event::TrackStopped { track, ssrc });
+        }
+    }
+
+    /// Returns the stream that an SSRC of a publisher carries now.
+    fn media_stream(&mut self, id: TransportId, ssrc: Ssrc) -> Option<&mut IngressStream> {
+        let source = self.transports.get(id.0)?.sources.get(ssrc)?;
+        let is_media = source.role == SourceRole::Media;
+        let track = self.tracks.get_mut(source.track.0)?;
+        track.stream_mut(source.stream).filter(|stream| is_media && stream.ssrc == Some(ssrc))
     }
 
     /// Finds the egress stream of a transport that an SSRC names.

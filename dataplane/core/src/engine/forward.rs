@@ -79,6 +79,7 @@ impl Engine {
             self.flush_track(now, id, outbox)?;
             self.queues.audio.swap_remove(0);
         }
+        self.flush_repeats(now, outbox)?;
         while let Some(id) = self.queues.video.first().copied() {
             self.flush_track(now, id, outbox)?;
             self.queues.video.swap_remove(0);
@@ -339,7 +340,7 @@ fn store_state(rows: &Rows, target: &Target) {
 /// Writes, pads and seals the packets of a run into the outbox's bytes.
 fn seal_run(
     now: Instant,
-    target: &Target,
+    target: &mut Target,
     history: &History,
     open: &Open,
     packets: &[Planned],
@@ -354,6 +355,7 @@ fn seal_run(
             .and_then(|packet| target.stream.write(&planned.outgoing, &packet, sent_at, segment))
             .and_then(|size| pad(segment, size, plain_size))
             .and_then(|size| {
+                target.guard.media(planned.outgoing.index, planned.outgoing.timestamp);
                 let header = RtpHeader::parse(segment).ok()?.size_bytes();
                 open.sealer.seal_rtp(segment, header, size, planned.outgoing.index).ok()
             });

@@ -5,9 +5,12 @@
 //! and stores; `flush` walks the subscribers, and for each run selects, renumbers, rewrites and seals.
 
 mod command;
+mod congestion;
 mod feedback;
 mod forward;
+mod key_frames;
 mod receive;
+mod repair;
 mod report;
 mod stats;
 mod stun;
@@ -26,6 +29,7 @@ pub use command::Command;
 use crate::control_queue::DatagramQueue;
 use crate::demux::{Demux, Protocol};
 use crate::discard::{Discard, Discards};
+use crate::egress::Repeat;
 use crate::limits::{CONTROL_QUEUE_MAX, EVENTS_MAX, PUNT_QUEUE_MAX};
 use crate::port::{Datagram, FiveTuple, Outbox};
 use crate::rows::Rows;
@@ -79,6 +83,8 @@ struct Queues {
     video: Vec<TrackId>,
     /// Egress streams that catch up with a key frame out of the history.
     replaying: Vec<EgressId>,
+    /// What subscribers asked to have repeated.
+    repeats: VecDeque<(EgressId, Repeat)>,
     /// Planned packets of the egress stream at work.
     planned: Vec<Planned>,
     /// The egress stream whose planned packets the outbox had no room for; it goes first next time.

@@ -10,7 +10,7 @@ use sluice_protocol::time::Instant;
 use super::Engine;
 use super::command::table_role;
 use crate::discard::Discard;
-use crate::ingress::describe::{Extensions, describe};
+use crate::ingress::describe::{Extensions, describe, transport_sequence};
 use crate::ingress::sources::{Source, SourceRole};
 use crate::ingress::stream::Repair;
 use crate::ingress::{Accepted, ExtendedSequence, StreamIndex};
@@ -45,12 +45,15 @@ impl Engine {
     pub(super) fn receive_rtp(&mut self, now: Instant, datagram: Datagram<'_>) -> Result<(), Discard> {
         let id = self.demux.transport(datagram.five_tuple)?;
         let opened = self.open(now, id, datagram)?;
+        if let Some(sequence) = self.transport_sequence(&opened) {
+            self.note_arrival(now, id, sequence, opened.arrival);
+        }
         let track = self.tracks.get_mut(opened.source.track.0).ok_or(Discard::SsrcUnknown)?;
         let outcome = match opened.source.role {
             SourceRole::Media => accept_media(now, track, &opened),
             SourceRole::Rtx => accept_repair(track, &opened),
         };
-        self.queues.enqueue_if_stored(track, &outcome);
+        self.queues.enqueue_if_stored(track, outcome);
         let accepted = outcome?;
         self.follow_up(now, id, &opened, accepted);
         if accepted.is_padding { Err(Discard::Padding) } else { Ok(()) }
@@ -81,6 +84,12 @@ impl Engine {
         };
         self.commit(now, id, header.ssrc, index);
         Ok(Opened { view, index, source: place, arrival: datagram.arrival })
+    }
+
+    /// Returns a packet's transport-wide number, where that is negotiated.
+    fn transport_sequence(&self, opened: &Opened<'_>) -> Option<u16> {
+        let track = self.tracks.get(opened.source.track.0)?;
+        transport_sequence(&opened.view, track.plan.extensions.transport_sequence)
     }
 
     /// Remembers that an index was seen, here and in the shared table.
@@ -335,7 +344,7 @@ fn store(track: &mut Track, accepted: &Accepted<'_>, is_restart: bool) -> Result
 
 impl super::Queues {
     /// Puts a track into its queue when its history has something new.
-    fn enqueue_if_stored(&mut self, track: &mut Track, outcome: &Result<Stored, Discard>) {
+    fn enqueue_if_stored(&mut self, track: &mut Track, outcome: Result<Stored, Discard>) {
         if outcome.is_ok() {
             self.enqueue(track);
         }

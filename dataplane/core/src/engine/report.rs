@@ -1,23 +1,32 @@
-//! What a transport says by itself, from the timer heap.
+//! What is due by the clock, and the sender and receiver reports (RFC 3550 section 6.4).
 
-use sluice_protocol::ids::{EgressId, TrackId, TransportId};
-use sluice_protocol::media::{MediaKind, Ssrc};
-use sluice_protocol::time::Instant;
+use sluice_protocol::ids::{EgressId, TransportId};
+use sluice_protocol::media::Ssrc;
+use sluice_protocol::time::{Instant, NtpTime};
+
+use arrayvec::ArrayVec;
 
 use super::Engine;
-use super::command::has_key_frames;
 use crate::discard::Discard;
-use crate::history::Position;
-use crate::ingress::StreamIndex;
-use crate::limits::{REPLAY_AGE_MAX, REPLAY_PACKETS_MAX};
-use crate::target::Replay;
+use crate::limits::REPORT_INTERVAL;
 use crate::timer::Timer;
-use crate::wire::rtcp::{RtcpWriter, pli};
+use crate::wire::rtcp::report::{BLOCKS_MAX, ReportBlock};
+use crate::wire::rtcp::sr::SenderInfo;
+use crate::wire::rtcp::{RtcpWriter, bye, rr, sdes, sr};
 
-/// The SSRC of receiver reports and feedback on transports where nothing is sent; as libwebrtc's receivers do.
+/// The SSRC of receiver reports and feedback; nothing is ever sent as media under it, as libwebrtc's receivers do.
 pub(super) const OWN_SSRC: Ssrc = Ssrc(1);
-/// A compound of ours fits any path.
-const COMPOUND_BYTES_MAX: usize = 1200;
+/// A compound of ours, before it is sealed, fits any path.
+pub(super) const COMPOUND_BYTES_MAX: usize = 1200;
+/// What sealing may add.
+const SEALING_BYTES_MAX: usize = crate::srtp::RTCP_OVERHEAD_BYTES_MAX;
+/// Sender reports with their descriptions that fit one compound: 28 bytes and at most 48 each.
+const SENDERS_PER_COMPOUND: usize = 14;
+/// Report blocks of one compound without sender reports.
+const BLOCKS_PER_COMPOUND: usize = BLOCKS_MAX;
+
+const _: () = assert!(SENDERS_PER_COMPOUND * (28 + 48) + 8 <= COMPOUND_BYTES_MAX, "a compound of sender reports fits");
+const _: () = assert!(BLOCKS_PER_COMPOUND * 24 + 8 + 48 <= COMPOUND_BYTES_MAX, "a compound of blocks fits");
 
 impl Engine {
     /// Does what is due.
@@ -30,96 +39,149 @@ impl Engine {
             match timer {
                 Timer::Consent => self.check_consent(now, id),
                 Timer::KeyFrame => self.ask_for_key_frames(now, id),
-                Timer::Report | Timer::Feedback | Timer::Nack => {}
+                Timer::Nack => self.ask_for_repeats(now, id),
+                Timer::Feedback => self.give_feedback(now, id),
+                Timer::Report => self.report(now, id),
             }
         }
     }
 
-    /// Notes that somebody wants a key frame of a track: of the stream that `ssrc` carries, or of the first one heard.
-    pub(super) fn want_key_frame(&mut self, now: Instant, id: TrackId, ssrc: Option<Ssrc>) {
-        let Some(track) = self.tracks.get_mut(id.0) else { return };
-        let heard = || track.streams.iter().find_map(|stream| stream.ssrc);
-        let Some(ssrc) = ssrc.or_else(heard).filter(|_| has_key_frames(track.plan.kind)) else { return };
-        let at = track.key_frames.want(now, ssrc);
-        let publisher = track.plan.transport;
-        if at <= now {
-            self.ask_for_key_frames(now, publisher);
-        } else if let Some(transport) = self.transports.get_mut(publisher.0) {
-            self.timers.arm(publisher, &mut transport.deadlines, Timer::KeyFrame, at);
-        }
+    /// Returns the wall clock at `now`.
+    pub(super) fn wall_clock(&self, now: Instant) -> NtpTime {
+        let (at, ntp) = self.config.wall;
+        let nanos = now.nanos.cast_signed().wrapping_sub(at.nanos.cast_signed());
+        ntp.offset_nanos(nanos)
     }
 
-    /// Notes that an egress stream needs a key frame to go on.
-    pub(super) fn want_key_frame_for(&mut self, now: Instant, id: EgressId) {
-        let Some(target) = self.targets.get(id.0) else { return };
-        let Some(source) = &target.plan.source else { return };
-        let ssrc = target.stream.current().map(|(ssrc, _)| ssrc);
-        self.want_key_frame(now, source.track, ssrc);
-    }
-
-    /// Starts an egress stream from its track's last key frame where that is young enough, else asks for one.
-    pub(super) fn start_from_history(&mut self, now: Instant, id: EgressId, track: TrackId) {
-        let (Some(target), Some(source)) = (self.targets.get_mut(id.0), self.tracks.get(track.0)) else { return };
-        if source.plan.kind != MediaKind::Video || target.plan.paused || source.plan.muted {
-            return;
-        }
-        let streams = (0..source.streams.len()).filter_map(|index| u8::try_from(index).ok()).map(StreamIndex);
-        let young = |position: &Position| {
-            let packet = source.history.packet(*position);
-            source.history.head().0 - position.0 <= REPLAY_PACKETS_MAX
-                && packet.is_some_and(|packet| now.saturating_since(packet.arrival) <= REPLAY_AGE_MAX)
-        };
-        match streams.filter_map(|stream| source.history.key_frame(stream)).find(young) {
-            Some(position) => {
-                target.cursor = position;
-                if target.replay.replace(Replay { next: now }).is_none() {
-                    self.queues.replaying.push(id);
-                }
-            }
-            None => self.want_key_frame(now, track, None),
-        }
-    }
-
-    /// Asks for all key frames that are wanted of a publisher and due, and comes back for those that are not.
-    fn ask_for_key_frames(&mut self, now: Instant, id: TransportId) {
-        let Some(transport) = self.transports.get(id.0) else { return };
+    /// Reports on everything that a transport sends and receives.
+    fn report(&mut self, now: Instant, id: TransportId) {
+        let Some(transport) = self.transports.get_mut(id.0) else { return };
         if transport.agent.target().is_none() || transport.open().is_err() {
             return;
         }
+        self.timers.arm(id, &mut transport.deadlines, Timer::Report, now + REPORT_INTERVAL);
+        self.report_sending(now, id);
+        self.report_receiving(now, id);
+    }
+
+    fn report_sending(&mut self, now: Instant, id: TransportId) {
+        let Some(egresses) = self.transports.get(id.0).map(|transport| transport.egresses.len()) else { return };
+        let mut infos: ArrayVec<SenderInfo, SENDERS_PER_COMPOUND> = ArrayVec::new();
+        for index in 0..egresses {
+            let egress = self.transports.get(id.0).and_then(|transport| transport.egresses.get(index).copied());
+            if let Some(info) = egress.and_then(|egress| self.sender_info(now, egress)) {
+                infos.push(info);
+            }
+            if infos.is_full() {
+                self.send_sender_reports(id, &infos);
+                infos.clear();
+            }
+        }
+        self.send_sender_reports(id, &infos);
+    }
+
+    fn send_sender_reports(&mut self, id: TransportId, infos: &[SenderInfo]) {
+        let Some(transport) = self.transports.get(id.0).filter(|_| !infos.is_empty()) else { return };
         let mut buffer = [0; COMPOUND_BYTES_MAX];
         let mut writer = RtcpWriter::new(&mut buffer);
-        let mut next: Option<Instant> = None;
-        for track in &transport.tracks {
-            let Some(track) = self.tracks.get_mut(track.0) else { continue };
-            if let Some(ssrc) = track.key_frames.take_due(now)
-                && pli::write(&mut writer, OWN_SSRC, ssrc).is_ok()
-                && let Some(stream) = track.streams.iter_mut().find(|stream| stream.ssrc == Some(ssrc))
-            {
-                stream.counters.plis += 1;
-            }
-            next = next.into_iter().chain(track.key_frames.due()).min();
-        }
+        let ssrcs: ArrayVec<Ssrc, SENDERS_PER_COMPOUND> = infos.iter().map(|info| info.ssrc).collect();
+        let written = infos.iter().all(|info| sr::write(&mut writer, info, &[]).is_ok())
+            && sdes::write(&mut writer, &ssrcs, transport.plan.cname.as_bytes()).is_ok();
+        debug_assert!(written, "the compound was measured");
         let size = writer.size_bytes();
-        if let Some(compound) = buffer.get(..size).filter(|compound| !compound.is_empty()) {
-            self.send_rtcp(id, compound);
+        self.send_rtcp(id, buffer.get(..size).unwrap_or(&[]));
+    }
+
+    /// Maps the wall clock to an egress stream's RTP clock, by the publisher's own report and the transport's one offset
+    /// of clocks; `None` before the publisher has reported, or before anything was sent.
+    fn sender_info(&mut self, now: Instant, id: EgressId) -> Option<SenderInfo> {
+        let ntp = self.wall_clock(now);
+        let target = self.targets.get_mut(id.0)?;
+        if target.counters.packets == 0 {
+            return None;
         }
-        if let (Some(at), Some(transport)) = (next, self.transports.get_mut(id.0)) {
-            self.timers.arm(id, &mut transport.deadlines, Timer::KeyFrame, at);
+        let track = self.tracks.get(target.plan.source.as_ref()?.track.0)?;
+        let (ssrc, index) = target.stream.current()?;
+        let stream = track.stream(index).filter(|stream| stream.ssrc == Some(ssrc))?;
+        let (source_ntp, source_rtp) = stream.clock?;
+        let offset = self.transports.get(track.plan.transport.0)?.clock_offset_nanos?;
+        let clock_rate = track.clock_rate(stream.payload_type?)?;
+        let elapsed = ntp.nanos_since(source_ntp.offset_nanos(offset));
+        let ticks = i128::from(elapsed) * i128::from(clock_rate) / 1_000_000_000;
+        let ticks = u32::try_from(ticks.rem_euclid(1 << 32)).unwrap_or(0);
+        let rtp_timestamp = source_rtp.wrapping_add(ticks).wrapping_add(target.stream.timestamp_offset()?);
+        target.report_ntp = ntp;
+        let packets = u32::try_from(target.counters.packets & 0xffff_ffff).unwrap_or(0);
+        let payload_bytes = u32::try_from(target.counters.bytes & 0xffff_ffff).unwrap_or(0);
+        Some(SenderInfo { ssrc: target.plan.ssrc, ntp, rtp_timestamp, packets, payload_bytes })
+    }
+
+    /// Sends a receiver report on all streams that are heard, as many compounds as that takes.
+    fn report_receiving(&mut self, now: Instant, id: TransportId) {
+        let Self { transports, tracks, .. } = self;
+        let Some(transport) = transports.get(id.0) else { return };
+        let mut blocks: Vec<ReportBlock> = Vec::new();
+        for track in &transport.tracks {
+            let Some(track) = tracks.get_mut(track.0) else { continue };
+            for stream in &mut track.streams {
+                let Some((ssrc, block)) = stream.ssrc.zip(stream.reception.report(now)) else { continue };
+                blocks.push(ReportBlock {
+                    ssrc,
+                    fraction_lost: block.fraction_lost,
+                    cumulative_lost: block.cumulative_lost,
+                    highest_sequence: block.highest,
+                    jitter: block.jitter,
+                    last_sr: block.last_report,
+                    delay_since_last_sr: block.delay,
+                });
+            }
+        }
+        for blocks in blocks.chunks(BLOCKS_PER_COMPOUND) {
+            let Some(transport) = self.transports.get(id.0) else { return };
+            let mut buffer = [0; COMPOUND_BYTES_MAX];
+            let mut writer = RtcpWriter::new(&mut buffer);
+            let written = rr::write(&mut writer, OWN_SSRC, blocks).is_ok()
+                && sdes::write(&mut writer, &[OWN_SSRC], transport.plan.cname.as_bytes()).is_ok();
+            debug_assert!(written, "the compound was measured");
+            let size = writer.size_bytes();
+            self.send_rtcp(id, buffer.get(..size).unwrap_or(&[]));
         }
     }
 
-    /// Seals a compound and queues it for the peer. The index is stored before it is used.
+    /// Says that an egress stream's SSRCs retire (RFC 3550 section 6.6): only then, never for a pause or a mute.
+    pub(super) fn say_goodbye(&mut self, id: EgressId) {
+        let Some(target) = self.targets.get(id.0) else { return };
+        let (transport_id, ssrc, rtx) = (target.plan.transport, target.plan.ssrc, target.plan.rtx);
+        let Some(transport) = self.transports.get(transport_id.0).filter(|transport| transport.open().is_ok()) else {
+            return;
+        };
+        if target.counters.packets == 0 || transport.agent.target().is_none() {
+            return;
+        }
+        let retiring: ArrayVec<Ssrc, 2> = [Some(ssrc), rtx].into_iter().flatten().collect();
+        let mut buffer = [0; COMPOUND_BYTES_MAX];
+        let mut writer = RtcpWriter::new(&mut buffer);
+        let written = rr::write(&mut writer, ssrc, &[]).is_ok()
+            && sdes::write(&mut writer, &[ssrc], transport.plan.cname.as_bytes()).is_ok()
+            && bye::write(&mut writer, &retiring).is_ok();
+        debug_assert!(written, "the compound was measured");
+        let size = writer.size_bytes();
+        self.send_rtcp(transport_id, buffer.get(..size).unwrap_or(&[]));
+    }
+
+    /// Seals a compound and queues it for the peer; nothing happens for an empty one. The index is stored before it is
+    /// used.
     pub(super) fn send_rtcp(&mut self, id: TransportId, compound: &[u8]) {
-        let Some(transport) = self.transports.get(id.0) else { return };
+        let Some(transport) = self.transports.get(id.0).filter(|_| !compound.is_empty()) else { return };
         let (Some(five_tuple), Ok(open)) = (transport.agent.target(), transport.open()) else {
             self.discards.count(Discard::NotSending);
             return;
         };
-        let index = self.rows.index(open.srtcp_row) + 1;
-        self.rows.store_index(open.srtcp_row, index);
-        let mut buffer = [0; COMPOUND_BYTES_MAX + 64];
+        let mut buffer = [0; COMPOUND_BYTES_MAX + SEALING_BYTES_MAX];
         let Some(plain) = buffer.get_mut(..compound.len()) else { return };
         plain.copy_from_slice(compound);
+        let index = self.rows.index(open.srtcp_row) + 1;
+        self.rows.store_index(open.srtcp_row, index);
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         let sealed = open.sealer.seal_rtcp(&mut buffer, compound.len(), index).ok();
         if let Some(sealed) = sealed.and_then(|size| buffer.get(..size)) {

@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn starts_and_key_frames_are_told_by_each_codec() {
         use Timestamp::{New, Seen};
-        let cases: &[(CodecKind, Timestamp, &[u8], (bool, bool))] = &[
+        type Case = (CodecKind, Timestamp, &'static [u8], (bool, bool));
+        let cases: &[Case] = &[
             (CodecKind::Opus, Seen, &[1], (true, false)),
             (CodecKind::Vp8, New, &[0x10, 0x00, 1, 2], (true, true)),
             (CodecKind::Vp8, New, &[0x10, 0x01, 1, 2], (true, false)),

@@ -16,6 +16,7 @@ pub(crate) use ice::{Agent, Changes};
 pub(crate) use punt::PuntWindow;
 
 use crate::discard::Discard;
+use crate::ingress::arrivals::Arrivals;
 use crate::ingress::sources::Sources;
 use crate::limits::STREAMS_MAX;
 use crate::srtp::{Opener, ReplayWindow, Sealer, SrtpError};
@@ -38,6 +39,14 @@ pub(crate) struct Transport {
     pub(crate) counters: Counters,
     /// The last round trip that a report told.
     pub(crate) rtt: Option<Duration>,
+    /// When its packets arrived, for transport-wide feedback.
+    pub(crate) arrivals: Arrivals,
+    /// When it was last told its fixed cap.
+    pub(crate) cap_told: Option<Instant>,
+    /// Our wall clock minus the peer's, from its first sender report; for all of its streams.
+    pub(crate) clock_offset_nanos: Option<i64>,
+    /// How many repeats it may still ask for.
+    pub(crate) repeats: Allowance,
 }
 
 /// Keys exist only here.
@@ -70,7 +79,7 @@ pub(crate) struct Counters {
 }
 
 impl Transport {
-    pub(crate) const fn new(plan: plan::Transport, agent: Agent) -> Self {
+    pub(crate) fn new(plan: plan::Transport, agent: Agent) -> Self {
         Self {
             plan,
             agent,
@@ -89,6 +98,10 @@ impl Transport {
                 discarded_packets: 0,
             },
             rtt: None,
+            arrivals: Arrivals::default(),
+            cap_told: None,
+            clock_offset_nanos: None,
+            repeats: Allowance::new(),
         }
     }
 

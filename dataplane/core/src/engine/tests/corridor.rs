@@ -2,35 +2,13 @@
 
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use sluice_protocol::event::Event;
-use sluice_protocol::media::{SrtpProfile, Ssrc};
+use sluice_protocol::media::SrtpProfile;
 use sluice_protocol::plan::{Key, Object};
 
-use super::peer::{Peer, opus, vp8};
+use super::peer::{Peer, is_pli, opus, vp8};
+use super::stage::{CAMERA, MICROPHONE, number, stage};
 use super::world::*;
 use crate::discard::Discard;
-
-const CAMERA: Ssrc = Ssrc(0xcafe_0001);
-const MICROPHONE: Ssrc = Ssrc(0xcafe_0002);
-
-/// A publisher in slot 1 with video track 1 and audio track 2, a subscriber in slot 2 with egress 1 and 2.
-fn stage() -> (World, Peer, Peer) {
-    let mut world = World::new();
-    for slot in [1, 2] {
-        world.put(Object::Transport(transport(slot)));
-    }
-    world.put(Object::Track(video_track(1, 1)));
-    world.put(Object::Track(audio_track(2, 1)));
-    world.put(Object::Egress(video_egress(1, 2, 1)));
-    world.put(Object::Egress(audio_egress(2, 2, 2)));
-    let (publisher, subscriber) = (Peer::new(1), Peer::new(2));
-    publisher.connect(&mut world);
-    subscriber.connect(&mut world);
-    (world, publisher, subscriber)
-}
-
-fn number(payload: &[u8]) -> u16 {
-    u16::from_be_bytes([payload[5], payload[6]])
-}
 
 #[test]
 fn what_a_publisher_sends_comes_out_at_a_subscriber() {
@@ -125,10 +103,6 @@ fn a_viewer_who_sees_no_key_frame_has_the_publisher_asked_for_one() {
     assert_eq!(subscriber.take(&mut world).len(), 1);
     world.pass(3000);
     assert_eq!(publisher.take_reports(&mut world).iter().filter(|packet| is_pli(packet.as_ref())).count(), 0);
-}
-
-pub(super) fn is_pli(packet: &(dyn rtcp::packet::Packet + Send + Sync)) -> bool {
-    packet.as_any().is::<PictureLossIndication>()
 }
 
 #[test]

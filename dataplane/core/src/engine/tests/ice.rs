@@ -16,12 +16,13 @@ fn answered(world: &mut World, peer: &Peer, check: Check) -> Option<MessageClass
 }
 
 fn nominated(world: &World) -> Vec<u16> {
-    let path = |event: &Event| match event {
-        Event::Learnt(object) => match **object {
-            Object::Path(path) => Some(path.remote.port()),
-            _ => None,
-        },
-        _ => None,
+    let path = |event: &Event| {
+        if let Event::Learnt(object) = event
+            && let Object::Path(path) = **object
+        {
+            return Some(path.remote.port());
+        }
+        None
     };
     world.events.iter().filter_map(path).collect()
 }
@@ -53,7 +54,7 @@ fn requests_are_answered_by_credentials_and_role() {
         ("foreign", "not the password at all", Discard::StunUnknownUfrag),
     ] {
         let before = world.discards(discard);
-        world.receive(peer.five_tuple, &peer.request_with(Check::Plain, ufrag, password));
+        world.receive(peer.five_tuple, &Peer::request_with(Check::Plain, ufrag, password));
         world.flush();
         assert_eq!(world.discards(discard), before + 1, "{ufrag}");
         assert!(world.inbox(peer.five_tuple).is_empty(), "no answer to {ufrag}");

@@ -3,4 +3,10 @@
 mod corridor;
 mod ice;
 mod peer;
+mod plan;
+mod repair;
+mod replay;
+mod report;
+mod resume;
+mod stage;
 mod world;

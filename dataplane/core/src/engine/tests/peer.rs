@@ -77,10 +77,10 @@ impl Peer {
     pub(super) fn request(&self, check: Check) -> Vec<u8> {
         let text = self.ufrag.to_text();
         let password = NodeSecret::new(SECRET).password(&text);
-        self.request_with(check, text.as_str(), std::str::from_utf8(&password).unwrap())
+        Self::request_with(check, text.as_str(), std::str::from_utf8(&password).unwrap())
     }
 
-    pub(super) fn request_with(&self, check: Check, ufrag: &str, password: &str) -> Vec<u8> {
+    pub(super) fn request_with(check: Check, ufrag: &str, password: &str) -> Vec<u8> {
         let key = HMACKey::new_short_term(password).unwrap();
         let mut builder = StunMessageBuilder::new(BINDING, MessageClass::Request)
             .with_attribute(UserName::new(format!("{ufrag}:theirs")).unwrap())
@@ -112,8 +112,11 @@ impl Peer {
     pub(super) fn connect(&self, world: &mut World) {
         world.receive(self.five_tuple, &self.request(Check::Nominating));
         world.flush();
-        let inbox = world.inbox(self.five_tuple);
-        assert!(inbox.iter().any(|datagram| self.response(datagram) == Some(MessageClass::SuccessResponse)));
+        let (answers, others): (Vec<_>, Vec<_>) =
+            world.inbox(self.five_tuple).into_iter().partition(|datagram| self.response(datagram).is_some());
+        assert_eq!(answers.len(), 1);
+        assert_eq!(self.response(&answers[0]), Some(MessageClass::SuccessResponse));
+        others.into_iter().for_each(|datagram| world.put_back(self.five_tuple, datagram));
     }
 
     pub(super) fn seal(&mut self, media: &Media) -> Vec<u8> {
@@ -203,4 +206,13 @@ pub(super) fn opus(ssrc: Ssrc, sequence: u16) -> Media {
         payload: sequence.to_be_bytes().repeat(40),
         extensions: vec![(4, b"a".to_vec()), (1, vec![0x85])],
     }
+}
+
+pub(super) fn is_pli(packet: &(dyn rtcp::packet::Packet + Send + Sync)) -> bool {
+    packet.as_any().is::<rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication>()
+}
+
+/// The packets of one kind among `packets`.
+pub(super) fn of_kind<T: Clone + 'static>(packets: &[Box<dyn rtcp::packet::Packet + Send + Sync>]) -> Vec<T> {
+    packets.iter().filter_map(|packet| packet.as_any().downcast_ref::<T>().cloned()).collect()
 }

@@ -62,7 +62,11 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        let words: &'static [AtomicU64] = Box::leak((0..64 * ROW_WORDS).map(|_| AtomicU64::new(0)).collect());
+        Self::with_rows(256)
+    }
+
+    pub(super) fn with_rows(rows: usize) -> Self {
+        let words: &'static [AtomicU64] = Box::leak((0..rows * ROW_WORDS).map(|_| AtomicU64::new(0)).collect());
         Self::over(Table::new(words), Instant::from_millis(100_000))
     }
 
@@ -126,6 +130,10 @@ impl World {
 
     pub(super) fn inbox(&mut self, five_tuple: FiveTuple) -> Vec<Vec<u8>> {
         self.inboxes.remove(&five_tuple).unwrap_or_default()
+    }
+
+    pub(super) fn put_back(&mut self, five_tuple: FiveTuple, datagram: Vec<u8>) {
+        self.inboxes.entry(five_tuple).or_default().push(datagram);
     }
 
     pub(super) fn discards(&self, discard: Discard) -> u64 {

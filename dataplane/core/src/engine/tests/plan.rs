@@ -1,0 +1,137 @@
+//! Commands: what is refused, and what comes and goes in any order.
+
+use sluice_protocol::event::{Event, Refusal};
+use sluice_protocol::ids::TransportId;
+use sluice_protocol::media::{SrtpProfile, Ssrc};
+use sluice_protocol::plan::{self, Encoding, Key, Object, StreamRole};
+
+use super::stage::{CAMERA, frame, stage};
+use super::world::*;
+
+#[test]
+fn objects_are_refused_for_the_reason_that_is_true() {
+    let mut world = World::new();
+    let elsewhere = plan::Transport { id: TransportId::new(1, 1, 1), credentials: Vec::new(), ..transport(1) };
+    let nobody = plan::Transport { credentials: Vec::new(), ..transport(1) };
+    let foreign = plan::Transport { credentials: vec![ufrag(2, 0)], ..transport(1) };
+    assert_eq!(world.try_put(Object::Transport(nobody), false), Err(Refusal::Invalid));
+    assert_eq!(world.try_put(Object::Transport(foreign), false), Err(Refusal::Invalid));
+    assert_eq!(world.try_put(Object::Track(video_track(1, 1)), false), Err(Refusal::NoSuchReference));
+    assert_eq!(world.try_put(Object::Egress(video_egress(1, 1, 1)), false), Err(Refusal::NoSuchReference));
+    let elsewhere = plan::Transport {
+        credentials: vec![sluice_protocol::ice::Ufrag { transport: elsewhere.id, restart: 0, random: 0 }],
+        ..elsewhere
+    };
+    assert_eq!(world.try_put(Object::Transport(elsewhere), false), Err(Refusal::NoSuchAddress));
+    world.put(Object::Transport(transport(1)));
+    world.put(Object::Transport(transport(1)));
+    let others = plan::Transport { keys: Some(keys(7, SrtpProfile::AeadAes128Gcm)), ..transport(1) };
+    assert_eq!(world.try_put(Object::Transport(others), false), Err(Refusal::Invalid));
+    assert_eq!(
+        world.try_put(Object::Track(video_track(1, 1)), false),
+        Err(Refusal::NoSuchReference),
+        "what was refused is not there"
+    );
+}
+
+#[test]
+fn an_older_generation_never_replaces_a_newer_one() {
+    let mut world = World::new();
+    let of_generation = |generation| {
+        let id = TransportId::new(0, 1, generation);
+        let credentials = vec![sluice_protocol::ice::Ufrag { transport: id, restart: 0, random: 0 }];
+        Object::Transport(plan::Transport { id, credentials, ..transport(1) })
+    };
+    world.put(of_generation(5));
+    world.put(of_generation(6));
+    assert_eq!(world.try_put(of_generation(5), false), Err(Refusal::StaleGeneration));
+    world.remove(Key::Transport(TransportId::new(0, 1, 5)));
+    assert_eq!(world.engine.transports.len(), 1);
+    world.remove(Key::Transport(TransportId::new(0, 1, 6)));
+    assert_eq!(world.engine.transports.len(), 0);
+    assert_eq!(world.try_put(of_generation(5), false), Err(Refusal::StaleGeneration));
+}
+
+#[test]
+fn a_full_table_refuses_instead_of_sealing_without_a_row() {
+    let mut world = World::with_rows(64);
+    world.put(Object::Transport(transport(1)));
+    let mut taken = 0;
+    let refusal = loop {
+        match world.try_put(Object::Egress(video_egress(taken, 1, 1)), false) {
+            Ok(()) => taken += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!((refusal, taken), (Refusal::PlanFull, 31), "64 rows: one for SRTCP, two for each");
+}
+
+#[test]
+fn a_subscriber_may_be_planned_before_its_track_comes_and_after_it_went() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    world.remove(Key::Track(track_id(1)));
+    publisher.send(&mut world, &frame(1, true));
+    world.flush();
+    assert!(subscriber.take(&mut world).is_empty());
+    world.put(Object::Track(video_track(1, 1)));
+    publisher.send(&mut world, &frame(2, true));
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 1);
+}
+
+#[test]
+fn announced_ssrcs_need_no_mid_and_are_not_learnt() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let encodings = vec![Encoding { rid: None, ssrc: Some(CAMERA), rtx: Some(Ssrc(77)) }];
+    world.put(Object::Track(plan::Track { encodings, ..video_track(1, 1) }));
+    let mut media = frame(1, true);
+    media.extensions.clear();
+    publisher.send(&mut world, &media);
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 1);
+    let learnt = |event: &Event| matches!(event, Event::Learnt(object) if matches!(**object, Object::Stream(_)));
+    assert_eq!(world.count_events(learnt), 0);
+}
+
+#[test]
+fn what_was_learnt_of_an_ssrc_is_told_with_its_role() {
+    let (mut world, mut publisher, _) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    publisher.send(&mut world, &super::stage::repair(&frame(1, true), 9));
+    world.flush();
+    let learnt: Vec<plan::Stream> = world
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Learnt(object) => match **object {
+                Object::Stream(stream) => Some(stream),
+                Object::Transport(_) | Object::Path(_) | Object::Track(_) | Object::Egress(_) | Object::Cookie(_) => {
+                    None
+                }
+            },
+            Event::Forgotten(_)
+            | Event::TransportConnected(_)
+            | Event::TransportSilent(_)
+            | Event::TrackStarted { .. }
+            | Event::TrackStopped { .. }
+            | Event::Undecodable { .. } => None,
+        })
+        .collect();
+    let roles: Vec<(Ssrc, StreamRole)> = learnt.iter().map(|stream| (stream.ssrc, stream.role)).collect();
+    assert_eq!(roles, [(CAMERA, StreamRole::Media), (super::stage::CAMERA_RTX, StreamRole::Rtx { of: CAMERA }),]);
+}
+
+#[test]
+fn a_payload_type_that_a_subscriber_lacks_is_told_once() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let mut egress = video_egress(1, 2, 1);
+    egress.source.as_mut().unwrap().payloads.clear();
+    world.put(Object::Egress(egress));
+    for number in 1..5 {
+        publisher.send(&mut world, &frame(number, number == 1));
+        world.flush();
+    }
+    let undecodable = |event: &Event| *event == Event::Undecodable { egress: egress_id(1), payload_type: VIDEO };
+    assert_eq!(world.count_events(undecodable), 1);
+    assert!(subscriber.take(&mut world).is_empty());
+}

@@ -1,0 +1,134 @@
+//! Losses on the way in and on the way out.
+
+use rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack, nack_pairs_from_sequence_numbers};
+use sluice_protocol::plan::Object;
+
+use super::peer::{Peer, of_kind};
+use super::stage::{CAMERA, frame, number, repair, stage};
+use super::world::*;
+use crate::discard::Discard;
+
+fn asked(world: &mut World, publisher: &mut Peer) -> Vec<u16> {
+    let nacks: Vec<TransportLayerNack> = of_kind(&publisher.take_reports(world));
+    assert!(nacks.iter().all(|nack| nack.media_ssrc == CAMERA.0));
+    nacks.iter().flat_map(|nack| nack.nacks.iter().flat_map(NackPair::packet_list)).collect()
+}
+
+#[test]
+fn what_is_lost_on_the_way_in_is_asked_for_and_its_repair_forwarded() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    for number in [1, 2, 5] {
+        publisher.send(&mut world, &frame(number, number == 1));
+        world.flush();
+    }
+    assert_eq!(asked(&mut world, &mut publisher), [0_u16; 0]);
+    world.pass(6);
+    assert_eq!(asked(&mut world, &mut publisher), [3, 4]);
+    for (number, sequence) in [(3, 70), (4, 71)] {
+        publisher.send(&mut world, &repair(&frame(number, false), sequence));
+    }
+    publisher.send(&mut world, &frame(3, false));
+    world.pass(2000);
+    assert_eq!(asked(&mut world, &mut publisher), [0_u16; 0]);
+    let received = subscriber.take(&mut world);
+    let first = received[0].header.sequence_number;
+    let order: Vec<(u16, u16)> = received
+        .iter()
+        .map(|packet| (number(&packet.payload), packet.header.sequence_number.wrapping_sub(first)))
+        .collect();
+    assert_eq!(order, [(1, 0), (2, 1), (5, 4), (3, 2), (4, 3)], "each in its own place, once");
+    assert_eq!(world.discards(Discard::Duplicate), 1);
+}
+
+#[test]
+fn what_never_comes_is_asked_for_a_bounded_number_of_times() {
+    let (mut world, mut publisher, _) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    publisher.send(&mut world, &frame(3, false));
+    world.pass(5000);
+    let asked = asked(&mut world, &mut publisher);
+    assert!((3..=10).contains(&asked.len()), "{asked:?}");
+}
+
+#[test]
+fn a_publisher_without_negotiated_nack_is_asked_for_nothing() {
+    let (mut world, mut publisher, _) = stage();
+    world.put(Object::Track(sluice_protocol::plan::Track { nack: false, ..video_track(1, 1) }));
+    publisher.send(&mut world, &frame(1, true));
+    publisher.send(&mut world, &frame(3, false));
+    world.pass(1000);
+    assert_eq!(asked(&mut world, &mut publisher), [0_u16; 0]);
+}
+
+fn nack(sequences: &[u16]) -> TransportLayerNack {
+    TransportLayerNack {
+        sender_ssrc: 1,
+        media_ssrc: video_egress(1, 2, 1).ssrc.0,
+        nacks: nack_pairs_from_sequence_numbers(sequences),
+    }
+}
+
+#[test]
+fn what_is_lost_on_the_way_out_is_sent_again_as_it_was() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    for number in 1..=5 {
+        publisher.send(&mut world, &frame(number, number == 1));
+        world.pass(10);
+    }
+    let sent = subscriber.take(&mut world);
+    let lost = [&sent[1], &sent[3]];
+    let sequences: Vec<u16> = lost.iter().map(|packet| packet.header.sequence_number).collect();
+    subscriber.send_rtcp(&mut world, &[Box::new(nack(&sequences))]);
+    world.flush();
+    let again = subscriber.take(&mut world);
+    assert_eq!(again.len(), 2);
+    for (again, lost) in again.iter().zip(lost) {
+        assert_eq!(again.header.ssrc, video_egress(1, 2, 1).rtx.unwrap().0);
+        assert_eq!(again.header.payload_type, VIDEO_RTX_OUT.0);
+        assert_eq!(again.payload[..2], lost.header.sequence_number.to_be_bytes());
+        assert_eq!(again.payload[2..], lost.payload[..], "the same descriptor, the same bytes");
+        assert_eq!((again.header.timestamp, again.header.marker), (lost.header.timestamp, lost.header.marker));
+    }
+    assert_eq!(again[1].header.sequence_number, again[0].header.sequence_number.wrapping_add(1));
+}
+
+#[test]
+fn a_storm_of_nacks_is_answered_within_limits() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    for number in 1..=200 {
+        publisher.send(&mut world, &frame(number, number == 1));
+        world.pass(1);
+    }
+    let sequences: Vec<u16> = subscriber.take(&mut world).iter().map(|packet| packet.header.sequence_number).collect();
+    for _ in 0..100 {
+        subscriber.send_rtcp(&mut world, &[Box::new(nack(&sequences))]);
+        world.pass(1);
+    }
+    let again = subscriber.take(&mut world);
+    assert!((200..=2000).contains(&again.len()), "{}", again.len());
+    assert!(world.discards(Discard::RepeatLimited) > 0);
+    assert!(world.engine.queues.repeats.is_empty());
+}
+
+#[test]
+fn without_a_repair_stream_nothing_is_repeated() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    world.put(Object::Transport(transport(3)));
+    let plain = sluice_protocol::plan::Egress { rtx: None, ..video_egress(3, 3, 1) };
+    world.put(Object::Egress(plain));
+    let mut other = Peer::new(3);
+    other.connect(&mut world);
+    publisher.send(&mut world, &frame(1, true));
+    world.flush();
+    subscriber.take(&mut world);
+    let sent = other.take(&mut world);
+    let nack = TransportLayerNack {
+        sender_ssrc: 1,
+        media_ssrc: sent[0].header.ssrc,
+        nacks: nack_pairs_from_sequence_numbers(&[sent[0].header.sequence_number]),
+    };
+    other.send_rtcp(&mut world, &[Box::new(nack)]);
+    world.flush();
+    assert!(other.take(&mut world).is_empty());
+    assert_eq!(world.discards(Discard::RepeatGone), 1);
+}

@@ -1,0 +1,155 @@
+//! Sender reports, receiver reports, feedback and goodbyes.
+
+use rtcp::goodbye::Goodbye;
+use rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
+use rtcp::receiver_report::ReceiverReport;
+use rtcp::reception_report::ReceptionReport;
+use rtcp::sender_report::SenderReport;
+use rtcp::source_description::SourceDescription;
+use rtcp::transport_feedbacks::transport_layer_cc::{PacketStatusChunk, TransportLayerCc};
+use sluice_protocol::media::Bitrate;
+use sluice_protocol::plan::{Key, Object};
+use sluice_protocol::stats::Stats;
+use sluice_protocol::time::NtpTime;
+
+use super::peer::of_kind;
+use super::stage::{CAMERA, MICROPHONE, frame, sound, stage};
+use super::world::*;
+
+fn sender_report(ssrc: u32, ntp: NtpTime, rtp_time: u32) -> SenderReport {
+    SenderReport { ssrc, ntp_time: ntp.0, rtp_time, packet_count: 1, octet_count: 1, ..SenderReport::default() }
+}
+
+#[test]
+fn sender_reports_map_both_streams_to_one_clock_once_the_publisher_has_reported() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    // Frame 1 and sound 1 are captured at the same moment, by a clock that is years off.
+    let captured = NtpTime::from_unix_nanos(1_000_000_000);
+    publisher.send(&mut world, &frame(1, true));
+    publisher.send(&mut world, &sound(1));
+    world.pass(1500);
+    let (media, reports) = subscriber.take_all(&mut world);
+    assert!(of_kind::<SenderReport>(&reports).is_empty(), "nothing is known yet");
+    let reports = [sender_report(CAMERA.0, captured, 3000), sender_report(MICROPHONE.0, captured, 960)];
+    // The second report arrives later than the first: the offset of clocks must not be learnt twice.
+    publisher.send_rtcp(&mut world, &[Box::new(reports[0].clone())]);
+    world.pass(40);
+    publisher.send_rtcp(&mut world, &[Box::new(reports[1].clone())]);
+    world.pass(1000);
+    let (_, reports) = subscriber.take_all(&mut world);
+    let senders: Vec<SenderReport> = of_kind(&reports);
+    assert_eq!(senders.len(), 2);
+    let instant_of = |payload_type: u8, clock_rate: i64| {
+        let packet = media.iter().find(|packet| packet.header.payload_type == payload_type).unwrap();
+        let sender = senders.iter().find(|sender| sender.ssrc == packet.header.ssrc).unwrap();
+        assert_eq!((sender.packet_count, sender.reports.len()), (1, 0));
+        let ticks = i64::from(packet.header.timestamp.wrapping_sub(sender.rtp_time).cast_signed());
+        NtpTime(sender.ntp_time).offset_nanos(ticks * 1_000_000_000 / clock_rate)
+    };
+    let (picture, sound) = (instant_of(VIDEO_OUT.0, 90_000), instant_of(AUDIO_OUT.0, 48_000));
+    assert!(picture.nanos_since(sound).abs() < 100_000, "lips and voice are {} ns apart", picture.nanos_since(sound));
+    let names: Vec<SourceDescription> = of_kind(&reports);
+    assert!(names.iter().flat_map(|name| &name.chunks).all(|chunk| chunk.items[0].text == "peer2"));
+}
+
+#[test]
+fn receiver_reports_tell_loss_and_the_delay_since_the_sender_report() {
+    let (mut world, mut publisher, _) = stage();
+    for number in [1, 2, 4] {
+        publisher.send(&mut world, &frame(number, number == 1));
+    }
+    let ntp = NtpTime(0x1234_5678_9abc_def0);
+    publisher.send_rtcp(&mut world, &[Box::new(sender_report(CAMERA.0, ntp, 0))]);
+    world.pass(1000);
+    let reports: Vec<ReceiverReport> = of_kind(&publisher.take_reports(&mut world));
+    let block = &reports[0].reports[0];
+    assert_eq!((block.ssrc, block.fraction_lost, block.total_lost), (CAMERA.0, 64, 1));
+    assert_eq!((block.last_sequence_number, block.last_sender_report), (4, 0x5678_9abc));
+    assert!((60_000..=66_000).contains(&block.delay), "about a second: {}", block.delay);
+}
+
+#[test]
+fn the_round_trip_comes_out_of_a_viewers_report() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    publisher.send_rtcp(&mut world, &[Box::new(sender_report(CAMERA.0, NtpTime(1 << 40), 0))]);
+    world.pass(1000);
+    let senders: Vec<SenderReport> = of_kind(&subscriber.take_reports(&mut world));
+    let last = NtpTime(senders[0].ntp_time).middle();
+    world.pass(150);
+    let block = ReceptionReport {
+        ssrc: senders[0].ssrc,
+        fraction_lost: 25,
+        jitter: 77,
+        last_sender_report: last,
+        delay: 65_536 / 10,
+        ..ReceptionReport::default()
+    };
+    subscriber.send_rtcp(
+        &mut world,
+        &[Box::new(ReceiverReport { ssrc: 9, reports: vec![block], ..ReceiverReport::default() })],
+    );
+    let mut stats = Stats::default();
+    world.engine.stats(&mut stats);
+    let rtt = stats.transports.iter().find(|stats| stats.transport == transport_id(2)).unwrap().rtt_us;
+    assert!((50_000..=1_150_000).contains(&rtt), "{rtt}");
+    let egress = stats.egress.iter().find(|stats| stats.egress == egress_id(1)).unwrap();
+    assert_eq!((egress.fraction_lost, egress.jitter), (25, 77));
+}
+
+#[test]
+fn transport_wide_feedback_covers_every_number_once() {
+    let (mut world, mut publisher, _) = stage();
+    let mut told = Vec::new();
+    for number in 0..100_u16 {
+        if number % 10 != 7 {
+            let mut media = frame(number, number == 0);
+            media.extensions.push((3, number.to_be_bytes().to_vec()));
+            publisher.send(&mut world, &media);
+        }
+        world.pass(7);
+        for feedback in of_kind::<TransportLayerCc>(&publisher.take_reports(&mut world)) {
+            assert_eq!(feedback.media_ssrc, CAMERA.0);
+            assert!(
+                !feedback.packet_chunks.is_empty()
+                    && feedback.recv_deltas.len() <= usize::from(feedback.packet_status_count)
+            );
+            let _: &PacketStatusChunk = &feedback.packet_chunks[0];
+            told.extend((0..feedback.packet_status_count).map(|offset| feedback.base_sequence_number + offset));
+        }
+    }
+    world.pass(60);
+    for feedback in of_kind::<TransportLayerCc>(&publisher.take_reports(&mut world)) {
+        told.extend((0..feedback.packet_status_count).map(|offset| feedback.base_sequence_number + offset));
+    }
+    assert_eq!(told, (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_publisher_without_transport_wide_feedback_is_told_its_cap_every_second() {
+    let (mut world, mut publisher, _) = stage();
+    let capped = sluice_protocol::plan::Transport { remb_cap: Some(Bitrate(2_500_000)), ..transport(1) };
+    world.put(Object::Transport(capped));
+    publisher.send(&mut world, &frame(1, true));
+    world.pass(3100);
+    let caps: Vec<ReceiverEstimatedMaximumBitrate> = of_kind(&publisher.take_reports(&mut world));
+    assert!((3..=4).contains(&caps.len()), "{}", caps.len());
+    assert!(caps.iter().all(|cap| (2_490_000.0..=2_500_000.0).contains(&cap.bitrate)));
+}
+
+#[test]
+fn a_goodbye_is_said_only_when_an_ssrc_retires() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    world.flush();
+    world.put(Object::Egress(sluice_protocol::plan::Egress { paused: true, ..video_egress(1, 2, 1) }));
+    world.remove(Key::Track(track_id(1)));
+    world.pass(10);
+    assert!(of_kind::<Goodbye>(&subscriber.take_reports(&mut world)).is_empty());
+    world.remove(Key::Egress(egress_id(1)));
+    world.flush();
+    let goodbyes: Vec<Goodbye> = of_kind(&subscriber.take_reports(&mut world));
+    let egress = video_egress(1, 2, 1);
+    assert_eq!(goodbyes.len(), 1);
+    assert_eq!(goodbyes[0].sources, [egress.ssrc.0, egress.rtx.unwrap().0]);
+}

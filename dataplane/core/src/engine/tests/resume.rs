@@ -1,0 +1,187 @@
+//! A killed engine and its successor.
+
+use std::time::Duration;
+
+use sluice_protocol::event::{Event, Refusal};
+use sluice_protocol::media::MediaKind;
+use sluice_protocol::plan::{Key, Object, Plan};
+
+use super::peer::{Peer, is_pli};
+use super::stage::{CAMERA, frame, number, sound, stage};
+use super::world::*;
+use crate::discard::Discard;
+
+/// What a control plane knows when the data plane dies: its plan, with what was learnt.
+fn plan_of(world: &World) -> Plan {
+    let mut plan = Plan::new();
+    for slot in [1, 2] {
+        plan.put(Object::Transport(transport(slot)));
+    }
+    plan.put(Object::Track(video_track(1, 1)));
+    plan.put(Object::Track(audio_track(2, 1)));
+    plan.put(Object::Egress(video_egress(1, 2, 1)));
+    plan.put(Object::Egress(audio_egress(2, 2, 2)));
+    for event in &world.events {
+        if let Event::Learnt(object) = event {
+            plan.put(Object::clone(object));
+        }
+    }
+    plan
+}
+
+fn resumed(world: World) -> World {
+    let plan = plan_of(&world);
+    let mut world = world.restart(Duration::from_millis(200));
+    for object in plan.objects() {
+        world.try_put(object.clone(), true).expect("everything has its row");
+    }
+    world
+}
+
+/// Packets as they left: kind, sequence number, timestamp, payload's number.
+fn take(world: &mut World, subscriber: &mut Peer) -> Vec<(MediaKind, u16, u32, u16)> {
+    let packets = subscriber.take(world);
+    let read = |packet: &rtp::packet::Packet| {
+        let is_video = packet.header.payload_type == VIDEO_OUT.0;
+        let kind = if is_video { MediaKind::Video } else { MediaKind::Audio };
+        let number = if is_video { number(&packet.payload) } else { 0 };
+        (kind, packet.header.sequence_number, packet.header.timestamp, number)
+    };
+    packets.iter().map(read).collect()
+}
+
+#[test]
+fn a_successor_goes_on_past_the_last_index_without_any_renegotiation() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    for number in 1..=10 {
+        publisher.send(&mut world, &frame(number, number == 1));
+        publisher.send(&mut world, &sound(number));
+        world.pass(20);
+    }
+    let before = take(&mut world, &mut subscriber);
+    let mut world = resumed(world);
+    for number in 21..=25 {
+        let (mut picture, mut sound) = (frame(number, false), sound(number));
+        // The browser has stopped saying its mid, and sends no request before the next one is due.
+        picture.extensions.clear();
+        sound.extensions.clear();
+        publisher.send(&mut world, &picture);
+        publisher.send(&mut world, &sound);
+        world.pass(20);
+    }
+    let after = take(&mut world, &mut subscriber);
+    for kind in [MediaKind::Video, MediaKind::Audio] {
+        let of = |packets: &[(MediaKind, u16, u32, u16)]| -> Vec<(u16, u32)> {
+            packets.iter().filter(|packet| packet.0 == kind).map(|packet| (packet.1, packet.2)).collect()
+        };
+        let (before, after) = (of(&before), of(&after));
+        assert_eq!((before.len(), after.len()), (10, 5), "{kind:?}");
+        let step = after[0].0.wrapping_sub(before[9].0);
+        assert!((1..=2).contains(&step), "{kind:?} went on by {step}");
+        assert!(after.windows(2).all(|pair| pair[1].0 == pair[0].0.wrapping_add(1)), "{kind:?}");
+        let passed = after[0].1.wrapping_sub(before[9].1);
+        let expected = if kind == MediaKind::Video { 11 * 3000 } else { 11 * 960 };
+        assert_eq!(passed, expected, "{kind:?} keeps its timeline");
+    }
+}
+
+#[test]
+fn video_resumes_with_a_hole_so_that_a_torn_frame_does_not_join_the_next() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    world.flush();
+    let before = take(&mut world, &mut subscriber)[0].1;
+    let mut world = resumed(world);
+    publisher.send(&mut world, &frame(2, false));
+    world.flush();
+    assert_eq!(take(&mut world, &mut subscriber)[0].1, before.wrapping_add(2));
+}
+
+#[test]
+fn publishers_are_asked_for_a_key_frame_at_once() {
+    let (mut world, mut publisher, _) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    world.pass(1000);
+    publisher.take_reports(&mut world);
+    let mut world = resumed(world);
+    world.flush();
+    assert_eq!(publisher.take_reports(&mut world).iter().filter(|packet| is_pli(packet.as_ref())).count(), 1);
+}
+
+#[test]
+fn nothing_of_before_can_be_played_back_to_a_successor() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let sealed: Vec<Vec<u8>> = (1..=5).map(|number| publisher.seal(&frame(number, number == 1))).collect();
+    for packet in &sealed {
+        world.receive(publisher.five_tuple, packet);
+    }
+    world.flush();
+    take(&mut world, &mut subscriber);
+    let mut world = resumed(world);
+    for packet in &sealed {
+        world.receive(publisher.five_tuple, packet);
+    }
+    world.flush();
+    assert_eq!(world.discards(Discard::SrtpReplayed), 5);
+    assert!(take(&mut world, &mut subscriber).is_empty());
+}
+
+#[test]
+fn an_outage_is_not_reported_as_the_publishers_loss() {
+    let (mut world, mut publisher, _) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    world.flush();
+    let mut world = resumed(world);
+    for number in 100..=110 {
+        publisher.send(&mut world, &frame(number, false));
+    }
+    world.pass(1100);
+    let reports: Vec<rtcp::receiver_report::ReceiverReport> = super::peer::of_kind(&publisher.take_reports(&mut world));
+    let block = reports.iter().flat_map(|report| &report.reports).find(|block| block.ssrc == CAMERA.0).unwrap();
+    assert_eq!((block.fraction_lost, block.total_lost), (0, 0));
+}
+
+#[test]
+fn keys_are_not_resumed_without_their_rows() {
+    let mut world = World::new();
+    assert_eq!(world.try_put(Object::Transport(transport(1)), true), Err(Refusal::NoTableRow));
+    world.put(Object::Transport(transport(2)));
+    assert_eq!(world.try_put(Object::Egress(video_egress(1, 2, 1)), true), Err(Refusal::NoTableRow));
+    let half = sluice_protocol::plan::Egress { rtx: None, ..video_egress(2, 2, 1) };
+    world.put(Object::Egress(half));
+    let mut world = world.restart(Duration::ZERO);
+    assert_eq!(world.try_put(Object::Transport(transport(2)), true), Ok(()));
+    assert_eq!(
+        world.try_put(Object::Egress(video_egress(2, 2, 1)), true),
+        Err(Refusal::NoTableRow),
+        "the row of its repair stream is missing"
+    );
+}
+
+#[test]
+fn the_rtcp_index_goes_on_past_the_last_one_used() {
+    let (mut world, mut publisher, _) = stage();
+    let index = |datagram: &[u8]| u32::from_be_bytes(*datagram.last_chunk().unwrap()) & 0x7fff_ffff;
+    publisher.send(&mut world, &frame(1, false));
+    world.pass(2000);
+    let used: Vec<u32> = world.inbox(publisher.five_tuple).iter().map(|datagram| index(datagram)).collect();
+    let mut world = resumed(world);
+    world.pass(2000);
+    let next: Vec<u32> = world.inbox(publisher.five_tuple).iter().map(|datagram| index(datagram)).collect();
+    assert!(!used.is_empty() && !next.is_empty());
+    assert!(used.iter().max() < next.iter().min(), "{used:?} {next:?}");
+}
+
+#[test]
+fn an_ssrc_that_comes_back_on_its_transport_goes_on_past_its_indices() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &sound(1));
+    world.flush();
+    let before = take(&mut world, &mut subscriber)[0].1;
+    world.remove(Key::Egress(egress_id(2)));
+    world.put(Object::Egress(audio_egress(2, 2, 2)));
+    publisher.send(&mut world, &sound(2));
+    world.flush();
+    let after = take(&mut world, &mut subscriber)[0].1;
+    assert!((1..=2).contains(&after.wrapping_sub(before)));
+}
