@@ -48,6 +48,9 @@ pub struct Control {
     sessions: BTreeMap<SessionId, Session>,
     transports: BTreeMap<TransportId, SessionId>,
     members: BTreeMap<(RoomId, ParticipantId), SessionId>,
+    /// When rooms want [`Input::Timeout`], and the same by room.
+    timeouts: BTreeSet<(Instant, RoomId)>,
+    timeout_of: BTreeMap<RoomId, Instant>,
     plan: Plan,
     /// Keys whose object changed since [`Control::take_changes`].
     changes: BTreeSet<Key>,
@@ -131,6 +134,8 @@ impl Control {
             sessions: BTreeMap::new(),
             transports: BTreeMap::new(),
             members: BTreeMap::new(),
+            timeouts: BTreeSet::new(),
+            timeout_of: BTreeMap::new(),
             plan: Plan::new(),
             changes: BTreeSet::new(),
             addresses: Addresses::new(shards, config.epoch),
@@ -155,6 +160,7 @@ impl Control {
         self.numbers.insert(id.clone(), self.next_number);
         self.next_number += 1;
         self.rooms.insert(id.clone(), room);
+        self.schedule(&id);
         self.park_room(&id)?;
         Ok(())
     }
@@ -200,8 +206,8 @@ impl Control {
 
     /// Lets deadlines that have passed take effect; due at [`Control::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let due = self.rooms.values().filter(|room| room.poll_timeout().is_some_and(|due| due <= now));
-        let due: Vec<RoomId> = due.map(|room| room.id().clone()).collect();
+        let due = self.timeouts.iter().take_while(|(due, _)| *due <= now);
+        let due: Vec<RoomId> = due.map(|(_, room)| room.clone()).collect();
         for room in due {
             self.handle(now, &room, Input::Timeout, effects).expect("the room is there and open");
         }
@@ -217,7 +223,7 @@ impl Control {
     /// Returns when [`Control::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.rooms.values().filter_map(Room::poll_timeout).min()
+        self.timeouts.first().map(|(due, _)| *due)
     }
 
     /// Returns the plan that the data plane should have.
@@ -344,6 +350,23 @@ impl Control {
         } else if let Err(error) = self.park_room(room) {
             unreachable!("a room's cookie is bounded by its limits: {error}");
         }
+        self.schedule(room);
+    }
+
+    /// Keeps the order of timeouts in line with a room.
+    fn schedule(&mut self, room: &RoomId) {
+        let due = self.rooms.get(room).and_then(Room::poll_timeout);
+        let before = match due {
+            Some(due) => self.timeout_of.insert(room.clone(), due),
+            None => self.timeout_of.remove(room),
+        };
+        if before == due {
+            return;
+        }
+        if let Some(before) = before {
+            self.timeouts.remove(&(before, room.clone()));
+        }
+        self.timeouts.extend(due.map(|due| (due, room.clone())));
     }
 
     fn remove_room(&mut self, room: &RoomId) {

@@ -206,6 +206,8 @@ proptest! {
             }
             let names: Vec<_> = world.control.sessions().map(|session| session.id.0.replace("SE_", "")).collect();
             prop_assert!(model.viewing.iter().all(|(name, _, _)| names.contains(name)));
+            let due = world.control.rooms().flat_map(|room| room.participants()).filter_map(|own| own.state.deadline()).min();
+            prop_assert_eq!(world.control.poll_timeout(), due, "after {:?}", step);
             prop_assert_eq!(world.control.sessions().len(), world.control.room(&room()).unwrap().participants().len());
         }
     }

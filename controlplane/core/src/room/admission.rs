@@ -96,6 +96,7 @@ impl Room {
             state: participant.state.as_str(),
         };
         self.empty_since = None;
+        self.deadlines.extend(participant.state.deadline().map(|deadline| (deadline, id.clone())));
         self.participants.insert(id, participant);
         if !is_hidden {
             self.tell(event, output);

@@ -18,7 +18,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sluice_protocol::ids::TrackId;
@@ -76,6 +76,8 @@ pub struct Room {
     participants: BTreeMap<ParticipantId, Participant>,
     /// Those who publish, by the order of the first track that they still publish.
     publishers: BTreeMap<u64, ParticipantId>,
+    /// When participants leave unless something happens, so that nobody is asked in vain.
+    deadlines: BTreeSet<(Instant, ParticipantId)>,
     /// Identities that were removed, with the second up to which their tokens are void; at most
     /// [`limits::REVOKED_MAX`], of which the oldest is forgotten.
     revoked: BTreeMap<Identity, u64>,
@@ -119,6 +121,7 @@ impl Room {
             stage: Stage::Created,
             participants: BTreeMap::new(),
             publishers: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
             revoked: BTreeMap::new(),
             order: 1,
             sequence: 1,
@@ -137,6 +140,7 @@ impl Room {
             stage: record.stage,
             participants: BTreeMap::new(),
             publishers: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
             revoked: record.revoked,
             order: 1,
             sequence: record.sequence,
@@ -150,6 +154,7 @@ impl Room {
         self.empty_since = None;
         self.order = participant.tracks.iter().map(|track| track.order + 1).fold(self.order, u64::max);
         let id = participant.id.clone();
+        self.deadlines.extend(participant.state.deadline().map(|deadline| (deadline, id.clone())));
         self.participants.insert(id.clone(), participant);
         self.index_publisher(&id);
     }
@@ -229,7 +234,7 @@ impl Room {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let empty = self.empty_since.zip(self.settings.empty_timeout).map(|(since, timeout)| since + timeout);
-        self.participants.values().filter_map(|participant| participant.state.deadline()).chain(empty).min()
+        self.deadlines.first().map(|(deadline, _)| *deadline).into_iter().chain(empty).min()
     }
 
     /// Returns the id.
@@ -307,7 +312,11 @@ impl Room {
         if participant.state.as_str() == state.as_str() || is_quiet_joiner {
             return Ok(());
         }
-        participant.state = state;
+        let before = std::mem::replace(&mut participant.state, state);
+        self.deadlines.extend(state.deadline().map(|deadline| (deadline, id.clone())));
+        if let Some(deadline) = before.deadline() {
+            self.deadlines.remove(&(deadline, id.clone()));
+        }
         output.push(Output::Changed(id.clone()));
         self.tell_updated(id, output);
         Ok(())
@@ -326,6 +335,9 @@ impl Room {
             self.withdraw(id, track, output);
         }
         let Some(participant) = self.participants.remove(id) else { return Err(RoomError::NoSuchParticipant) };
+        if let Some(deadline) = participant.state.deadline() {
+            self.deadlines.remove(&(deadline, id.clone()));
+        }
         for receiver in participant.receivers {
             if let Some(track) = receiver.track {
                 let notice = Notice::Unsubscribed { track, egress: receiver.egress };
@@ -394,17 +406,14 @@ impl Room {
 
     fn handle_timeout(&mut self, now: Instant, output: &mut Vec<Output>) {
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        let gone: Vec<(ParticipantId, LeaveReason)> = self
-            .participants
-            .values()
-            .filter(|participant| is_due(participant.state.deadline()))
-            .map(|participant| match participant.state {
-                ParticipantState::Joining { .. } => (participant.id.clone(), LeaveReason::JoinTimeout),
-                ParticipantState::Connected | ParticipantState::Reconnecting { .. } => {
-                    (participant.id.clone(), LeaveReason::ConnectionLost)
-                }
-            })
-            .collect();
+        let due = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
+        let reason = |id: &ParticipantId| match self.participants.get(id).map(|participant| participant.state) {
+            Some(ParticipantState::Joining { .. }) => LeaveReason::JoinTimeout,
+            Some(ParticipantState::Connected | ParticipantState::Reconnecting { .. }) | None => {
+                LeaveReason::ConnectionLost
+            }
+        };
+        let gone: Vec<(ParticipantId, LeaveReason)> = due.map(|(_, id)| (id.clone(), reason(id))).collect();
         for (participant, reason) in gone {
             self.handle_leave(now, &participant, reason, output).expect("the participant is there");
         }
