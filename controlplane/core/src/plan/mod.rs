@@ -106,8 +106,8 @@ pub enum ControlError {
     /// The id of a room is taken.
     #[error("the room id is taken")]
     RoomExists,
-    /// [`limits::ROOMS_MAX`] is reached.
-    #[error("the node has as many rooms as it takes")]
+    /// [`limits::ROOMS_MAX`] of the node, or [`limits::ROOMS_PER_SESSION_MAX`] of the session, is reached.
+    #[error("there are as many rooms as there may be")]
     TooManyRooms,
     /// No such session.
     #[error("there is no such session")]

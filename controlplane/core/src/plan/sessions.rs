@@ -54,12 +54,6 @@ pub enum OpenError {
     /// The offer cannot be served.
     #[error(transparent)]
     Offer(#[from] OfferError),
-    /// No such session.
-    #[error("there is no such session")]
-    NoSuchSession,
-    /// The session is in [`limits::ROOMS_PER_SESSION_MAX`] rooms.
-    #[error("the session is in as many rooms as it may")]
-    TooManyRooms,
     /// The shard has no free slot: the node is full.
     #[error("the node has no room for another connection")]
     Full,
@@ -113,7 +107,8 @@ impl Control {
     /// the session receives stay with the room that has them; a front that wants more negotiates more.
     ///
     /// # Errors
-    /// [`OpenError::NoSuchSession`], [`OpenError::NoSuchRoom`], or the room's refusal; nothing has changed then.
+    /// [`ControlError::NoSuchSession`], [`ControlError::NoSuchRoom`], [`ControlError::TooManyRooms`] above
+    /// [`limits::ROOMS_PER_SESSION_MAX`], or the room's refusal; nothing has changed then.
     pub fn enter_room(
         &mut self,
         now: Instant,
@@ -121,15 +116,15 @@ impl Control {
         room: &RoomId,
         join: Join,
         effects: &mut Vec<Effect>,
-    ) -> Result<(), OpenError> {
-        let session = self.sessions.get(id).ok_or(OpenError::NoSuchSession)?;
-        let entered = self.rooms.get(room).ok_or(OpenError::NoSuchRoom)?;
+    ) -> Result<(), ControlError> {
+        let session = self.sessions.get(id).ok_or(ControlError::NoSuchSession)?;
+        let entered = self.rooms.get(room).ok_or(ControlError::NoSuchRoom)?;
         entered.check_join(&join)?;
         if session.memberships.iter().any(|member| member.room == *room) {
             return Err(RoomError::ParticipantExists.into());
         }
         if session.memberships.len() >= limits::ROOMS_PER_SESSION_MAX {
-            return Err(OpenError::TooManyRooms);
+            return Err(ControlError::TooManyRooms);
         }
         let tracks = self.published_tracks(session);
         let permissions = Permissions::of(join.role, &join.overrides);

@@ -422,7 +422,7 @@ fn a_session_in_two_rooms_is_seen_in_both_and_ends_with_the_last() {
     let entering = join("ann", Side::Publish);
     world.control.enter_room(at(0), &session_id("ann"), &stage, entering.clone(), &mut world.effects).unwrap();
     let again = world.control.enter_room(at(0), &session_id("ann"), &stage, entering, &mut world.effects);
-    assert_eq!(again, Err(OpenError::Room(RoomError::ParticipantExists)));
+    assert_eq!(again, Err(ControlError::Room(RoomError::ParticipantExists)));
     let offer = vectors::offer("chromium-d-recvonly");
     let join = join("ben", Side::Play);
     let session = session_id("ben");
