@@ -58,8 +58,10 @@ pub const REPLAY_PACKETS_MAX: u64 = 1024;
 pub const REPLAY_BURST_PACKETS: u32 = 32;
 /// How often a replay goes on.
 pub const REPLAY_INTERVAL: Duration = Duration::from_millis(5);
-/// How long live media waits behind a full socket before whole frames are dropped.
-pub const BACKLOG_AGE_MAX: Duration = Duration::from_millis(10);
+/// How long live pictures wait behind a full socket before whole frames are dropped.
+pub const BACKLOG_VIDEO_AGE_MAX: Duration = Duration::from_millis(10);
+/// How long sound waits behind a full socket, where it goes first: as long as a jitter buffer may still use it.
+pub const BACKLOG_AUDIO_AGE_MAX: Duration = Duration::from_millis(200);
 
 /// Missing sequence numbers of one stream that are asked for; beyond it the oldest is given up.
 pub const MISSING_MAX: usize = 256;
@@ -97,6 +99,8 @@ const _: () = assert!(SEALED_BYTES_MAX * 2 <= RUN_BYTES_MAX, "a run of two fits"
 const _: () = assert!(REPLAY_BURST_PACKETS as usize <= RUN_SEGMENTS_MAX, "a burst of a replay may be one run");
 const _: () = assert!(REPLAY_PACKETS_MAX <= HISTORY_VIDEO_PACKETS_MAX as u64, "a replay comes from the history");
 const _: () = assert!(REPLAY_AGE_MAX.as_nanos() < HISTORY_VIDEO_AGE_MAX.as_nanos(), "a replay comes from the history");
+const _: () =
+    assert!(BACKLOG_AUDIO_AGE_MAX.as_nanos() < HISTORY_AUDIO_AGE_MAX.as_nanos(), "what waits is still in the history");
 const _: () = assert!(MISSING_MAX as u64 <= SEQUENCE_JUMP_MAX, "a list of missing numbers spans less than a jump");
 const _: () =
     assert!((PUNTS_PER_WINDOW_BEFORE_KEYS_MAX as usize) < PUNT_QUEUE_MAX, "one handshake does not fill the queue");

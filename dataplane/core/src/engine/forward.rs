@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU8;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use sluice_protocol::ids::{EgressId, TrackId};
 use sluice_protocol::media::{MediaKind, PayloadType};
@@ -11,7 +12,9 @@ use super::Engine;
 use crate::discard::Discard;
 use crate::egress::Outgoing;
 use crate::history::{History, Position};
-use crate::limits::{BACKLOG_AGE_MAX, REPLAY_BURST_PACKETS, REPLAY_INTERVAL, SEALED_BYTES_MAX};
+use crate::limits::{
+    BACKLOG_AUDIO_AGE_MAX, BACKLOG_VIDEO_AGE_MAX, REPLAY_BURST_PACKETS, REPLAY_INTERVAL, SEALED_BYTES_MAX,
+};
 use crate::port::{Class, Outbox, RUN_BYTES_MAX, RUN_SEGMENTS_MAX, Run};
 use crate::rows::Rows;
 use crate::target::{Replay, Target};
@@ -63,15 +66,10 @@ impl Engine {
         ControlFlow::Continue(())
     }
 
-    /// Lets out what was planned when the outbox was full, then sound, then pictures.
-    pub(super) fn flush_media(&mut self, now: Instant, outbox: &mut impl Outbox) {
-        // Only behind a full outbox does age count against a packet: a slow turn of the loop is not the network's.
-        let flow = self.flush_tracks(now, outbox);
-        self.queues.is_backlogged = flow.is_break();
-    }
-
-    fn flush_tracks(&mut self, now: Instant, outbox: &mut impl Outbox) -> ControlFlow<()> {
+    /// Lets out what was planned when the outbox was full, then sound, then repeats and pictures.
+    pub(super) fn flush_media(&mut self, now: Instant, outbox: &mut impl Outbox) -> ControlFlow<()> {
         if let Some(id) = self.queues.blocked.take() {
+            self.drop_evicted(id);
             self.release(now, id, outbox)?;
         }
         self.queues.rotation = self.queues.rotation.wrapping_add(1);
@@ -85,6 +83,20 @@ impl Engine {
             self.queues.video.swap_remove(0);
         }
         self.flush_replays(now, outbox)
+    }
+
+    /// Drops what left the history while it waited; its numbers are missing downstream.
+    fn drop_evicted(&mut self, id: EgressId) {
+        let Self { targets, tracks, queues, discards, .. } = self;
+        let source = targets.get(id.0).and_then(|target| target.plan.source.as_ref());
+        let Some(track) = source.and_then(|source| tracks.get(source.track.0)) else { return };
+        queues.planned.retain(|planned| {
+            let is_there = track.history.packet(planned.position).is_some();
+            if !is_there {
+                discards.count(Discard::Overrun);
+            }
+            is_there
+        });
     }
 
     /// Brings all subscribers of a track up to date, each in turn being the first.
@@ -148,6 +160,7 @@ impl Engine {
         let transport = transports.get(target.plan.transport.0);
         let Some(overhead) = transport.and_then(sealing_overhead) else {
             skip_all(target, history, || discards.count(Discard::NotSending));
+            target.replay = None;
             return outlook;
         };
         let allowed = target.allowance(now);
@@ -162,8 +175,7 @@ impl Engine {
                 target.stream.skip(packet.ssrc, packet.sequence);
                 continue;
             }
-            if is_backlogged && plan.kind == MediaKind::Video && now.saturating_since(packet.arrival) > BACKLOG_AGE_MAX
-            {
+            if is_backlogged && now.saturating_since(packet.arrival) > patience_of(plan.kind) {
                 target.stream.shed(&packet);
                 discards.count(Discard::Backlog);
                 continue;
@@ -359,8 +371,9 @@ fn seal_run(
                 let header = RtpHeader::parse(segment).ok()?.size_bytes();
                 open.sealer.seal_rtp(segment, header, size, planned.outgoing.index).ok()
             });
+        debug_assert_eq!(sealed, Some(shape.size_of(index)), "a planned packet is written as planned");
         if sealed.is_none() {
-            // The packet left the history while it was planned: a datagram of zeros, which no demultiplexer takes.
+            // Plain bytes never leave: zeros are no packet of any kind.
             segment.fill(0);
         }
     }
@@ -395,6 +408,14 @@ fn catch_up(cursor: Position, history: &History, mut count: impl FnMut()) -> Pos
         count();
     }
     cursor.max(history.oldest())
+}
+
+/// Returns how long a packet waits behind a full outbox.
+const fn patience_of(kind: MediaKind) -> Duration {
+    match kind {
+        MediaKind::Audio => BACKLOG_AUDIO_AGE_MAX,
+        MediaKind::Video => BACKLOG_VIDEO_AGE_MAX,
+    }
 }
 
 const fn class_of(kind: MediaKind) -> Class {

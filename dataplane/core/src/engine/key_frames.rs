@@ -40,7 +40,10 @@ impl Engine {
     /// Starts an egress stream from its track's last key frame where that is young enough, else asks for one.
     pub(super) fn start_from_history(&mut self, now: Instant, id: EgressId, track: TrackId) {
         let (Some(target), Some(source)) = (self.targets.get_mut(id.0), self.tracks.get(track.0)) else { return };
-        if source.plan.kind != MediaKind::Video || target.plan.paused || source.plan.muted {
+        let subscriber = self.transports.get(target.plan.transport.0);
+        let is_sending =
+            subscriber.is_some_and(|transport| transport.agent.target().is_some() && transport.open().is_ok());
+        if source.plan.kind != MediaKind::Video || target.plan.paused || source.plan.muted || !is_sending {
             return;
         }
         let streams = (0..source.streams.len()).filter_map(|index| u8::try_from(index).ok()).map(StreamIndex);

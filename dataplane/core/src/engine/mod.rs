@@ -9,13 +9,16 @@ mod congestion;
 mod feedback;
 mod forward;
 mod key_frames;
+mod publishing;
 mod receive;
 mod repair;
 mod report;
 mod stats;
 mod stun;
+mod subscribing;
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use sluice_protocol::event::{Event, Refusal};
 use sluice_protocol::ice::NodeSecret;
@@ -179,10 +182,12 @@ impl Engine {
     /// control plane. What finds no room stays, within its bounds, for the next call.
     pub fn flush(&mut self, now: Instant, outbox: &mut impl Outbox) {
         self.flush_punts(outbox);
-        if self.flush_control(outbox).is_break() {
-            return;
-        }
-        self.flush_media(now, outbox);
+        let flow = match self.flush_control(outbox) {
+            ControlFlow::Continue(()) => self.flush_media(now, outbox),
+            ControlFlow::Break(()) => ControlFlow::Break(()),
+        };
+        // Only behind a full outbox does age count against a packet: a slow turn of the loop is not the network's.
+        self.queues.is_backlogged = flow.is_break();
     }
 
     /// Takes the next event.
@@ -194,7 +199,9 @@ impl Engine {
     /// come; it may be early.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let replays = self.queues.replaying.iter().filter_map(|id| self.targets.get(id.0)?.replay);
+        // Behind a full outbox a replay waits for room, of which the shell knows.
+        let replaying = if self.queues.is_backlogged { &[] } else { self.queues.replaying.as_slice() };
+        let replays = replaying.iter().filter_map(|id| self.targets.get(id.0)?.replay);
         replays.map(|replay| replay.next).chain(self.timers.next()).min()
     }
 

@@ -8,7 +8,7 @@ use sluice_protocol::table::RowKey;
 use sluice_protocol::time::Instant;
 
 use super::Engine;
-use super::command::table_role;
+use super::publishing::table_role;
 use crate::discard::Discard;
 use crate::ingress::describe::{Extensions, describe, transport_sequence};
 use crate::ingress::sources::{Source, SourceRole};

@@ -1,7 +1,7 @@
 //! New viewers, slow viewers, full sockets.
 
 use rtp::packet::Packet;
-use sluice_protocol::plan::{Egress, Object};
+use sluice_protocol::plan::{Egress, Key, Object};
 
 use super::peer::{Media, Peer, is_pli, vp8};
 use super::stage::{CAMERA, frame, number, sound, stage};
@@ -149,6 +149,49 @@ fn behind_a_socket_that_stays_full_whole_frames_are_dropped_until_a_key_frame() 
     assert_eq!(before.len(), marked * 3, "{:?}", numbers(&received));
     let sequences: Vec<u16> = received.iter().map(|packet| packet.header.sequence_number.wrapping_sub(first)).collect();
     assert!(sequences.windows(2).all(|pair| pair[0] < pair[1]), "{sequences:?}");
+}
+
+#[test]
+fn what_waited_for_a_viewer_who_left_reaches_nobody_else() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let mut other = viewer(&mut world, 3);
+    publisher.send(&mut world, &frame(1, true));
+    world.flush();
+    other.take(&mut world);
+    world.wire.room = Some(0);
+    publisher.send(&mut world, &frame(2, false));
+    world.flush();
+    let waiting = world.engine.queues.blocked.expect("somebody waits");
+    world.remove(Key::Egress(waiting));
+    world.wire.room = None;
+    publisher.send(&mut world, &frame(3, false));
+    world.flush();
+    subscriber.take(&mut world);
+    let received: Vec<u32> = other.take(&mut world).iter().map(|packet| packet.header.ssrc).collect();
+    assert!(received.iter().all(|ssrc| *ssrc == video_egress(3, 3, 1).ssrc.0));
+    assert!(world.engine.queues.planned.is_empty());
+}
+
+#[test]
+fn a_replay_to_a_viewer_who_is_not_there_does_not_keep_the_shell_awake() {
+    let (mut world, mut publisher, _) = stage();
+    for part in 0..100 {
+        publisher.send(&mut world, &vp8(CAMERA, part, 0, true, part == 0, part == 99));
+    }
+    world.flush();
+    world.put(Object::Transport(transport(3)));
+    world.put(Object::Egress(video_egress(3, 3, 1)));
+    world.pass(2);
+    assert!(world.engine.queues.replaying.is_empty());
+    let mut viewer = Peer::new(3);
+    viewer.connect(&mut world);
+    assert!(!world.engine.queues.replaying.is_empty());
+    world.wire.room = Some(0);
+    world.pass(10);
+    assert!(world.engine.poll_timeout().is_none_or(|at| at > world.now), "room is waited for, not time");
+    world.wire.room = None;
+    world.pass(30);
+    assert_eq!(viewer.take(&mut world).len(), 100);
 }
 
 #[test]

@@ -123,9 +123,14 @@ impl World {
     /// Lets time pass in steps of a millisecond, as a shell would.
     pub(super) fn pass(&mut self, millis: u64) {
         for _ in 0..millis {
-            self.now = self.now + Duration::from_millis(1);
-            self.flush();
+            self.step(1);
         }
+    }
+
+    /// Lets time pass at once.
+    pub(super) fn step(&mut self, millis: u64) {
+        self.now = self.now + Duration::from_millis(millis);
+        self.flush();
     }
 
     pub(super) fn inbox(&mut self, five_tuple: FiveTuple) -> Vec<Vec<u8>> {

@@ -1,0 +1,178 @@
+//! Tracks and streams of the plan coming and going.
+
+use sluice_protocol::event::Refusal;
+use sluice_protocol::ids::{EgressId, TrackId, TransportId};
+use sluice_protocol::limits::{CODECS_MAX, ENCODINGS_MAX};
+use sluice_protocol::media::Ssrc;
+use sluice_protocol::plan::{self, StreamRole};
+use sluice_protocol::table::Role;
+use sluice_protocol::time::Instant;
+
+use super::Engine;
+use crate::ingress::StreamIndex;
+use crate::ingress::sources::{Source, SourceRole};
+use crate::limits::TRACKS_PER_TRANSPORT_MAX;
+use crate::slab::Place;
+use crate::srtp::ReplayWindow;
+use crate::track::Track;
+
+impl Engine {
+    pub(super) fn put_track(&mut self, now: Instant, plan: plan::Track, resume: bool) -> Result<(), Refusal> {
+        let id = plan.id;
+        if plan.codecs.len() > CODECS_MAX || plan.encodings.len() > ENCODINGS_MAX {
+            return Err(Refusal::Invalid);
+        }
+        let place = self.make_place(id.0, self.tracks.place(id.0))?;
+        let transport = self.transports.get_mut(plan.transport.0).ok_or(Refusal::NoSuchReference)?;
+        if place == Place::Living {
+            let track = self.tracks.get_mut(id.0).ok_or(Refusal::NoSuchAddress)?;
+            if (track.plan.transport, track.plan.kind) != (plan.transport, plan.kind) {
+                return Err(Refusal::Invalid);
+            }
+            let muted = plan.muted;
+            let unmuted = track.plan.muted && !muted;
+            let was_muted = track.plan.muted;
+            track.update(plan);
+            if was_muted != muted {
+                self.apply_mute(id, muted);
+            }
+            if unmuted {
+                self.want_key_frame(now, id, None);
+            }
+            return self.announce(id);
+        }
+        if transport.tracks.len() >= TRACKS_PER_TRANSPORT_MAX {
+            return Err(Refusal::PlanFull);
+        }
+        transport.tracks.push(id);
+        if place == Place::Older {
+            self.remove_older_track(id);
+        }
+        self.tracks.insert(id.0, Track::new(plan)).ok_or(Refusal::NoSuchAddress)?;
+        self.adopt_targets(now, id);
+        self.announce(id)?;
+        if resume {
+            self.want_key_frame(now, id, None);
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_stream(&mut self, now: Instant, plan: &plan::Stream, resume: bool) -> Result<(), Refusal> {
+        self.check_shard(plan.track.0)?;
+        let track = self.tracks.get_mut(plan.track.0).ok_or(Refusal::NoSuchReference)?;
+        let transport = track.plan.transport;
+        let (role, stream) = match plan.role {
+            StreamRole::Media => (SourceRole::Media, track.place(plan.rid)),
+            StreamRole::Rtx { of } => (SourceRole::Rtx, track.carried_by(of).or_else(|| track.place(plan.rid))),
+        };
+        let stream = stream.ok_or(Refusal::PlanFull)?;
+        if role == SourceRole::Media
+            && let Some(carried) = track.stream_mut(stream)
+            && carried.is_silent()
+        {
+            carried.carry(plan.ssrc);
+        }
+        self.add_source(transport, plan.track, stream, plan.ssrc, role)?;
+        if resume && role == SourceRole::Media {
+            self.want_key_frame(now, plan.track, Some(plan.ssrc));
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_track(&mut self, id: TrackId) {
+        let Some(track) = self.tracks.remove(id.0) else { return };
+        let transport = track.plan.transport;
+        for target in track.targets {
+            self.detach(target, id);
+        }
+        self.queues.audio.retain(|queued| *queued != id);
+        self.queues.video.retain(|queued| *queued != id);
+        self.forget_sources(transport, |source| source.track == id);
+        if let Some(transport) = self.transports.get_mut(transport.0) {
+            transport.tracks.retain(|track| *track != id);
+        }
+    }
+
+    pub(super) fn remove_stream(&mut self, track: TrackId, ssrc: Ssrc) {
+        let Some(transport) = self.tracks.get(track.0).map(|track| track.plan.transport) else { return };
+        self.forget_sources(transport, |source| source.track == track && source.ssrc == ssrc);
+    }
+
+    /// Makes sources of the SSRCs that a track's description announces.
+    fn announce(&mut self, id: TrackId) -> Result<(), Refusal> {
+        let Some(track) = self.tracks.get(id.0) else { return Ok(()) };
+        let (transport, encodings) = (track.plan.transport, track.plan.encodings.clone());
+        for (index, encoding) in encodings.iter().enumerate().take(ENCODINGS_MAX) {
+            let stream = StreamIndex(u8::try_from(index).unwrap_or(0));
+            let announced = [(encoding.ssrc, SourceRole::Media), (encoding.rtx, SourceRole::Rtx)];
+            for (ssrc, role) in announced.into_iter().filter_map(|(ssrc, role)| Some((ssrc?, role))) {
+                self.add_source(transport, id, stream, ssrc, role)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a source, with its replay window resumed when a row tells where it stood.
+    fn add_source(
+        &mut self,
+        transport: TransportId,
+        track: TrackId,
+        stream: StreamIndex,
+        ssrc: Ssrc,
+        role: SourceRole,
+    ) -> Result<(), Refusal> {
+        let table_role = table_role(role);
+        let row = self.rows.find(transport, ssrc, table_role);
+        let window = row.map_or_else(ReplayWindow::new, |row| ReplayWindow::resume(self.rows.index(row)));
+        let transport = self.transports.get_mut(transport.0).ok_or(Refusal::NoSuchReference)?;
+        if let Some(source) = transport.sources.get_mut(ssrc) {
+            return if source.track == track { Ok(()) } else { Err(Refusal::Invalid) };
+        }
+        let source = Source { ssrc, track, stream, role, window, row, heard: None };
+        transport.sources.insert(source).map(|_| ()).ok_or(Refusal::PlanFull)
+    }
+
+    fn apply_mute(&mut self, id: TrackId, muted: bool) {
+        let Some(track) = self.tracks.get(id.0) else { return };
+        for target in &track.targets {
+            if let Some(target) = self.targets.get_mut(target.0) {
+                target.stream.set_muted(muted);
+            }
+        }
+    }
+
+    fn forget_sources(&mut self, transport: TransportId, gone: impl Fn(&Source) -> bool) {
+        let Some(transport) = self.transports.get_mut(transport.0) else { return };
+        for row in transport.sources.remove_where(gone).into_iter().filter_map(|source| source.row) {
+            self.rows.free(row);
+        }
+    }
+
+    fn remove_older_track(&mut self, id: TrackId) {
+        let older = self.tracks.iter().map(|track| track.plan.id).find(|old| old.slot() == id.slot());
+        if let Some(older) = older {
+            self.remove_track(older);
+        }
+    }
+
+    /// Attaches the egress streams that named a track before it was there.
+    pub(super) fn adopt_targets(&mut self, now: Instant, track: TrackId) {
+        let waiting: Vec<EgressId> = self
+            .targets
+            .iter()
+            .filter(|target| target.plan.source.as_ref().is_some_and(|source| source.track == track))
+            .map(|target| target.plan.id)
+            .collect();
+        for id in waiting {
+            self.attach(now, id, track);
+        }
+    }
+}
+
+/// Returns what a source's row is called.
+pub(super) const fn table_role(role: SourceRole) -> Role {
+    match role {
+        SourceRole::Media => Role::Ingress,
+        SourceRole::Rtx => Role::IngressRtx,
+    }
+}

@@ -1,0 +1,206 @@
+//! Egress streams of the plan coming and going.
+
+use sluice_protocol::event::{Event, Refusal};
+use sluice_protocol::ids::{EgressId, TrackId};
+use sluice_protocol::media::{Label, PayloadType, Ssrc};
+use sluice_protocol::plan;
+use sluice_protocol::table::{Role, RowIndex, RowKey};
+use sluice_protocol::time::{Instant, NtpTime};
+
+use super::Engine;
+use crate::egress::EgressStream;
+use crate::guard::SealGuard;
+use crate::history::Position;
+use crate::limits::EGRESSES_PER_TRANSPORT_MAX;
+use crate::slab::Place;
+use crate::target::{Target, TargetCounters};
+
+impl Engine {
+    pub(super) fn put_egress(&mut self, now: Instant, plan: plan::Egress, resume: bool) -> Result<(), Refusal> {
+        let id = plan.id;
+        let place = self.make_place(id.0, self.targets.place(id.0))?;
+        let transport = self.transports.get(plan.transport.0).ok_or(Refusal::NoSuchReference)?;
+        if place == Place::Living {
+            return self.update_egress(now, plan);
+        }
+        if transport.egresses.len() >= EGRESSES_PER_TRANSPORT_MAX {
+            return Err(Refusal::PlanFull);
+        }
+        if place == Place::Older {
+            self.remove_older_egress(id);
+        }
+        let mixed = self.transports.get(plan.transport.0).is_some_and(|transport| transport.plan.extmap_allow_mixed);
+        let mut stream = EgressStream::new(&plan, mixed, self.random.draw());
+        let used = self.rows.find(plan.transport, plan.ssrc, Role::Egress).map(|row| self.rows.index(row));
+        let rtx_row = plan.rtx.and_then(|rtx| self.rows.find(plan.transport, rtx, Role::EgressRtx));
+        let rtx_used = rtx_row.map(|row| self.rows.index(row));
+        let (row, rtx_row) = self.egress_rows(now, &plan, &mut stream, resume)?;
+        let report_ntp = NtpTime(self.rows.anchor(row).report_ntp);
+        let source = plan.source.as_ref().map(|source| source.track);
+        let transport = plan.transport;
+        let target = Target {
+            stream,
+            cursor: Position(0),
+            row,
+            rtx_row,
+            replay: None,
+            report_ntp,
+            is_undecodable: false,
+            counters: TargetCounters::default(),
+            guard: SealGuard::after(used),
+            rtx_guard: SealGuard::after(rtx_used),
+            plan,
+        };
+        self.targets.insert(id.0, target).ok_or(Refusal::NoSuchAddress)?;
+        if let Some(transport) = self.transports.get_mut(transport.0) {
+            transport.egresses.push(id);
+        }
+        if let Some(track) = source {
+            self.attach(now, id, track);
+        }
+        Ok(())
+    }
+
+    /// Finds or takes the rows of an egress stream; what was sealed under them before is never sealed again.
+    fn egress_rows(
+        &mut self,
+        now: Instant,
+        plan: &plan::Egress,
+        stream: &mut EgressStream,
+        resume: bool,
+    ) -> Result<(RowIndex, Option<RowIndex>), Refusal> {
+        let key = RowKey {
+            transport: plan.transport,
+            owner: plan.id.word(),
+            ssrc: plan.ssrc,
+            role: Role::Egress,
+            mid: plan.mid.0,
+            rid: Label::default(),
+            repairs: Ssrc(0),
+        };
+        let found = self.rows.find(plan.transport, plan.ssrc, Role::Egress);
+        if resume && found.is_none() {
+            return Err(Refusal::NoTableRow);
+        }
+        let row = match found {
+            Some(row) => {
+                self.rows.revive(row);
+                stream.restore(now, self.rows.index(row), &self.rows.anchor(row));
+                row
+            }
+            None => self.rows.occupy(&key, stream.index()).ok_or(Refusal::PlanFull)?,
+        };
+        let Some(rtx) = plan.rtx else { return Ok((row, None)) };
+        let rtx_row = match self.rows.find(plan.transport, rtx, Role::EgressRtx) {
+            Some(rtx_row) => {
+                self.rows.revive(rtx_row);
+                stream.restore_rtx(self.rows.index(rtx_row));
+                rtx_row
+            }
+            None if found.is_some() && resume => return Err(Refusal::NoTableRow),
+            None => {
+                let key = RowKey { ssrc: rtx, role: Role::EgressRtx, repairs: plan.ssrc, ..key };
+                let rtx_row = self.rows.occupy(&key, stream.rtx_index());
+                if rtx_row.is_none() && found.is_none() {
+                    self.rows.free(row);
+                }
+                rtx_row.ok_or(Refusal::PlanFull)?
+            }
+        };
+        Ok((row, Some(rtx_row)))
+    }
+
+    fn update_egress(&mut self, now: Instant, plan: plan::Egress) -> Result<(), Refusal> {
+        let id = plan.id;
+        let target = self.targets.get_mut(id.0).ok_or(Refusal::NoSuchAddress)?;
+        let is_same = |old: &plan::Egress| {
+            (old.transport, old.kind, old.mid, old.ssrc, old.rtx)
+                == (plan.transport, plan.kind, plan.mid, plan.ssrc, plan.rtx)
+        };
+        if !is_same(&target.plan) {
+            return Err(Refusal::Invalid);
+        }
+        let before = target.plan.source.as_ref().map(|source| source.track);
+        let after = plan.source.as_ref().map(|source| source.track);
+        let was_paused = target.plan.paused;
+        target.stream.update(&plan);
+        target.is_undecodable = false;
+        let paused = plan.paused;
+        target.plan = plan;
+        if before != after {
+            if let Some(track) = before {
+                self.detach(id, track);
+            }
+            if let Some(track) = after {
+                self.attach(now, id, track);
+            }
+        } else if was_paused
+            && !paused
+            && let Some(track) = after
+        {
+            self.start_from_history(now, id, track);
+        }
+        Ok(())
+    }
+
+    /// Feeds an egress stream from a track from now on, or from the track's last key frame.
+    pub(super) fn attach(&mut self, now: Instant, id: EgressId, track: TrackId) {
+        // A source that is not there (yet) is legal: the plan may put it later, and takes it away first.
+        let Some(source) = self.tracks.get_mut(track.0) else { return };
+        source.targets.push(id);
+        let muted = source.plan.muted;
+        if let Some(target) = self.targets.get_mut(id.0) {
+            target.cursor = source.history.head();
+            target.stream.set_muted(muted);
+        }
+        self.start_from_history(now, id, track);
+    }
+
+    pub(super) fn detach(&mut self, id: EgressId, track: TrackId) {
+        if let Some(track) = self.tracks.get_mut(track.0) {
+            track.targets.retain(|target| *target != id);
+        }
+        if let Some(target) = self.targets.get_mut(id.0) {
+            target.replay = None;
+        }
+        if self.queues.blocked == Some(id) {
+            self.queues.blocked = None;
+            self.queues.planned.clear();
+        }
+        self.queues.replaying.retain(|replaying| *replaying != id);
+    }
+
+    pub(super) fn remove_egress(&mut self, id: EgressId) {
+        let Some(track) = self.targets.get(id.0).map(|target| target.plan.source.as_ref().map(|source| source.track))
+        else {
+            return;
+        };
+        if let Some(track) = track {
+            self.detach(id, track);
+        }
+        self.say_goodbye(id);
+        let Some(target) = self.targets.remove(id.0) else { return };
+        // Its SSRCs are not used again on this transport, and their indices can not be.
+        for row in [Some(target.row), target.rtx_row].into_iter().flatten() {
+            self.rows.retire(row);
+        }
+        if let Some(transport) = self.transports.get_mut(target.plan.transport.0) {
+            transport.egresses.retain(|egress| *egress != id);
+        }
+    }
+
+    fn remove_older_egress(&mut self, id: EgressId) {
+        let older = self.targets.iter().map(|target| target.plan.id).find(|old| old.slot() == id.slot());
+        if let Some(older) = older {
+            self.remove_egress(older);
+        }
+    }
+
+    /// Notes that a subscriber cannot be served, once per payload type's appearance.
+    pub(super) fn report_undecodable(&mut self, id: EgressId, payload_type: PayloadType) {
+        let Some(target) = self.targets.get_mut(id.0) else { return };
+        if !std::mem::replace(&mut target.is_undecodable, true) {
+            self.raise(Event::Undecodable { egress: id, payload_type });
+        }
+    }
+}
