@@ -29,8 +29,9 @@ impl Show {
         let _ids = viewers.join_each(&resources, 8).await.unwrap();
         viewers.wait_connected(LIMIT).await.unwrap();
         let show = Self { server, rooms, room, publisher, viewers };
-        let decoding = show.viewers.wait_all(LIMIT, |viewer| viewer.key_frame_time().is_some()).await;
-        assert!(decoding, "every viewer has a whole key frame\n{}", show.server.logs());
+        let is_served = |viewer: &ViewerStats| viewer.key_frame_time().is_some() && viewer.audio().is_some();
+        let served = show.viewers.wait_all(LIMIT, is_served).await;
+        assert!(served, "every viewer has a whole key frame and sound\n{}", show.server.logs());
         show
     }
 

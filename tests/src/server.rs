@@ -138,7 +138,7 @@ impl Server {
 
     async fn is_healthy(&mut self) -> bool {
         let Ok(health) = self.health().await else { return false };
-        let Some(pid) = health["dataplane"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) else {
+        let Some(pid) = health["dependencies"]["dataplane"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) else {
             return false;
         };
         self.dataplane = Some(pid);
@@ -159,7 +159,7 @@ impl Server {
     /// When it does not say.
     pub async fn dataplane_pid(&mut self) -> Result<u32> {
         let health = self.health().await?;
-        let pid = health["dataplane"]["pid"].as_u64().context("no pid of the data plane in the health report")?;
+        let pid = health["dependencies"]["dataplane"]["pid"].as_u64().context("no pid of the data plane in the health report")?;
         self.dataplane = Some(u32::try_from(pid)?);
         Ok(u32::try_from(pid)?)
     }

@@ -102,10 +102,12 @@ impl Peer {
         }
     }
 
-    /// Says goodbye on the transport and deletes the session.
+    /// Deletes the session and says goodbye on the transport; the other way round the server could have closed the
+    /// session, whose resource is then not found.
     pub(crate) async fn leave(&self) -> Result<()> {
+        let deleted = self.session.lock().await.delete().await;
         self.worker.remove(self.id, Farewell::Close);
-        self.session.lock().await.delete().await
+        deleted
     }
 
     /// Goes without a word, as a killed process does.

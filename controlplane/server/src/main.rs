@@ -1,3 +1,55 @@
-//! The binary.
+//! `sluice-controlplane`: reads the configuration, runs the control plane, and says where it can be reached.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use sluice_controlplane::config::{Arguments, Config};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::assemble(&arguments) {
+        Ok(config) => config,
+        Err(error) => return fail(&error.into()),
+    };
+    if arguments.print_config {
+        return match toml::to_string(&config) {
+            Ok(text) => print(&text),
+            Err(error) => fail(&error.into()),
+        };
+    }
+    sluice_controlplane::log::init(&config.log);
+    sluice_controlplane::dtls::install_crypto_provider();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(sluice_controlplane::run(config, shutdown(), |banner| drop(print(&banner)))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Returns when the process is asked to end.
+async fn shutdown() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what the person who starts it wants to know")]
+fn print(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
+}
+
+#[expect(clippy::print_stderr, reason = "it ends here, logging or not")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("sluice-controlplane: {error:#}");
+    ExitCode::FAILURE
+}

@@ -47,7 +47,7 @@ pub struct Udp {
 
 impl Default for Udp {
     fn default() -> Self {
-        Self { receive_buffer: ByteSize::mib(8), send_buffer: ByteSize::mib(4) }
+        Self { receive_buffer: ByteSize::mib(4), send_buffer: ByteSize::mib(4) }
     }
 }
 
