@@ -1,0 +1,6 @@
+//! People's browsers on Sluice's own page: somebody goes live in one, somebody watches in another.
+#![cfg(test)]
+
+mod failures;
+mod show;
+mod watching;

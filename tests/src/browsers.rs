@@ -1,0 +1,181 @@
+//! Real browsers, each page in one of its own, driven through `tests/peers/browsers.mjs`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::{Value, json};
+
+use crate::Script;
+
+/// How long a browser may take for one thing, on a machine that does others too.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+
+/// Which browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Browser {
+    /// Debian's Chromium.
+    Chromium,
+    /// Chromium on a machine without camera and microphone.
+    ChromiumWithoutDevices,
+    /// Debian's Firefox ESR.
+    Firefox,
+}
+
+impl Browser {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Chromium => "chromium",
+            Self::ChromiumWithoutDevices => "chromium-without-devices",
+            Self::Firefox => "firefox",
+        }
+    }
+}
+
+/// The driver of all browsers of a test.
+#[derive(Debug)]
+pub struct Browsers {
+    script: Script,
+    commands: u64,
+}
+
+impl Browsers {
+    /// Starts the driver; browsers start with their pages.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start() -> Result<Self> {
+        Ok(Self { script: Script::node("browsers.mjs", &[])?, commands: 0 })
+    }
+
+    /// Opens an address in a browser of its own, and calls the page `page` from then on.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn open(&mut self, page: &str, browser: Browser, url: &str) -> Result<()> {
+        self.command("open", json!({ "page": page, "browser": browser.name(), "url": url })).await.map(drop)
+    }
+
+    /// Goes to another address in the same browser.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn goto(&mut self, page: &str, url: &str) -> Result<()> {
+        self.command("goto", json!({ "page": page, "url": url })).await.map(drop)
+    }
+
+    /// Runs a script in the page and returns its value.
+    ///
+    /// # Errors
+    /// What the script throws.
+    pub async fn evaluate(&mut self, page: &str, script: &str) -> Result<Value> {
+        self.command("evaluate", json!({ "page": page, "script": script })).await
+    }
+
+    /// Clicks on what a selector finds, once it is there and enabled.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub async fn click(&mut self, page: &str, selector: &str) -> Result<()> {
+        self.command("click", json!({ "page": page, "selector": selector })).await.map(drop)
+    }
+
+    /// Types into what a selector finds.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn type_into(&mut self, page: &str, selector: &str, text: &str) -> Result<()> {
+        self.command("type", json!({ "page": page, "selector": selector, "text": text })).await.map(drop)
+    }
+
+    /// Returns what the page's newest connection is, and what its statistics say; see `measure` in the driver.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn measure(&mut self, page: &str) -> Result<Value> {
+        self.command("measure", json!({ "page": page })).await
+    }
+
+    /// Returns the text that a person reads on the page.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn text(&mut self, page: &str) -> Result<String> {
+        let text = self.evaluate(page, "document.body.innerText").await?;
+        Ok(text.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Waits until a person reads `wanted` on the page.
+    ///
+    /// # Errors
+    /// When `limit` is over, with the text that stands there.
+    pub async fn wait_text(&mut self, page: &str, limit: Duration, wanted: &str) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let text = self.text(page).await?;
+            if text.contains(wanted) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{page} does not say {wanted:?} but:\n{text}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until the page's connection is as wanted, and returns the measurement.
+    ///
+    /// # Errors
+    /// When `limit` is over, with the last measurement and what stands on the page.
+    pub async fn wait_until(&mut self, page: &str, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let found = self.measure(page).await?;
+            if wanted(&found) {
+                return Ok(found);
+            }
+            if Instant::now() > deadline {
+                let text = self.text(page).await?;
+                bail!("{page}, after {limit:?}: {found:#}\nthe page says:\n{text}\n{}", self.script.errors());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Writes a picture of the page to `path`.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn screenshot(&mut self, page: &str, path: &str) -> Result<()> {
+        self.command("screenshot", json!({ "page": page, "path": path })).await.map(drop)
+    }
+
+    /// Closes a page and its browser.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn close(&mut self, page: &str) -> Result<()> {
+        self.command("close", json!({ "page": page })).await.map(drop)
+    }
+
+    /// Closes all browsers and ends the driver.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn stop(self) -> Result<()> {
+        self.script.leave().await
+    }
+
+    async fn command(&mut self, command: &str, mut parameters: Value) -> Result<Value> {
+        self.commands += 1;
+        let id = self.commands;
+        let fields = parameters.as_object_mut().context("parameters are an object")?;
+        let _none = fields.insert("id".to_owned(), id.into());
+        let _none = fields.insert("command".to_owned(), command.into());
+        self.script.say(&parameters).await?;
+        let mut answer = self.script.wait_for(COMMAND_LIMIT, |answer| answer.get("id") == Some(&id.into())).await?;
+        match answer.get("error").and_then(Value::as_str) {
+            Some(error) => Err(anyhow!("{command} {parameters}: {error}\n{}", self.script.errors())),
+            None => Ok(answer.get_mut("result").map(Value::take).unwrap_or_default()),
+        }
+    }
+}
