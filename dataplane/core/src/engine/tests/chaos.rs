@@ -167,21 +167,7 @@ fn run(seed: u64) {
         }
         viewer.take(subscriber.take(&mut world));
     }
-    // Then all is well again: within a second every frame arrives, and arrives whole.
-    world.put(Object::Egress(video_egress(1, 2, 1)));
-    world.put(Object::Track(video_track(1, 1)));
-    let mut healed = BTreeSet::new();
-    for turn in 0..60 {
-        for media in camera.next(false) {
-            publisher.send(&mut world, &media);
-        }
-        if turn >= 30 {
-            healed.extend(camera.firsts.last().copied());
-        }
-        world.step(33);
-        camera.wants_key |= publisher.take_reports(&mut world).iter().any(|packet| is_pli(packet.as_ref()));
-        viewer.take(subscriber.take(&mut world));
-    }
+    let healed = heal(&mut world, &mut camera, &mut publisher, &mut subscriber, &mut viewer);
     let whole = viewer.whole_frames();
     for parts in &whole {
         let first = parts[0];
@@ -191,6 +177,31 @@ fn run(seed: u64) {
     let seen: BTreeSet<u16> = whole.iter().map(|parts| parts[0]).collect();
     let lacking: Vec<&u16> = healed.difference(&seen).collect();
     assert!(lacking.is_empty(), "seed {seed}: the viewer still lacks {lacking:?}");
+}
+
+/// Lets all be well again, and returns the first numbers of the frames that must arrive whole: those after a second.
+fn heal(
+    world: &mut World,
+    camera: &mut Camera,
+    publisher: &mut Peer,
+    subscriber: &mut Peer,
+    viewer: &mut Viewer,
+) -> BTreeSet<u16> {
+    world.put(Object::Egress(video_egress(1, 2, 1)));
+    world.put(Object::Track(video_track(1, 1)));
+    let mut healed = BTreeSet::new();
+    for turn in 0..60 {
+        for media in camera.next(false) {
+            publisher.send(world, &media);
+        }
+        if turn >= 30 {
+            healed.extend(camera.firsts.last().copied());
+        }
+        world.step(33);
+        camera.wants_key |= publisher.take_reports(world).iter().any(|packet| is_pli(packet.as_ref()));
+        viewer.take(subscriber.take(world));
+    }
+    healed
 }
 
 fn keep_alive(world: &mut World, peer: &Peer) {
