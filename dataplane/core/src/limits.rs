@@ -16,8 +16,15 @@ pub const FIVE_TUPLES_PER_TRANSPORT_MAX: usize = 8;
 pub const TRACKS_PER_TRANSPORT_MAX: usize = 64;
 /// Egress streams of one transport; more are refused with `PlanFull`.
 pub const EGRESSES_PER_TRANSPORT_MAX: usize = 512;
-/// Cookies are the control plane's and stay in the shell; the core refuses none and keeps none.
+/// SSRCs that one transport may be heard with; beyond it one that carries nothing now makes room, or none does.
 pub const STREAMS_MAX: usize = STREAMS_PER_TRANSPORT_MAX;
+
+/// SSRCs that one transport may introduce within [`LEARNING_WINDOW`]; each of them is an event to the control plane.
+pub const LEARNT_PER_WINDOW_MAX: u32 = 128;
+/// The window of that limit.
+pub const LEARNING_WINDOW: Duration = Duration::from_secs(10);
+/// How long an SSRC is silent before the one that carried its stream before may have it back.
+pub const SSRC_SILENCE_MIN: Duration = Duration::from_millis(500);
 
 /// DTLS datagrams waiting for the next flush to hand them to the control plane; more are dropped.
 pub const PUNT_QUEUE_MAX: usize = 256;

@@ -70,7 +70,7 @@ impl Engine {
             && let Some(carried) = track.stream_mut(stream)
             && carried.is_silent()
         {
-            carried.carry(plan.ssrc);
+            carried.carry(now, plan.ssrc);
         }
         self.add_source(transport, plan.track, stream, plan.ssrc, role)?;
         if resume && role == SourceRole::Media {

@@ -14,6 +14,7 @@ use crate::ingress::describe::{Extensions, describe, transport_sequence};
 use crate::ingress::sources::{Source, SourceRole};
 use crate::ingress::stream::Repair;
 use crate::ingress::{Accepted, ExtendedSequence, StreamIndex};
+use crate::limits::{LEARNING_WINDOW, LEARNT_PER_WINDOW_MAX};
 use crate::port::Datagram;
 use crate::srtp::{Replay, ReplayWindow, estimate_index};
 use crate::timer::Timer;
@@ -80,7 +81,7 @@ impl Engine {
         let view = header.view(plain).map_err(|_| Discard::RtpMalformed)?;
         let place = match known {
             Some(source) => Place { track: source.track, stream: source.stream, role: source.role },
-            None => self.learn(id, &view)?,
+            None => self.learn(now, id, &view)?,
         };
         self.commit(now, id, header.ssrc, index);
         Ok(Opened { view, index, source: place, arrival: datagram.arrival })
@@ -123,7 +124,7 @@ impl Engine {
 
     /// Finds the track of an SSRC that is heard for the first time, by mid and rid, or by a payload type that only one
     /// track has (RFC 8843 section 9.2), and remembers it: senders stop saying mid and rid once a report names them.
-    fn learn(&mut self, id: TransportId, view: &RtpView<'_>) -> Result<Place, Discard> {
+    fn learn(&mut self, now: Instant, id: TransportId, view: &RtpView<'_>) -> Result<Place, Discard> {
         let Self { transports, tracks, .. } = self;
         let transport = transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
         let named = |track: &Track| label(view, track.plan.extensions.mid) == Some(track.plan.mid.0);
@@ -150,6 +151,9 @@ impl Engine {
             },
         };
         let stream = stream.ok_or(Discard::SsrcUnknown)?;
+        if !transport.learning.take(now, LEARNING_WINDOW, LEARNT_PER_WINDOW_MAX) {
+            return Err(Discard::StreamsFull);
+        }
         if transport.sources.is_full() {
             self.forget_silent_source(id)?;
         }
@@ -248,7 +252,9 @@ fn accept_media(now: Instant, track: &mut Track, opened: &Opened<'_>) -> Result<
     let sequence = ExtendedSequence(opened.index);
     let Track { plan, history, streams, .. } = track;
     let stream = streams.get_mut(usize::from(opened.source.stream.0)).ok_or(Discard::SsrcUnknown)?;
-    stream.carry(view.ssrc());
+    if !stream.carry(now, view.ssrc()) {
+        return Err(Discard::TooLate);
+    }
     let is_known = history.find(opened.source.stream, sequence).is_some_and(|packet| packet.ssrc == view.ssrc());
     stream.receive(now, sequence, repair);
     stream.reception.receive(sequence.0, view.timestamp(), codec.clock_rate, opened.arrival);

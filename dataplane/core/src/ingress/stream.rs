@@ -7,6 +7,7 @@ use super::ExtendedSequence;
 use super::describe::Timestamp;
 use super::missing::Missing;
 use super::reception::Reception;
+use crate::limits::SSRC_SILENCE_MIN;
 use crate::srtp::estimate_index;
 
 /// See the module.
@@ -16,6 +17,10 @@ pub(crate) struct IngressStream {
     pub(crate) rid: Option<Rid>,
     /// The SSRC that carries it now; `None` until announced or heard.
     pub(crate) ssrc: Option<Ssrc>,
+    /// The SSRC that carried it before.
+    former: Option<Ssrc>,
+    /// When the present SSRC was last heard.
+    heard: Instant,
     /// The payload type last seen.
     pub(crate) payload_type: Option<PayloadType>,
     /// The newest timestamp seen.
@@ -55,12 +60,20 @@ impl IngressStream {
         Self { rid, ssrc, ..Self::default() }
     }
 
-    /// Takes `ssrc` as the stream's carrier; what was counted belongs to the one before.
-    pub(crate) fn carry(&mut self, ssrc: Ssrc) {
-        if self.ssrc.is_some_and(|before| before != ssrc) {
-            self.restart();
+    /// Takes `ssrc` as the stream's carrier; what was counted belongs to the one before. False for stragglers of the
+    /// one before, which gets the stream back only when the present one has been silent for [`SSRC_SILENCE_MIN`].
+    pub(crate) fn carry(&mut self, now: Instant, ssrc: Ssrc) -> bool {
+        if self.ssrc != Some(ssrc) {
+            if self.former == Some(ssrc) && now.saturating_since(self.heard) < SSRC_SILENCE_MIN {
+                return false;
+            }
+            if self.ssrc.is_some() {
+                self.restart();
+            }
+            self.former = self.ssrc.replace(ssrc);
         }
-        self.ssrc = Some(ssrc);
+        self.heard = now;
+        true
     }
 
     /// Notes a packet that came on the stream's own SSRC.

@@ -45,6 +45,8 @@ pub(crate) struct Transport {
     pub(crate) cap_told: Option<Instant>,
     /// Our wall clock minus the peer's, from its first sender report; for all of its streams.
     pub(crate) clock_offset_nanos: Option<i64>,
+    /// How many SSRCs it may still introduce.
+    pub(crate) learning: Allowance,
     /// How many repeats it may still ask for.
     pub(crate) repeats: Allowance,
 }
@@ -101,6 +103,7 @@ impl Transport {
             arrivals: Arrivals::default(),
             cap_told: None,
             clock_offset_nanos: None,
+            learning: Allowance::new(),
             repeats: Allowance::new(),
         }
     }

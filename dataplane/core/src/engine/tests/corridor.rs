@@ -208,6 +208,42 @@ fn a_participant_who_uses_the_ssrc_of_another_reaches_nobody_else() {
 }
 
 #[test]
+fn a_publisher_of_ever_new_ssrcs_fills_neither_memory_nor_the_control_plane() {
+    let (mut world, mut publisher, _) = stage();
+    for ssrc in 0..1000 {
+        let mut packet = opus(MICROPHONE, 1);
+        packet.ssrc = ssrc;
+        publisher.send(&mut world, &packet);
+    }
+    world.flush();
+    let learnt = |event: &Event| matches!(event, Event::Learnt(object) if matches!(**object, Object::Stream(_)));
+    assert_eq!(world.count_events(learnt), 128);
+    assert_eq!(world.discards(Discard::StreamsFull), 1000 - 128);
+    let transport = world.engine.transports.get(transport_id(1).0).unwrap();
+    assert_eq!(transport.sources.iter().count(), 64);
+}
+
+#[test]
+fn a_straggler_of_the_former_ssrc_does_not_take_its_stream_back() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let stragglers: Vec<Vec<u8>> = (2..4).map(|sequence| publisher.seal(&opus(MICROPHONE, sequence))).collect();
+    publisher.send(&mut world, &opus(MICROPHONE, 1));
+    let successor = |sequence| super::peer::Media { ssrc: 0xbeef, ..opus(MICROPHONE, sequence) };
+    publisher.send(&mut world, &successor(70));
+    world.receive(publisher.five_tuple, &stragglers[0]);
+    publisher.send(&mut world, &successor(71));
+    world.flush();
+    assert_eq!(world.discards(Discard::TooLate), 1);
+    assert_eq!(subscriber.take(&mut world).len(), 3);
+    let started = |event: &Event| matches!(event, Event::TrackStarted { .. });
+    assert_eq!(world.count_events(started), 2);
+    world.pass(600);
+    world.receive(publisher.five_tuple, &stragglers[1]);
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 1, "after its silence the former one is welcome again");
+}
+
+#[test]
 fn probes_without_payload_leave_no_hole() {
     let (mut world, mut publisher, mut subscriber) = stage();
     for sequence in 1..=9_u16 {
