@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use sluice_load::{Publisher, PublisherConfig, Rooms, ViewerConfig, ViewerStats, Viewers, quantile, wait_until};
 use sluice_tests::{Options, Server};
 
 const LIMIT: Duration = Duration::from_secs(15);
+/// When a data plane that answers no more has been noticed at the latest, on a machine that does nothing else.
+const HANG_NOTICED: Duration = Duration::from_secs(2);
 
 /// A room with a publisher and viewers that all decode.
 struct Show {
@@ -48,7 +51,8 @@ impl Show {
     async fn new_viewer_decodes(&self, identity: &str) {
         let token = self.rooms.token(&self.room, identity, "attendee").await.unwrap();
         let id = self.viewers.join_resource(&self.rooms.whep(&self.room, &token).unwrap()).await.unwrap();
-        let decodes = wait_until(LIMIT, || self.viewers.viewer(id).is_some_and(|viewer| viewer.key_frame_time().is_some()));
+        let decodes =
+            wait_until(LIMIT, || self.viewers.viewer(id).is_some_and(|viewer| viewer.key_frame_time().is_some()));
         assert!(decodes.await, "a new viewer has a whole key frame\n{}", self.server.logs());
         let _stats = self.viewers.leave(id).await.unwrap();
     }
@@ -94,5 +98,58 @@ async fn the_picture_is_back_within_half_a_second_when_the_data_plane_is_killed(
     assert_eq!(show.identity(), before, "nobody had to negotiate anew");
     show.new_viewer_decodes("latecomer").await;
     show.viewers.leave_all().await.unwrap();
+    show.publisher.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_data_plane_is_replaced_and_sends_nothing_when_it_would_go_on() {
+    let mut show = Show::start(5).await;
+    let before = show.identity();
+    let old = show.server.dataplane_pid().await.unwrap();
+    let stopped = Instant::now();
+    Server::signal(old, Signal::STOP).unwrap();
+    let back =
+        show.viewers.wait_all(LIMIT, |viewer| viewer.first_decoded_after(stopped + HANG_NOTICED).is_some()).await;
+    assert!(back, "everybody sees a frame again\n{}", show.server.logs());
+    let new = show.server.dataplane_pid().await.unwrap();
+    assert_ne!(old, new, "another process serves");
+    assert!(Server::signal(old, Signal::CONT).is_err(), "the old process is dead, not asleep");
+    assert_eq!(show.identity(), before, "nobody had to negotiate anew");
+    show.viewers.leave_all().await.unwrap();
+    show.publisher.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_planes_may_be_killed_ten_times_while_viewers_come_and_go() {
+    let mut show = Show::start(8).await;
+    for turn in 0..10 {
+        let token = show.rooms.token(&show.room, &format!("guest-{turn}"), "attendee").await.unwrap();
+        let resource = show.rooms.whep(&show.room, &token).unwrap();
+        if turn % 2 == 0 {
+            let _at = show.server.kill_dataplane().await.unwrap();
+        } else {
+            show.server.kill_controlplane().unwrap();
+            tokio::time::sleep(Duration::from_millis(100 * turn)).await;
+            show.server.start_controlplane().await.unwrap();
+        }
+        let guest = show.viewers.join_resource(&resource).await.unwrap();
+        let watching =
+            wait_until(LIMIT, || show.viewers.viewer(guest).is_some_and(|viewer| viewer.key_frame_time().is_some()));
+        assert!(watching.await, "turn {turn}: a newcomer sees a picture\n{}", show.server.logs());
+        let now = Instant::now();
+        let everybody = show.viewers.wait_all(LIMIT, |viewer| viewer.first_decoded_after(now).is_some()).await;
+        assert!(everybody, "turn {turn}: everybody sees a picture\n{}", show.server.logs());
+        if turn % 3 == 0 {
+            let _stats = show.viewers.leave(guest).await.unwrap();
+        } else {
+            let _stats = show.viewers.vanish(guest).unwrap();
+        }
+    }
+    for viewer in show.viewers.snapshot() {
+        for track in &viewer.tracks {
+            assert_eq!(track.rtp.timestamp_steps_back, 0, "time of {:?} goes on", viewer.id);
+            assert_eq!(track.rtp.ssrcs.len(), 1, "{:?} keeps its SSRC", viewer.id);
+        }
+    }
     show.publisher.stop().await.unwrap();
 }

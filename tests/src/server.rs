@@ -138,7 +138,8 @@ impl Server {
 
     async fn is_healthy(&mut self) -> bool {
         let Ok(health) = self.health().await else { return false };
-        let Some(pid) = health["dependencies"]["dataplane"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) else {
+        let Some(pid) = health["dependencies"]["dataplane"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+        else {
             return false;
         };
         self.dataplane = Some(pid);
@@ -159,7 +160,9 @@ impl Server {
     /// When it does not say.
     pub async fn dataplane_pid(&mut self) -> Result<u32> {
         let health = self.health().await?;
-        let pid = health["dependencies"]["dataplane"]["pid"].as_u64().context("no pid of the data plane in the health report")?;
+        let pid = health["dependencies"]["dataplane"]["pid"]
+            .as_u64()
+            .context("no pid of the data plane in the health report")?;
         self.dataplane = Some(u32::try_from(pid)?);
         Ok(u32::try_from(pid)?)
     }
@@ -219,6 +222,10 @@ fn program() -> Result<PathBuf> {
         None => std::env::current_exe()?.ancestors().nth(2).map(Path::to_owned).context("a target folder")?,
     };
     let program = folder.join("sluice-controlplane");
-    ensure!(program.exists(), "{} is missing: cargo build -p sluice-controlplane -p sluice-dataplane", program.display());
+    ensure!(
+        program.exists(),
+        "{} is missing: cargo build -p sluice-controlplane -p sluice-dataplane",
+        program.display()
+    );
     Ok(program)
 }

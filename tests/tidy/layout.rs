@@ -7,8 +7,19 @@ use crate::repository::{files, text};
 #[test]
 fn the_top_level_is_what_the_readme_says() {
     let allowed = [
-        "Cargo.lock", "Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "Makefile", "README.md", "bench", "controlplane",
-        "dataplane", "docs", "fuzz", "protocol", "tests",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        "Makefile",
+        "README.md",
+        "bench",
+        "controlplane",
+        "dataplane",
+        "docs",
+        "fuzz",
+        "protocol",
+        "tests",
     ];
     let found: BTreeSet<String> = files()
         .iter()
