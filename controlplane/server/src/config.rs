@@ -146,7 +146,11 @@ pub enum LogFormat {
 
 /// Command line of `sluice-controlplane`.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "sluice-controlplane", version, about = "Sluice's control plane: rooms, signalling, and the data plane's supervisor")]
+#[command(
+    name = "sluice-controlplane",
+    version,
+    about = "Sluice's control plane: rooms, signalling, and the data plane's supervisor"
+)]
 pub struct Arguments {
     /// A TOML file; see docs/config/controlplane.toml.
     #[arg(long, env = "SLUICE_CONFIG")]
@@ -297,9 +301,10 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "[http]\nlisten = \"127.0.0.1:81\"\n[webrtc]\nmedia_port = 5000\n").unwrap();
-        let line = ["--config", file.path().to_str().unwrap(), "--http", "[::1]:82", "--announce", "192.0.2.1,2001:db8::1"];
+        let line =
+            ["--config", file.path().to_str().unwrap(), "--http", "[::1]:82", "--announce", "192.0.2.1,2001:db8::1"];
         let config = Config::assemble(&arguments(&line)).unwrap();
-        assert_eq!(config.http.listen, "[::1]:82".parse().unwrap());
+        assert_eq!(config.http.listen, "[::1]:82".parse::<SocketAddr>().unwrap());
         assert_eq!(config.webrtc.media_port, 5000);
         assert_eq!(config.webrtc.announce.len(), 2);
         assert_eq!(config.auth.guests, Guests::None);

@@ -95,10 +95,13 @@ impl KeyRing {
         self.keys.iter().find(|key| key.id == id)
     }
 
-    /// Returns the key with this secret; every comparison takes the same time.
+    /// Returns the key with this secret; all are compared, each in the same time.
     #[must_use]
     pub fn by_secret(&self, secret: &str) -> Option<&ApiKey> {
-        self.keys.iter().filter(|key| verify_slices_are_equal(key.secret_bytes(), secret.as_bytes()).is_ok()).last()
+        self.keys.iter().fold(None, |found, key| {
+            let is_equal = verify_slices_are_equal(key.secret_bytes(), secret.as_bytes()).is_ok();
+            if is_equal { Some(key) } else { found }
+        })
     }
 
     /// Returns the first key, which signs what the server issues itself.

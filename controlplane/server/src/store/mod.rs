@@ -1,18 +1,18 @@
 //! What outlives a restart of the machine: rooms, API keys, and choices made at the first start.
 //!
-//! SQLite in WAL mode; the statements keep to what PostgreSQL takes too.
+//! `SQLite` in WAL mode; the statements keep to what `PostgreSQL` takes too.
 
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::Row;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use thiserror::Error;
 
 use crate::auth::ApiKey;
 
-/// Connections to the database; SQLite has one writer at a time.
+/// Connections to the database; `SQLite` has one writer at a time.
 const CONNECTIONS_MAX: u32 = 4;
 /// How long a writer waits for another.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -158,7 +158,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn choice(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT value FROM choices WHERE name = $1").bind(name).fetch_optional(&self.pool).await?;
+        let row =
+            sqlx::query("SELECT value FROM choices WHERE name = $1").bind(name).fetch_optional(&self.pool).await?;
         Ok(row.map(|row| row.try_get("value")).transpose()?)
     }
 

@@ -1,0 +1,72 @@
+//! Log lines, for people or for programs.
+
+use std::fmt;
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config;
+
+/// What libraries say that concerns nobody: every peer that goes away without a word is an error to `dtls`.
+const QUIET: [&str; 2] = ["dtls=error", "sqlx=warn"];
+
+/// Starts to log to standard error. A second call changes nothing.
+///
+/// # Errors
+/// The filter is malformed.
+pub fn init(config: &config::Log) -> Result<(), ParseError> {
+    let filter = filter(&config.level)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.format {
+        config::LogFormat::Text => {
+            lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).finish().try_init()
+        }
+        config::LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+    };
+    // Only tests start twice in one process.
+    drop(started);
+    Ok(())
+}
+
+/// Puts a level or filter behind what keeps libraries quiet, so that it can overrule that.
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("{},{level}", QUIET.join(",")))
+}
+
+/// A value that stands in no log line: addresses, tokens, user fragments.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Redacted<T>(pub T);
+
+impl<T> fmt::Debug for Redacted<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("(redacted)")
+    }
+}
+
+impl<T> fmt::Display for Redacted<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_filters_are_taken_and_nonsense_is_not() {
+        for level in ["info", "warn,sluice_controlplane=debug", "dtls=trace"] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+        assert!(filter("sluice=loud").is_err());
+        assert!(filter("info").unwrap().to_string().contains("dtls=error"));
+        assert!(!filter("info,dtls=trace").unwrap().to_string().contains("dtls=error"));
+    }
+
+    #[test]
+    fn what_is_redacted_is_not_printed() {
+        assert_eq!(format!("{0} {0:?}", Redacted("192.0.2.1")), "(redacted) (redacted)");
+    }
+}
