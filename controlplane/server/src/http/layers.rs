@@ -1,0 +1,113 @@
+//! What every request gets: an id, a bound on its time and number, problem documents, CORS, secure headers, counters.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::Fault;
+use super::{Problem, Server, limits};
+
+/// The header of a request's id, taken from the caller or made up, and given back.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What pages of other origins may read of an answer.
+const EXPOSED: &str = "location, etag, link, accept-patch, retry-after, x-request-id";
+/// What the page may do: its own scripts and styles, cameras and microphones, and servers that a user chose.
+const PAGE_POLICY: &str = "default-src 'self'; connect-src 'self' http: https: ws: wss:; media-src 'self' blob:; \
+    img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; \
+    form-action 'self'; frame-ancestors 'self'";
+
+/// The outermost layer.
+pub(super) async fn wrap(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = request_id(request.headers());
+    let method = request.method().clone();
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    let is_page = !is_api(request.uri().path());
+    let mut response = bounded(&server, request, next).await;
+    if let Some(problem) = problem_of(&response) {
+        problem.write(&id, &mut response);
+        log(&problem, &id, method.as_str(), &route);
+    }
+    add_headers(&id, is_page, response.headers_mut());
+    server.metrics.count(method.as_str(), &route, response.status(), began.elapsed());
+    response
+}
+
+/// Runs a request among a bounded number of others, within a bounded time.
+async fn bounded(server: &Server, request: Request, next: Next) -> Response {
+    let Ok(_permit) = server.requests.clone().try_acquire_owned() else {
+        return Problem::unavailable("too_many_requests_at_once", "the server is busy").into_response();
+    };
+    let patience = server.config.request_timeout + limits::ANSWER_GRACE;
+    match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::unavailable("timeout", "the server did not answer in time").into_response(),
+    }
+}
+
+/// Returns the problem of a response: the handler's, or one for a bare status of the router.
+fn problem_of(response: &Response) -> Option<Problem> {
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        return Some(problem.clone());
+    }
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let is_document = response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().ends_with(b"json"));
+    (is_error && !is_document).then(|| Problem::of_status(status))
+}
+
+fn log(problem: &Problem, request: &str, method: &str, route: &str) {
+    let (status, code, detail) = (problem.status().as_u16(), problem.code(), problem.detail());
+    match problem.fault() {
+        Fault::Peer => tracing::debug!(request, method, route, status, code, detail, "request refused"),
+        Fault::Operator => tracing::warn!(request, method, route, status, code, detail, "request not served"),
+        Fault::Us => tracing::error!(request, method, route, status, code, detail, "request failed"),
+    }
+}
+
+/// Returns the caller's id of a request where it is short and plain, else 64 random bits.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let is_plain = |id: &&str| {
+        (1..=limits::REQUEST_ID_BYTES_MAX).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    };
+    given.filter(is_plain).map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned)
+}
+
+/// Tells whether a path belongs to programs rather than to the page.
+pub(super) fn is_api(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    ["api", "whip", "whep", "ws", "health", "metrics"].contains(&first)
+}
+
+fn add_headers(id: &str, is_page: bool, headers: &mut HeaderMap) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let mut set = |name: HeaderName, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
+    set(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    // A token may stand in the address of a request or of the page.
+    set(REFERRER_POLICY, "no-referrer");
+    if is_page {
+        set(CONTENT_SECURITY_POLICY, PAGE_POLICY);
+        set(HeaderName::from_static("permissions-policy"), "camera=(self), microphone=(self), display-capture=(self)");
+    } else {
+        // Tokens travel in headers, never in cookies: any origin may call.
+        set(ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        set(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+}
+
+/// Answers what no route answers below the paths of programs.
+pub(super) fn nothing_here() -> Response {
+    Problem::of_status(StatusCode::NOT_FOUND).into_response()
+}

@@ -1,0 +1,59 @@
+//! Every maximum of the HTTP front, and what relates them.
+
+use std::time::Duration;
+
+/// Connections at the same time; further ones wait in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 8192;
+/// Requests that are worked on at the same time; further ones are answered 503.
+pub const REQUESTS_MAX: usize = 2048;
+/// Event streams at the same time; further ones are answered 503.
+pub const EVENT_STREAMS_MAX: usize = 512;
+/// How long the head of a request may take to arrive.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take beyond the time that the request may take to arrive.
+pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
+/// How long requests may go on when the server stops.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes of the head of an HTTP/1 request: a token of 32 KiB, and the rest.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Characters of a request id that a caller chose.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// Entries of one page of a list.
+pub const PAGE_MAX: usize = 200;
+/// Entries of one page unless the caller says.
+pub const PAGE_DEFAULT: usize = 50;
+/// Tracks that one request mutes.
+pub const MUTES_MAX: usize = 32;
+
+/// How long a token is good unless the caller says.
+pub const TOKEN_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// How long a token is good at most.
+pub const TOKEN_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a room of a guest stays without participants.
+pub const GUEST_ROOM_EMPTY_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The longest empty timeout.
+pub const EMPTY_TIMEOUT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The window in which what guests ask for is counted.
+pub const GUEST_WINDOW: Duration = Duration::from_secs(60);
+/// Rooms that guests of one address create in a window.
+pub const GUEST_ROOMS_MAX: u32 = 60;
+/// Tokens that guests of one address get in a window: an office behind one address joins at once.
+pub const GUEST_TOKENS_MAX: u32 = 1200;
+/// Wrong PINs of one address in a window.
+pub const GUEST_WRONG_PINS_MAX: u32 = 10;
+/// Addresses that are counted apart; when there are more, those that are not yet counted share one count.
+pub const GUEST_ADDRESSES_MAX: usize = 16 * 1024;
+
+/// Events that are kept for those who resume.
+pub const EVENTS_KEPT_MAX: usize = 4096;
+/// Bytes of one event; a larger one is not told (the room's metadata never stands in one).
+pub const EVENT_BYTES_MAX: usize = 8 * 1024;
+/// How often an idle event stream shows that it lives.
+pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX, "the default page is a page");
+const _: () = assert!(EVENT_STREAMS_MAX < CONNECTIONS_MAX, "event streams leave connections for everybody else");
+const _: () = assert!(TOKEN_DEFAULT.as_secs() <= TOKEN_MAX.as_secs(), "the default is allowed");

@@ -1,0 +1,126 @@
+//! HTTP: the REST interface, WHIP and WHEP, health, metrics, event streams and the page.
+//!
+//! Handlers translate: extract, authorize, ask the [`port::Conductor`], answer. [`layers`] does for all of them what every
+//! request needs; [`serve()`] moves bytes.
+
+mod authorize;
+mod event_streams;
+mod extract;
+mod guests;
+mod health;
+mod layers;
+pub mod limits;
+mod metrics;
+mod openapi;
+mod page;
+mod participants;
+pub mod port;
+mod problem;
+mod rooms;
+mod routes;
+mod serve;
+mod sessions;
+mod tokens;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Semaphore, watch};
+
+pub use problem::{Fault, Problem};
+pub use routes::router;
+pub use serve::{Peer, serve};
+
+use crate::auth::KeyRing;
+use crate::config;
+use crate::events::Events;
+use crate::store::Store;
+use port::Conductor;
+
+/// What the HTTP front is made of.
+pub struct Parts {
+    /// Limits and time-outs.
+    pub config: config::Http,
+    /// What people without a token may do.
+    pub guests: config::Guests,
+    /// The API keys; the first one signs what is issued.
+    pub keys: KeyRing,
+    /// The owner of rooms and sessions.
+    pub conductor: Arc<dyn Conductor>,
+    /// What happened in rooms.
+    pub events: Arc<Events>,
+    /// The database, for its health only.
+    pub store: Store,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Parts")
+            .field("config", &self.config)
+            .field("guests", &self.guests)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The HTTP front; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Server(Arc<Inner>);
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Inner {
+    parts: Parts,
+    metrics: metrics::Metrics,
+    guest_counts: guests::GuestCounts,
+    requests: Arc<Semaphore>,
+    event_streams: Arc<Semaphore>,
+    is_stopping: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Puts a front together; nothing listens before [`serve()`].
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            parts,
+            metrics: metrics::Metrics::new(),
+            guest_counts: guests::GuestCounts::new(Instant::now()),
+            requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
+            event_streams: Arc::new(Semaphore::new(limits::EVENT_STREAMS_MAX)),
+            is_stopping: watch::Sender::new(false),
+        }))
+    }
+
+    /// Ends event streams, which otherwise never end.
+    pub fn stop(&self) {
+        self.is_stopping.send_replace(true);
+    }
+}
+
+impl Deref for Server {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Deref for Inner {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+/// Returns the seconds since 1970.
+fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Returns a time as RFC 3339 with milliseconds.
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}

@@ -1,0 +1,447 @@
+//! What HTTP asks of the owner of rooms and sessions: one trait, plain data both ways.
+//!
+//! Handlers authenticate, check the role × endpoint matrix, read bodies and write answers. Everything else, whether a room
+//! is locked, an offer can be served or a token was revoked, is the conductor's to say.
+
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use sluice_controlplane_core::access::{PermissionOverrides, Role};
+use sluice_controlplane_core::room::{
+    Admission, Participant, ParticipantChange, RoomChange, RoomError, RoomSettings, Stage,
+};
+use sluice_controlplane_core::sdp::{FragmentError, OfferError, OfferFault};
+use sluice_protocol::stats::Stats;
+
+use crate::store::StoreError;
+
+/// The owner of rooms, sessions and the plan, as HTTP sees it.
+///
+/// Every method answers within the request's timeout or is dropped where it stands; dropping a call never leaves half a
+/// change behind. Ids were checked to be `[A-Za-z0-9_-]{1,64}`; a participant is named by the id of its stay or by its
+/// identity. Metadata is JSON text, or empty for none.
+#[async_trait]
+pub trait Conductor: Send + Sync + 'static {
+    /// Creates a room under `room_id`.
+    ///
+    /// # Errors
+    /// [`ConductorError::RoomExists`], [`ConductorError::TooManyRooms`], or what the settings are refused for.
+    async fn create_room(&self, room_id: &str, settings: RoomSettings) -> Result<RoomSnapshot, ConductorError>;
+
+    /// Returns at most `limit` rooms in the order of creation and, of the same millisecond, of their ids; only those after
+    /// `after` when given, whether or not that room is still there.
+    ///
+    /// # Errors
+    /// [`ConductorError::Unavailable`].
+    async fn rooms(&self, after: Option<&RoomPosition>, limit: usize) -> Result<Vec<RoomSnapshot>, ConductorError>;
+
+    /// Returns a room.
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchRoom`].
+    async fn room(&self, room_id: &str) -> Result<RoomSnapshot, ConductorError>;
+
+    /// Changes a room's settings.
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchRoom`], or what the change is refused for.
+    async fn update_room(&self, room_id: &str, change: RoomChange) -> Result<RoomSnapshot, ConductorError>;
+
+    /// Closes a room and forgets it.
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchRoom`].
+    async fn delete_room(&self, room_id: &str) -> Result<(), ConductorError>;
+
+    /// Puts a room on air or takes it off; doing so twice changes nothing.
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchRoom`].
+    async fn set_on_air(&self, room_id: &str, air: Air) -> Result<RoomSnapshot, ConductorError>;
+
+    /// Returns at most `limit` participants of a room in the order of their ids, from the one after `after`. Those who are
+    /// hidden are among them: the handler leaves them out for callers who may not manage.
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchRoom`].
+    async fn participants(
+        &self,
+        room_id: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ParticipantSnapshot>, ConductorError>;
+
+    /// Changes or mutes a participant, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchRoom`], or [`RoomError::NoSuchParticipant`] and its like.
+    async fn update_participant(
+        &self,
+        room_id: &str,
+        participant: &str,
+        update: ParticipantUpdate,
+    ) -> Result<ParticipantSnapshot, ConductorError>;
+
+    /// Removes a participant and revokes the tokens of its identity that were issued up to now.
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchRoom`], [`RoomError::NoSuchParticipant`].
+    async fn remove_participant(&self, room_id: &str, participant: &str) -> Result<(), ConductorError>;
+
+    /// Tells whether a room would let somebody in, without letting it in: by the PIN for a guest, and by what was revoked
+    /// for a token. Asked before a guest gets a token, and before a participant's token opens an endpoint of the room.
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchRoom`], [`RoomError::WrongPin`], [`RoomError::Revoked`]; and for guests
+    /// [`RoomError::Locked`]. Whether the room is full does not matter here.
+    async fn check_admission(
+        &self,
+        room_id: &str,
+        identity: &str,
+        role: Role,
+        admission: &Admission,
+    ) -> Result<(), ConductorError>;
+
+    /// Answers a WHIP offer; the answer describes what the data plane has acknowledged.
+    ///
+    /// # Errors
+    /// [`ConductorError`].
+    async fn publish(&self, room_id: &str, entrant: Entrant, offer: SignalledOffer) -> Result<Answer, ConductorError>;
+
+    /// Answers a WHEP offer. Plays `participant`, else who has published longest; media comes later when nobody does.
+    ///
+    /// # Errors
+    /// [`ConductorError`].
+    async fn play(
+        &self,
+        room_id: &str,
+        entrant: Entrant,
+        participant: Option<&str>,
+        offer: SignalledOffer,
+    ) -> Result<Answer, ConductorError>;
+
+    /// Takes a trickle or ICE-restart fragment for a session (RFC 9725 section 4.3).
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchSession`], also when it is another front's or another room's, and
+    /// [`ConductorError::NotYourSession`]; [`ConductorError::EtagMissing`] and [`ConductorError::EtagMismatch`];
+    /// [`ConductorError::Fragment`].
+    async fn patch(
+        &self,
+        session: SessionAddress<'_>,
+        actor: &SessionActor,
+        if_match: Option<&str>,
+        fragment: &[u8],
+    ) -> Result<Patched, ConductorError>;
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchSession`], [`ConductorError::NotYourSession`].
+    async fn end(&self, session: SessionAddress<'_>, actor: &SessionActor) -> Result<(), ConductorError>;
+
+    /// Returns how the conductor and the data plane are. Answers at once, whatever their state.
+    async fn health(&self) -> ConductorHealth;
+
+    /// Returns the data plane's counters.
+    ///
+    /// # Errors
+    /// [`ConductorError::Unavailable`] when it is not there.
+    async fn stats(&self) -> Result<Stats, ConductorError>;
+}
+
+/// Whether a room is to be on air.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Air {
+    /// On air.
+    Start,
+    /// Off air.
+    Stop,
+}
+
+/// A room as it is now.
+#[derive(Clone, Debug)]
+pub struct RoomSnapshot {
+    /// Its id.
+    pub id: String,
+    /// Its settings.
+    pub settings: RoomSettings,
+    /// Whether it is on air.
+    pub stage: Stage,
+    /// How many participants are in it.
+    pub participants: usize,
+    /// When it was created.
+    pub created_at: SystemTime,
+}
+
+/// A room's place in the order of creation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoomPosition {
+    /// When it was created, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// Its id.
+    pub id: String,
+}
+
+impl RoomSnapshot {
+    /// Returns the room's place in the order of creation.
+    #[must_use]
+    pub fn position(&self) -> RoomPosition {
+        let since = self.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        RoomPosition { created_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), id: self.id.clone() }
+    }
+}
+
+/// A participant as it is now.
+#[derive(Clone, Debug)]
+pub struct ParticipantSnapshot {
+    /// What the room knows.
+    pub participant: Participant,
+    /// When it joined, by the wall clock.
+    pub joined_at: SystemTime,
+}
+
+/// What to change of a participant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParticipantUpdate {
+    /// Name, metadata, role, permissions.
+    pub change: ParticipantChange,
+    /// Whether all of its tracks are to be silent; done before [`ParticipantUpdate::tracks`].
+    pub muted: Option<bool>,
+    /// Tracks by their ids in the API (`TR_…`), and whether they are to be silent; at most
+    /// [`super::limits::MUTES_MAX`].
+    pub tracks: Vec<(String, bool)>,
+}
+
+/// Somebody who wants to publish or play, with claims that were verified for the room.
+#[derive(Clone, Debug)]
+pub struct Entrant {
+    /// Who it is; made up for those who show an API key.
+    pub identity: String,
+    /// The displayed name; the identity when the token names none.
+    pub name: String,
+    /// JSON text, or empty.
+    pub metadata: String,
+    /// The role.
+    pub role: Role,
+    /// What overrides the role.
+    pub overrides: PermissionOverrides,
+    /// How it is admitted.
+    pub admission: Admission,
+}
+
+/// An offer with what matters about the way it came.
+#[derive(Clone, Debug)]
+pub struct SignalledOffer {
+    /// The body, at most the configured limit of bytes; not looked at yet.
+    pub sdp: Vec<u8>,
+    /// The client's address, as far as it is known behind proxies.
+    pub client: IpAddr,
+    /// Whether the client signals over loopback, without a proxy in between: then it may be told loopback candidates.
+    pub is_loopback: bool,
+}
+
+/// What was made of an offer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The session's id, the last part of its address.
+    pub session_id: String,
+    /// The `ETag` of its ICE session, without quotes; visible ASCII without `"`.
+    pub etag: String,
+    /// The SDP answer.
+    pub sdp: String,
+    /// ICE servers that the client is told.
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// A STUN or TURN server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceServer {
+    /// Its URL (RFC 7064, RFC 7065).
+    pub url: String,
+    /// User name and password of TURN.
+    pub credentials: Option<(String, String)>,
+}
+
+/// What became of a fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Patched {
+    /// Candidates were taken: 204.
+    Taken,
+    /// ICE restarts: 200 with the server's credentials and candidates.
+    Restarted {
+        /// The fragment.
+        fragment: String,
+        /// The new `ETag`, without quotes.
+        etag: String,
+    },
+}
+
+/// A front of sessions over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// Publishing (RFC 9725).
+    Whip,
+    /// Playing (draft-ietf-wish-whep).
+    Whep,
+}
+
+impl Front {
+    /// Returns the first part of the paths.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Whip => "whip",
+            Self::Whep => "whep",
+        }
+    }
+}
+
+/// The address of a session: `/{front}/{room_id}/{session_id}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionAddress<'a> {
+    /// The front.
+    pub front: Front,
+    /// The room.
+    pub room_id: &'a str,
+    /// The session.
+    pub session_id: &'a str,
+}
+
+/// Who acts on a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionActor {
+    /// An API key, an admin, or a host of the session's room.
+    Manager,
+    /// A participant with this identity: only its own sessions.
+    Identity(String),
+}
+
+/// How the conductor and the data plane are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConductorHealth {
+    /// The data plane's state.
+    pub dataplane: DataplaneState,
+    /// Its process.
+    pub dataplane_pid: Option<u32>,
+    /// How often it was started again since the control plane started.
+    pub dataplane_restarts: u64,
+    /// Rooms.
+    pub rooms: usize,
+    /// Participants in all of them.
+    pub participants: usize,
+}
+
+/// The data plane's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataplaneState {
+    /// It is there and has what it should have.
+    Running,
+    /// It is there, but was started again too often lately.
+    Unstable {
+        /// What is wrong, in a sentence.
+        reason: String,
+    },
+    /// It starts, for the first time or again, or is being brought up to date.
+    Starting,
+    /// It keeps dying, or cannot be started.
+    Failing {
+        /// What is wrong, in a sentence.
+        reason: String,
+    },
+}
+
+/// Why the conductor refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum ConductorError {
+    /// No such room.
+    #[error("there is no such room")]
+    NoSuchRoom,
+    /// The id is taken.
+    #[error("a room with this id exists")]
+    RoomExists,
+    /// The node has as many rooms as it takes.
+    #[error("the server has as many rooms as it takes")]
+    TooManyRooms,
+    /// The node has as many sessions as it takes.
+    #[error("the server has as many sessions as it takes")]
+    TooManySessions,
+    /// The room's refusal.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// The offer cannot be served.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    /// The fragment cannot be taken.
+    #[error(transparent)]
+    Fragment(#[from] FragmentError),
+    /// No such session.
+    #[error("there is no such session")]
+    NoSuchSession,
+    /// The session is another identity's.
+    #[error("the session belongs to somebody else")]
+    NotYourSession,
+    /// `If-Match` is missing.
+    #[error("the request needs an If-Match header with the session's ETag")]
+    EtagMissing,
+    /// `If-Match` names another ICE session.
+    #[error("the ICE session that If-Match names is not the current one")]
+    EtagMismatch,
+    /// The database.
+    #[error("the database does not answer")]
+    Store(#[from] StoreError),
+    /// The data plane, or the conductor itself, is not there; trying again helps.
+    #[error("{0}")]
+    Unavailable(&'static str),
+}
+
+impl ConductorError {
+    /// Returns a stable name in `snake_case`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchRoom => "no_such_room",
+            Self::RoomExists => "room_exists",
+            Self::TooManyRooms => "too_many_rooms",
+            Self::TooManySessions => "too_many_sessions",
+            Self::Room(error) => error.code(),
+            Self::Offer(error) => error.code(),
+            Self::Fragment(error) => error.code(),
+            Self::NoSuchSession => "no_such_session",
+            Self::NotYourSession => "not_your_session",
+            Self::EtagMissing => "if_match_missing",
+            Self::EtagMismatch => "if_match_failed",
+            Self::Store(_) => "database_unavailable",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+
+    /// Returns the HTTP status.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        use sluice_controlplane_core::room::Refusal;
+        match self {
+            Self::NoSuchRoom | Self::NoSuchSession => 404,
+            Self::RoomExists => 409,
+            Self::TooManyRooms | Self::TooManySessions | Self::Store(_) | Self::Unavailable(_) => 503,
+            Self::Room(error) => match error.refusal() {
+                Refusal::Unauthenticated => 401,
+                Refusal::Forbidden => 403,
+                Refusal::NotFound => 404,
+                Refusal::Conflict => 409,
+                Refusal::Unprocessable => 422,
+            },
+            Self::Offer(error) => match error.fault() {
+                OfferFault::Size => 413,
+                OfferFault::Syntax => 400,
+                OfferFault::Unserviceable => 422,
+            },
+            Self::Fragment(FragmentError::TooLarge) => 413,
+            Self::Fragment(_) => 400,
+            Self::NotYourSession => 403,
+            Self::EtagMissing => 428,
+            Self::EtagMismatch => 412,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Problem documents (RFC 9457): the one shape of every error over HTTP.
+
+use std::borrow::Cow;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use sluice_controlplane_core::access::AccessError;
+use utoipa::ToSchema;
+
+use super::port::ConductorError;
+use crate::auth::AuthError;
+
+/// Whose fault an error is: sets the level of its log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller's: no line but at debug level.
+    Peer,
+    /// Something that the operator can change: a warning.
+    Operator,
+    /// Ours: an error.
+    Us,
+}
+
+/// An error on its way to the caller. It travels as an extension of an empty response; the outermost layer writes the
+/// document, because only that knows the request's id.
+#[derive(Clone, Debug)]
+pub struct Problem(Box<Contents>);
+
+#[derive(Clone, Debug)]
+struct Contents {
+    status: StatusCode,
+    code: Cow<'static, str>,
+    detail: String,
+    field: Option<String>,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemDocument {
+    /// A URI that names the kind of problem; the code at its end.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:sluice:problem:no_such_room")]
+    kind: String,
+    /// The kind of problem in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong this time.
+    detail: String,
+    /// A stable name of the kind of problem, for programs.
+    code: String,
+    /// The id of the request, as in the header `x-request-id` and in the server's log.
+    request_id: String,
+    /// The field of the body, the parameter or the header that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+}
+
+impl Problem {
+    /// Makes a problem; `code` in `snake_case`.
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self(Box::new(Contents { status, code: code.into(), detail: detail.into(), field: None, header: None }))
+    }
+
+    /// Names the field that is wrong.
+    #[must_use]
+    pub fn of_field(mut self, field: impl Into<String>) -> Self {
+        self.0.field = Some(field.into());
+        self
+    }
+
+    /// A value that cannot be taken: 422.
+    pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", detail).of_field(field)
+    }
+
+    /// Something of the product that does not exist yet: 422, named.
+    #[must_use]
+    pub fn not_built(feature: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not_built", format!("{feature} is not built yet"))
+            .of_field(feature)
+    }
+
+    /// Nobody showed anything: 401.
+    #[must_use]
+    pub fn unauthenticated() -> Self {
+        let detail = "this needs an API key's secret or a token, as Authorization: Bearer";
+        Self::new(StatusCode::UNAUTHORIZED, "token_missing", detail).with_challenge("Bearer realm=\"sluice\"")
+    }
+
+    /// What was shown does not open this: 403.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// Too much at the same time, or something that is needed is away: 503.
+    #[must_use]
+    pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).with_retry_after(1)
+    }
+
+    /// Sets when another try makes sense.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.0.header = Some((RETRY_AFTER, HeaderValue::from(seconds)));
+        self
+    }
+
+    fn with_challenge(mut self, challenge: &'static str) -> Self {
+        self.0.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        self
+    }
+
+    /// Makes the problem of a response that has none: axum's own refusals.
+    #[must_use]
+    pub fn of_status(status: StatusCode) -> Self {
+        let (code, detail) = match status {
+            StatusCode::NOT_FOUND => ("not_found", "there is nothing at this address"),
+            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "this address does not take this method"),
+            StatusCode::BAD_REQUEST => ("bad_request", "the request is malformed"),
+            StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "the body is larger than what is taken"),
+            _ if status.is_client_error() => ("refused", "the request was refused"),
+            _ => ("internal", "the server failed"),
+        };
+        Self::new(status, code, detail)
+    }
+
+    /// Returns the status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// Returns the code.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.0.code
+    }
+
+    /// Returns the sentence.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// Returns the field that is wrong.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// Returns whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self.0.status {
+            StatusCode::SERVICE_UNAVAILABLE => Fault::Operator,
+            status if status.is_server_error() => Fault::Us,
+            _ => Fault::Peer,
+        }
+    }
+
+    /// Writes the document into `response`, whose status and headers stay.
+    pub fn write(&self, request_id: &str, response: &mut Response) {
+        let mut title = self.0.code.replace('_', " ");
+        if let Some(first) = title.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let document = ProblemDocument {
+            kind: format!("urn:sluice:problem:{}", self.0.code),
+            title,
+            status: self.0.status.as_u16(),
+            detail: self.0.detail.clone(),
+            code: self.0.code.to_string(),
+            request_id: request_id.to_owned(),
+            field: self.0.field.clone(),
+        };
+        let text = serde_json::to_string(&document).expect("a problem is plain data");
+        *response.body_mut() = text.into();
+        let headers = response.headers_mut();
+        headers.remove(axum::http::header::CONTENT_LENGTH);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.0.status.into_response();
+        if let Some((name, value)) = &self.0.header {
+            response.headers_mut().insert(name, value.clone());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string())
+            .with_challenge("Bearer realm=\"sluice\", error=\"invalid_token\"")
+    }
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Expired => AuthError::Expired.into(),
+            AccessError::WrongRoom | AccessError::BadIdentity | AccessError::TooLong | AccessError::Forbidden => {
+                Self::forbidden(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<ConductorError> for Problem {
+    fn from(error: ConductorError) -> Self {
+        if let ConductorError::Store(error) = &error {
+            tracing::error!(%error, "the database failed");
+        }
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let problem = Self::new(status, error.code(), error.to_string());
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => problem.with_retry_after(1),
+            StatusCode::UNAUTHORIZED => problem.with_challenge("Bearer realm=\"sluice\", error=\"invalid_token\""),
+            _ => problem,
+        }
+    }
+}
