@@ -285,6 +285,9 @@ impl Config {
         if self.http.request_timeout < Duration::from_secs(1) || self.http.request_timeout > Duration::from_secs(600) {
             problems.push("http.request_timeout: must be between 1s and 10m".to_owned());
         }
+        if let Err(error) = crate::log::filter(&self.log.level) {
+            problems.push(format!("log.level: {error}"));
+        }
         problems
     }
 }
@@ -318,9 +321,9 @@ mod tests {
         let error = Config::assemble(&arguments(&["--config", path])).unwrap_err().to_string();
         assert!(error.contains("listn"), "{error}");
         std::fs::write(&file, "[http]\nrequest_timeout = \"0s\"\n[webrtc]\nice_servers = [\"http://x\"]\n").unwrap();
-        let line = ["--config", path, "--announce", "0.0.0.0", "--api-key", "short:key"];
+        let line = ["--config", path, "--announce", "0.0.0.0", "--api-key", "short:key", "--log-level", "a=loud"];
         let error = Config::assemble(&arguments(&line)).unwrap_err().to_string();
-        for key in ["http.request_timeout", "webrtc.ice_servers", "webrtc.announce", "auth.api_key"] {
+        for key in ["http.request_timeout", "webrtc.ice_servers", "webrtc.announce", "auth.api_key", "log.level"] {
             assert!(error.contains(key), "{key} in {error}");
         }
     }

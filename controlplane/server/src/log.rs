@@ -12,12 +12,10 @@ use crate::config;
 /// What libraries say that concerns nobody: every peer that goes away without a word is an error to `dtls`.
 const QUIET: [&str; 2] = ["dtls=error", "sqlx=warn"];
 
-/// Starts to log to standard error. A second call changes nothing.
-///
-/// # Errors
-/// The filter is malformed.
-pub fn init(config: &config::Log) -> Result<(), ParseError> {
-    let filter = filter(&config.level)?;
+/// Starts to log to standard error. A second call changes nothing. A malformed filter, which [`config::Config::assemble`]
+/// refuses, counts as `info`.
+pub fn init(config: &config::Log) {
+    let filter = filter(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.format {
         config::LogFormat::Text => {
@@ -27,11 +25,13 @@ pub fn init(config: &config::Log) -> Result<(), ParseError> {
     };
     // Only tests start twice in one process.
     drop(started);
-    Ok(())
 }
 
 /// Puts a level or filter behind what keeps libraries quiet, so that it can overrule that.
-fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+///
+/// # Errors
+/// The level or filter is malformed.
+pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{},{level}", QUIET.join(",")))
 }
 
