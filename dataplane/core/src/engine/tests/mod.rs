@@ -2,6 +2,7 @@
 
 mod chaos;
 mod corridor;
+mod hostile;
 mod ice;
 mod peer;
 mod plan;

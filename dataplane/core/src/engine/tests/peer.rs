@@ -142,8 +142,11 @@ impl Peer {
     }
 
     pub(super) fn send_rtcp(&mut self, world: &mut World, packets: &[Box<dyn rtcp::packet::Packet + Send + Sync>]) {
-        let plain = rtcp::packet::marshal(packets).unwrap();
-        let sealed = self.seal.encrypt_rtcp(&plain).unwrap().to_vec();
+        self.send_plain_rtcp(world, &rtcp::packet::marshal(packets).unwrap());
+    }
+
+    pub(super) fn send_plain_rtcp(&mut self, world: &mut World, plain: &[u8]) {
+        let sealed = self.seal.encrypt_rtcp(plain).unwrap().to_vec();
         world.receive(self.five_tuple, &sealed);
     }
 
