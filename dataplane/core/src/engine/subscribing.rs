@@ -29,6 +29,7 @@ impl Engine {
         if place == Place::Older {
             self.remove_older_egress(id);
         }
+        self.check_ssrcs(&plan)?;
         let mixed = self.transports.get(plan.transport.0).is_some_and(|transport| transport.plan.extmap_allow_mixed);
         let mut stream = EgressStream::new(&plan, mixed, self.random.draw());
         let used = self.rows.find(plan.transport, plan.ssrc, Role::Egress).map(|row| self.rows.index(row));
@@ -57,6 +58,24 @@ impl Engine {
         }
         if let Some(track) = source {
             self.attach(now, id, track);
+        }
+        Ok(())
+    }
+
+    /// Refuses SSRCs that another egress stream of the transport has, or that had the other role there: a key and an
+    /// SSRC have one count of indices.
+    fn check_ssrcs(&self, plan: &plan::Egress) -> Result<(), Refusal> {
+        let wanted = [Some(plan.ssrc), plan.rtx];
+        let transport = self.transports.get(plan.transport.0).ok_or(Refusal::NoSuchReference)?;
+        let taken = |other: &plan::Egress| {
+            other.id != plan.id && wanted.iter().flatten().any(|ssrc| *ssrc == other.ssrc || Some(*ssrc) == other.rtx)
+        };
+        let is_taken =
+            transport.egresses.iter().filter_map(|id| self.targets.get(id.0)).any(|target| taken(&target.plan));
+        let had_other_role = self.rows.find(plan.transport, plan.ssrc, Role::EgressRtx).is_some()
+            || plan.rtx.is_some_and(|rtx| self.rows.find(plan.transport, rtx, Role::Egress).is_some());
+        if is_taken || had_other_role || plan.rtx == Some(plan.ssrc) {
+            return Err(Refusal::Invalid);
         }
         Ok(())
     }

@@ -67,6 +67,31 @@ fn a_full_table_refuses_instead_of_sealing_without_a_row() {
 }
 
 #[test]
+fn an_ssrc_has_one_count_of_indices_on_its_transport() {
+    let mut world = World::new();
+    for slot in [1, 2] {
+        world.put(Object::Transport(transport(slot)));
+    }
+    world.put(Object::Egress(video_egress(1, 1, 1)));
+    let [first, second] = [video_egress(1, 1, 1), video_egress(2, 1, 1)];
+    for (ssrc, rtx) in [
+        (first.ssrc, second.rtx),
+        (first.rtx.unwrap(), second.rtx),
+        (second.ssrc, Some(first.ssrc)),
+        (second.ssrc, first.rtx),
+        (second.ssrc, Some(second.ssrc)),
+    ] {
+        let clashing = plan::Egress { ssrc, rtx, ..second.clone() };
+        assert_eq!(world.try_put(Object::Egress(clashing), false), Err(Refusal::Invalid), "{ssrc:?} {rtx:?}");
+    }
+    world.remove(Key::Egress(egress_id(1)));
+    let swapped = plan::Egress { ssrc: first.rtx.unwrap(), rtx: Some(first.ssrc), ..second.clone() };
+    assert_eq!(world.try_put(Object::Egress(swapped), false), Err(Refusal::Invalid), "their former roles count, too");
+    world.put(Object::Egress(plan::Egress { transport: transport_id(2), ..video_egress(3, 1, 1) }));
+    world.put(Object::Egress(second));
+}
+
+#[test]
 fn a_subscriber_may_be_planned_before_its_track_comes_and_after_it_went() {
     let (mut world, mut publisher, mut subscriber) = stage();
     world.remove(Key::Track(track_id(1)));
