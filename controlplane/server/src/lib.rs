@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod config;
+pub mod dataplane;
 pub mod dtls;
 pub mod events;
 pub mod http;

@@ -17,8 +17,8 @@ pub(super) const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// How long it may take to answer before it counts as hung, is killed and replaced. Forwarding itself needs microseconds;
 /// a machine that schedules a process so late serves no calls either.
 pub(super) const PONG_LIMIT: Duration = Duration::from_secs(2);
-/// A data plane that lived for less counts as failing.
-pub(super) const SHORT_LIFE: Duration = Duration::from_secs(10);
+/// A data plane that served for less counts as failing; one that dies of what is replayed to it dies within milliseconds.
+pub(super) const SHORT_LIFE: Duration = Duration::from_secs(2);
 /// Short lives in a row from which on the next start waits.
 pub(super) const SHORT_LIVES_MAX: u32 = 2;
 /// The longest wait between starts.

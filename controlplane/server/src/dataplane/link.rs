@@ -10,7 +10,8 @@ use futures::future::{BoxFuture, select_all};
 use sluice_protocol::event::Event as HappenedThere;
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::session::controller::Event;
-use sluice_protocol::session::{DescriptorKind, Ready, SessionError};
+use sluice_protocol::session::{DescriptorKind, ErrorCode, Ready, SessionError};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -20,6 +21,7 @@ use super::handle::{Shared, Status};
 use super::limits::{PING_INTERVAL, PONG_LIMIT, START_LIMIT};
 use super::packets;
 use super::process::Process;
+use super::readiness::watch;
 use super::socket::Connection;
 
 /// What a data plane's successor is given: duplicates of its sockets and tables.
@@ -48,6 +50,20 @@ pub(super) enum End {
     Shutdown,
 }
 
+impl End {
+    /// Tells whether another control plane has taken the data plane over: this one must leave it alone.
+    pub(super) const fn is_fenced(&self) -> bool {
+        matches!(
+            self,
+            Self::Session(
+                SessionError::Fenced { .. }
+                    | SessionError::EpochsUsedUp
+                    | SessionError::Peer { code: ErrorCode::Fenced, .. }
+            )
+        )
+    }
+}
+
 /// A connection at work.
 pub(super) struct Link<'a> {
     shared: &'a Shared,
@@ -64,6 +80,9 @@ pub(super) struct Link<'a> {
     pub(super) was_ready: bool,
     on_ready: &'a (dyn Fn(&Ready, u16) + Send + Sync),
 }
+
+/// The next batch of one packet stream.
+type Punts<'a> = BoxFuture<'a, io::Result<Vec<(TransportId, Bytes)>>>;
 
 /// What woke the link.
 enum Woken {
@@ -122,13 +141,10 @@ impl<'a> Link<'a> {
             let deadline = self.deadline();
             let woken = {
                 let streams = self.streams.iter().zip(&mut buffers);
-                let receive = |(stream, buffer): (&'_ Arc<AsyncFd<OwnedFd>>, _)| -> BoxFuture<'_, _> {
-                    packets_of(Arc::clone(stream), buffer).boxed()
-                };
-                let punts: Vec<BoxFuture<'_, io::Result<Vec<(TransportId, Bytes)>>>> = streams.map(receive).collect();
-                let punts = async {
-                    if punts.is_empty() { std::future::pending().await } else { select_all(punts).await.0 }
-                };
+                let punts: Vec<Punts<'_>> =
+                    streams.map(|(stream, buffer)| packets::receive(stream, buffer).boxed()).collect();
+                let punts =
+                    async { if punts.is_empty() { std::future::pending().await } else { select_all(punts).await.0 } };
                 tokio::select! {
                     biased;
                     () = self.process.died() => return Err(End::Died),
@@ -214,7 +230,7 @@ impl<'a> Link<'a> {
                     let waiting = self.shared.desired().waiting.remove(&ticket);
                     if let Some(waiting) = waiting {
                         // Who waited may have gone meanwhile.
-                        drop(waiting.send(()));
+                        let _gone = waiting.send(());
                     }
                 }
                 Event::Refused { key, refusal } => self.tell(DataplaneEvent::Refused { key, refusal }).await?,
@@ -241,7 +257,7 @@ impl<'a> Link<'a> {
         *self.holdings = holdings;
         let mut streams: Vec<(DescriptorKind, OwnedFd)> = streams;
         streams.sort_by_key(|(kind, _)| *kind);
-        let open = |(_, stream)| AsyncFd::new(stream).map(Arc::new);
+        let open = |(_, stream)| watch(stream, Interest::READABLE).map(Arc::new);
         self.streams = streams.into_iter().map(open).collect::<io::Result<_>>()?;
         self.shared.outgoing.replace(self.streams.clone());
         self.ready_by = None;
@@ -259,7 +275,7 @@ impl<'a> Link<'a> {
         self.events.send(event).await.map_err(|_| End::Shutdown)
     }
 
-    async fn transmit(&mut self) -> Result<(), End> {
+    async fn transmit(&self) -> Result<(), End> {
         loop {
             let Some(transmit) = self.shared.desired().controller.poll_transmit() else { return Ok(()) };
             tokio::select! {
@@ -269,11 +285,4 @@ impl<'a> Link<'a> {
             }
         }
     }
-}
-
-async fn packets_of(
-    stream: Arc<AsyncFd<OwnedFd>>,
-    buffer: &mut Box<[u8]>,
-) -> io::Result<Vec<(TransportId, Bytes)>> {
-    packets::receive(&stream, buffer).await
 }

@@ -15,8 +15,11 @@ mod limits;
 mod link;
 mod packets;
 mod process;
+mod readiness;
 mod socket;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use sluice_protocol::event::{Event, Refusal};
@@ -28,6 +31,7 @@ pub use handle::{Acknowledged, DataplaneHandle, Status, StatusReport};
 pub use supervisor::{Setup, Supervisor, start};
 
 /// What the other plane tells the owner of the plan.
+#[expect(clippy::large_enum_variant, reason = "the large one is rare, and all are moved once")]
 #[derive(Debug)]
 pub enum DataplaneEvent {
     /// It runs, with this configuration.

@@ -11,6 +11,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::readiness::watch;
+
 /// A process that is held by its descriptor, so that its number cannot come to mean another one.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -26,7 +28,7 @@ impl Process {
     pub(super) fn open(pid: i32) -> io::Result<Self> {
         let number = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
         let descriptor = pidfd_open(number, PidfdFlags::NONBLOCK)?;
-        Ok(Self { pid, descriptor: AsyncFd::with_interest(descriptor, Interest::READABLE)? })
+        Ok(Self { pid, descriptor: watch(descriptor, Interest::READABLE)? })
     }
 
     /// Returns the number.
@@ -42,13 +44,13 @@ impl Process {
 
     /// Kills the process and returns when it is dead. A stopped process dies too.
     pub(super) async fn prove_dead(&self) {
-        drop(pidfd_send_signal(self.descriptor.get_ref(), Signal::KILL));
+        let _dead_already = pidfd_send_signal(self.descriptor.get_ref(), Signal::KILL);
         self.died().await;
     }
 
     /// Asks the process to end, and kills it when it does not within `limit`.
     pub(super) async fn stop(&self, limit: Duration) {
-        drop(pidfd_send_signal(self.descriptor.get_ref(), Signal::TERM));
+        let _dead_already = pidfd_send_signal(self.descriptor.get_ref(), Signal::TERM);
         if tokio::time::timeout(limit, self.died()).await.is_err() {
             self.prove_dead().await;
         }

@@ -14,6 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::limits::{DESCRIPTORS_MAX, READ_BYTES};
+use super::readiness::watch;
 
 /// A connection to a data plane.
 #[derive(Debug)]
@@ -29,9 +30,17 @@ impl Connection {
     /// When nobody does.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
+        Self::over(stream)
+    }
+
+    /// Takes a stream that is connected.
+    ///
+    /// # Errors
+    /// When it is no Unix socket with a peer.
+    pub(super) fn over(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let pid = rustix::net::sockopt::socket_peercred(&stream)?.pid.as_raw_nonzero().get();
-        Ok(Self { stream: AsyncFd::new(stream)?, pid })
+        Ok(Self { stream: watch(stream, Interest::READABLE | Interest::WRITABLE)?, pid })
     }
 
     /// Returns the process at the other end.
@@ -51,11 +60,13 @@ impl Connection {
             let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
             let message = rustix::net::recvmsg(stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
             bytes.truncate(message.bytes);
-            let descriptors = control.drain().filter_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-                _ => None,
-            });
-            Ok((bytes, descriptors.flatten().collect()))
+            let mut descriptors = Vec::new();
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(passed) = message {
+                    descriptors.extend(passed);
+                }
+            }
+            Ok((bytes, descriptors))
         };
         self.stream.async_io(Interest::READABLE, read).await
     }

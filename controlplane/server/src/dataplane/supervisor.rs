@@ -48,7 +48,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// Ends the supervisor; the data plane goes on unless [`Setup::stop`] says otherwise.
     pub async fn shut_down(self) {
-        drop(self.shutdown.send(true));
+        let _ended_already = self.shutdown.send(true);
         drop(self.task.await);
     }
 }
@@ -101,30 +101,29 @@ struct Keeper {
 
 impl Keeper {
     async fn run(mut self, mut stopping: watch::Receiver<bool>) {
-        let mut current = None;
         tokio::select! {
-            () = self.keep(&mut current) => {}
+            () = self.keep() => {}
             _ = stopping.wait_for(|stop| *stop) => {}
         }
-        if self.setup.stop
-            && let Some(pid) = self.shared.status().pid.and_then(|pid| i32::try_from(pid).ok())
-            && let Ok(process) = Process::open(pid)
-        {
+        let pid = self.shared.status().pid.and_then(|pid| i32::try_from(pid).ok()).filter(|_| self.setup.stop);
+        if let Some(process) = pid.and_then(|pid| Process::open(pid).ok()) {
             process.stop(STOP_LIMIT).await;
             self.reap();
         }
     }
 
-    async fn keep(&mut self, current: &mut Option<u32>) {
+    async fn keep(&mut self) {
         loop {
-            let began = Instant::now();
-            let end = match self.reach().await {
+            let reason = match self.reach().await {
                 Ok((connection, process)) => {
-                    *current = process.pid();
                     self.shared.status().pid = process.pid();
                     let end = self.serve(&connection, &process).await;
                     if matches!(end, End::Shutdown) {
                         return;
+                    }
+                    if end.is_fenced() {
+                        self.give_way(&end);
+                        return std::future::pending().await;
                     }
                     self.settle(&end, &process).await;
                     end.to_string()
@@ -134,8 +133,8 @@ impl Keeper {
                     error
                 }
             };
-            tracing::warn!(reason = end, "the data plane is being brought back");
-            self.back_off(began, end).await;
+            tracing::warn!(reason, "the data plane is being brought back");
+            self.back_off(reason).await;
         }
     }
 
@@ -180,13 +179,25 @@ impl Keeper {
                 tracing::error!(%error, "the epoch cannot be stored; the next start finds a higher one by itself");
             }
         };
-        let mut link =
-            Link::new(&self.shared, connection, process, &self.events, &mut self.holdings, &store_epoch);
+        let mut link = Link::new(&self.shared, connection, process, &self.events, &mut self.holdings, &store_epoch);
+        let began = Instant::now();
         let end = link.run().await;
-        if link.was_ready {
+        let was_ready = link.was_ready;
+        if was_ready {
             self.broken_connections = 0;
         }
+        let served = was_ready && began.elapsed() >= SHORT_LIFE;
+        self.short_lives = if served { 0 } else { self.short_lives + 1 };
         end
+    }
+
+    /// Leaves the data plane to the control plane that came after this one: neither kills it nor stops it at the end.
+    fn give_way(&self, end: &End) {
+        let reason = format!("another control plane has taken over: {end}");
+        tracing::error!(reason, "this control plane serves no media any more");
+        let mut status = self.shared.status();
+        status.pid = None;
+        status.state = Status::Failing { reason };
     }
 
     /// Makes sure that a data plane whose connection ended is dead, unless it may be connected to again.
@@ -219,12 +230,7 @@ impl Keeper {
     }
 
     /// Waits before the next start when the last ones were of no use; the first restart is at once.
-    async fn back_off(&mut self, began: Instant, reason: String) {
-        if began.elapsed() >= SHORT_LIFE {
-            self.short_lives = 0;
-        } else if self.shared.status().state == Status::Running {
-            self.short_lives += 1;
-        }
+    async fn back_off(&self, reason: String) {
         if self.short_lives <= SHORT_LIVES_MAX {
             self.shared.status().state = Status::Starting;
             return;
