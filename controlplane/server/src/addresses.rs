@@ -57,9 +57,7 @@ fn host_addresses() -> Vec<IpAddr> {
 fn is_routable(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast()),
-        IpAddr::V6(v6) => {
-            !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast())
-        }
+        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()),
     }
 }
 
@@ -71,18 +69,22 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn loopback_is_told_only_to_those_who_signal_over_it() {
         let announced = Announced::new(Vec::new());
-        assert_eq!(announced.candidates(ip("127.0.0.1"), 7)[0], "127.0.0.1:7".parse().unwrap());
-        assert_eq!(announced.candidates(ip("::ffff:127.0.0.1"), 7)[0], "127.0.0.1:7".parse().unwrap());
+        assert_eq!(announced.candidates(ip("127.0.0.1"), 7)[0], address("127.0.0.1:7"));
+        assert_eq!(announced.candidates(ip("::ffff:127.0.0.1"), 7)[0], address("127.0.0.1:7"));
         assert!(announced.candidates(ip("192.0.2.9"), 7).iter().all(|candidate| !candidate.ip().is_loopback()));
     }
 
     #[test]
     fn what_is_configured_stands_alone() {
         let announced = Announced::new(vec![ip("192.0.2.1"), ip("2001:db8::1")]);
-        let expected = ["192.0.2.1:7".parse().unwrap(), "[2001:db8::1]:7".parse().unwrap()];
+        let expected = [address("192.0.2.1:7"), address("[2001:db8::1]:7")];
         assert_eq!(announced.candidates(ip("127.0.0.1"), 7), expected);
     }
 

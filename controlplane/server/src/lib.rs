@@ -1,10 +1,15 @@
 //! Sluice's control plane: HTTP, signalling, DTLS, stores and the supervisor of the data plane.
 
+pub mod addresses;
 pub mod auth;
+pub mod conductor;
 pub mod config;
 pub mod dataplane;
 pub mod dtls;
 pub mod events;
 pub mod http;
 pub mod log;
+mod startup;
 pub mod store;
+
+pub use startup::run;

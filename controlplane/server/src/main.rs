@@ -24,7 +24,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    match runtime.block_on(sluice_controlplane::run(config, shutdown(), |banner| drop(print(&banner)))) {
+    let tell = |banner: String| {
+        let _told = print(&banner);
+    };
+    match runtime.block_on(sluice_controlplane::run(config, shutdown(), tell)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

@@ -1,20 +1,19 @@
 //! How an offer becomes a session with an answer, and what becomes of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sluice_controlplane_core::plan::{Open, OpenError};
 use sluice_controlplane_core::room::{Identity, Join, LeaveReason, ParticipantId, RoomId, Wish};
 use sluice_controlplane_core::sdp::{Fingerprint as SdpFingerprint, Fragment, Offer, Role};
 use sluice_controlplane_core::session::{Session, SessionId};
+use sluice_protocol::plan::{Key, Object};
 
 use super::clock;
 use super::desk::Desk;
 use super::limits::SESSIONS_MAX;
 use crate::dataplane::Acknowledged;
 use crate::dtls::{Association, Config, Fingerprint};
-use crate::http::port::{
-    Answer, ConductorError, Entrant, Front, IceServer, Patched, SessionActor, SessionAddress,
-};
+use crate::http::port::{Answer, ConductorError, Entrant, Front, IceServer, Patched, SessionActor, SessionAddress};
 
 /// A session that the plan wants; the answer may leave when the data plane has it.
 pub(super) struct Admitted {
@@ -29,7 +28,7 @@ pub(super) struct Newcomer {
     pub(super) role: Role,
     pub(super) wish: Wish,
     pub(super) offer: Offer,
-    pub(super) client: std::net::IpAddr,
+    pub(super) client: IpAddr,
     pub(super) is_loopback: bool,
 }
 
@@ -86,14 +85,14 @@ impl Desk {
         actor: &SessionActor,
         if_match: Option<&str>,
         fragment: &[u8],
-        client: (std::net::IpAddr, bool),
     ) -> Result<(Patched, Acknowledged), ConductorError> {
         let id = self.addressed(address, actor)?;
         let session = self.control.session(&id).ok_or(ConductorError::NoSuchSession)?;
         let current = etag(session);
         let fragment = Fragment::parse(fragment)?;
         let if_match = if_match.ok_or(ConductorError::EtagMissing)?;
-        let matches = if_match.split(',').map(|tag| tag.trim().trim_matches('"')).any(|tag| tag == "*" || tag == current);
+        let matches =
+            if_match.split(',').map(|tag| tag.trim().trim_matches('"')).any(|tag| tag == "*" || tag == current);
         if !matches {
             return Err(ConductorError::EtagMismatch);
         }
@@ -105,7 +104,13 @@ impl Desk {
         if !restarted {
             return Ok((Patched::Taken, acknowledged));
         }
-        let candidates = self.candidates(client.0, client.1);
+        let path = Key::Path(self.control.session(&id).ok_or(ConductorError::NoSuchSession)?.transport);
+        let local = match self.control.plan().object(&path) {
+            Some(Object::Path(path)) => path.local.ip(),
+            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        // Who came over loopback is told loopback again.
+        let candidates = self.announced.candidates(local, self.media_port);
         let own = self.own_fingerprint();
         let fragment = self.control.restart_answer(&id, &self.secret, &own, &candidates);
         let etag = self.control.session(&id).map_or_else(String::new, etag);
@@ -144,12 +149,12 @@ impl Desk {
         }
     }
 
-    fn candidates(&self, client: std::net::IpAddr, is_loopback: bool) -> Vec<SocketAddr> {
+    fn candidates(&self, client: IpAddr, is_loopback: bool) -> Vec<SocketAddr> {
         let client = if is_loopback || !client.to_canonical().is_loopback() {
             client
         } else {
             // Behind a proxy of this host: the client itself is elsewhere.
-            std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
         };
         self.announced.candidates(client, self.media_port)
     }
@@ -171,7 +176,9 @@ fn etag(session: &Session) -> String {
 /// Returns the fingerprint that the peer's certificate must have.
 fn remote_fingerprint(session: &Session) -> Option<Fingerprint> {
     let values = session.negotiated.remote_fingerprints.iter();
-    values.map(|value| format!("{} {}", value.hash.as_str(), value.value)).find_map(|value| Fingerprint::parse(&value).ok())
+    values
+        .map(|value| format!("{} {}", value.hash.as_str(), value.value))
+        .find_map(|value| Fingerprint::parse(&value).ok())
 }
 
 /// Returns an id with 128 random bits.

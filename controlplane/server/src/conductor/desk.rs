@@ -17,6 +17,7 @@ use super::clock;
 use crate::addresses::Announced;
 use crate::dataplane::{Acknowledged, DataplaneHandle};
 use crate::dtls::{Association, Certificate, Event as DtlsEvent};
+use crate::events::Events;
 use crate::store::Store;
 
 /// Everything of a live conductor.
@@ -31,6 +32,7 @@ pub(super) struct Desk {
     pub(super) announced: Announced,
     pub(super) ice_servers: Vec<String>,
     pub(super) store: Store,
+    pub(super) events: Arc<Events>,
     pub(super) outgoing: mpsc::Sender<(TransportId, Bytes)>,
     pub(super) association_events: mpsc::Sender<(TransportId, DtlsEvent)>,
 }
@@ -52,7 +54,10 @@ impl Desk {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Event { room, event, .. } => log_event(&room, &event),
+            Effect::Event { room, event, .. } => {
+                log_event(&room, &event);
+                self.events.publish(SystemTime::now(), &room.0, &event);
+            }
             Effect::Notice { room, participant, notice } => match notice {
                 Notice::Subscribed { track, .. } => {
                     tracing::info!(%room, %participant, track = track_text(track), "subscribed");

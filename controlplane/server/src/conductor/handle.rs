@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use sluice_controlplane_core::access::Role as RoomRole;
-use sluice_controlplane_core::room::{Actor, Admission, Input, RoomChange, RoomId, RoomSettings, Wish};
+use sluice_controlplane_core::access::{PermissionOverrides, Role as RoomRole};
+use sluice_controlplane_core::room::{
+    Actor, Admission, Identity, Input, Join, ParticipantId, Room, RoomChange, RoomError, RoomId, RoomSettings, Wish,
+};
 use sluice_controlplane_core::sdp::{Offer, Role};
 use sluice_protocol::stats::Stats;
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +20,7 @@ use super::task::Job;
 use crate::dataplane::{DataplaneHandle, Status};
 use crate::http::port::{
     Air, Answer, Conductor, ConductorError, ConductorHealth, DataplaneState, Entrant, ParticipantSnapshot,
-    ParticipantUpdate, Patched, RoomSnapshot, SessionActor, SessionAddress, SignalledOffer,
+    ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress, SignalledOffer,
 };
 use crate::store::{Store, StoredRoom};
 
@@ -86,8 +88,8 @@ impl Conductor for Handle {
         created
     }
 
-    async fn rooms(&self, after: Option<&str>, limit: usize) -> Result<Vec<RoomSnapshot>, ConductorError> {
-        let after = after.map(|id| RoomId(id.to_owned()));
+    async fn rooms(&self, after: Option<&RoomPosition>, limit: usize) -> Result<Vec<RoomSnapshot>, ConductorError> {
+        let after = after.cloned();
         self.ask(move |desk| desk.room_snapshots(after.as_ref(), limit)).await
     }
 
@@ -167,7 +169,7 @@ impl Conductor for Handle {
         let (id, identity, admission) = (RoomId(room_id.to_owned()), identity.to_owned(), admission.clone());
         let check = move |desk: &mut Desk| {
             let room = desk.control.room(&id).ok_or(ConductorError::NoSuchRoom)?;
-            room.check_admission(&identity, role, &admission).map_err(ConductorError::Room)
+            check_admission(room, identity, role, admission).map_err(ConductorError::Room)
         };
         self.ask(check).await?
     }
@@ -263,6 +265,27 @@ fn newcomer(
         client,
         is_loopback: offer.is_loopback,
     })
+}
+
+/// Asks a room about somebody who may come later; whether there is a place then does not matter now.
+fn check_admission(room: &Room, identity: String, role: RoomRole, admission: Admission) -> Result<(), RoomError> {
+    let is_guest = matches!(admission, Admission::Guest { .. });
+    let join = Join {
+        participant: ParticipantId("later".to_owned()),
+        name: identity.clone(),
+        identity: Identity(identity),
+        metadata: String::new(),
+        role,
+        overrides: PermissionOverrides::default(),
+        admission,
+        is_publisher: false,
+        wish: Wish::LongestPublishing,
+    };
+    match room.check_join(&join) {
+        Err(error @ (RoomError::WrongPin | RoomError::Revoked)) => Err(error),
+        Err(RoomError::Locked) if is_guest => Err(RoomError::Locked),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Returns settings as the store keeps them.

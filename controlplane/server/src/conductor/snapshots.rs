@@ -4,7 +4,7 @@ use sluice_controlplane_core::room::{Input, Participant, ParticipantId, Room, Ro
 
 use super::clock;
 use super::desk::Desk;
-use crate::http::port::{ConductorError, ParticipantSnapshot, ParticipantUpdate, RoomSnapshot};
+use crate::http::port::{ConductorError, ParticipantSnapshot, ParticipantUpdate, RoomPosition, RoomSnapshot};
 
 impl Desk {
     /// Returns a room as it is now.
@@ -24,15 +24,16 @@ impl Desk {
     }
 
     /// Returns a page of rooms in the order of creation.
-    pub(super) fn room_snapshots(&self, after: Option<&RoomId>, limit: usize) -> Vec<RoomSnapshot> {
-        let age = |room: &&Room| (self.created_at.get(room.id()).copied(), room.id().clone());
-        let mut rooms: Vec<&Room> = self.control.rooms().collect();
-        rooms.sort_by_cached_key(age);
-        let begin = match after {
-            None => 0,
-            Some(after) => rooms.iter().position(|room| room.id() == after).map_or(rooms.len(), |place| place + 1),
+    pub(super) fn room_snapshots(&self, after: Option<&RoomPosition>, limit: usize) -> Vec<RoomSnapshot> {
+        let place = |room: &Room| {
+            let created_at = self.created_at.get(room.id()).copied();
+            (created_at.map_or(0, |at| u64::try_from(clock::unix_millis(at)).unwrap_or(0)), room.id().0.clone())
         };
-        rooms.into_iter().skip(begin).take(limit).map(|room| self.snapshot(room)).collect()
+        let after = after.map(|position| (position.created_at_ms, position.id.clone()));
+        let mut rooms: Vec<((u64, String), &Room)> = self.control.rooms().map(|room| (place(room), room)).collect();
+        rooms.retain(|(place, _)| after.as_ref().is_none_or(|after| place > after));
+        rooms.sort_by(|(left, _), (right, _)| left.cmp(right));
+        rooms.into_iter().take(limit).map(|(_, room)| self.snapshot(room)).collect()
     }
 
     /// Returns a page of participants in the order of their ids.

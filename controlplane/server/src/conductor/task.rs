@@ -20,7 +20,8 @@ use super::handle::{Handle, settings_of};
 use super::limits::{ASSOCIATION_EVENTS_MAX, JOBS_MAX, OUTGOING_MAX};
 use crate::addresses::Announced;
 use crate::dataplane::{DataplaneEvent, DataplaneHandle};
-use crate::dtls::{Association, Certificate, Event as DtlsEvent};
+use crate::dtls::{Association, Certificate, Event as DtlsEvent, Resumed};
+use crate::events::Events;
 use crate::store::{Store, StoredRoom};
 
 /// What somebody wants of the task; `None` while the state of a predecessor is not known.
@@ -43,6 +44,8 @@ pub struct Setup {
     pub ice_servers: Vec<String>,
     /// The certificate of new sessions.
     pub certificate: Certificate,
+    /// Where rooms' events go.
+    pub events_of_rooms: Arc<Events>,
 }
 
 /// Starts the task. The receiver tells the UDP port of media once the data plane runs.
@@ -52,6 +55,7 @@ pub fn run(setup: Setup) -> (Handle, watch::Receiver<Option<u16>>) {
     let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_MAX);
     let (association_events, association_receiver) = mpsc::channel(ASSOCIATION_EVENTS_MAX);
     let (port, port_receiver) = watch::channel(None);
+    let jobs_of_task = jobs.clone();
     let handle = Handle::new(jobs, setup.dataplane.clone(), setup.store.clone());
     let task = Task {
         desk: None,
@@ -62,6 +66,8 @@ pub fn run(setup: Setup) -> (Handle, watch::Receiver<Option<u16>>) {
         certificate: Arc::new(setup.certificate),
         announced: setup.announced,
         ice_servers: setup.ice_servers,
+        events: setup.events_of_rooms,
+        jobs: jobs_of_task,
         outgoing,
         association_events,
         port,
@@ -93,6 +99,8 @@ struct Task {
     certificate: Arc<Certificate>,
     announced: Announced,
     ice_servers: Vec<String>,
+    events: Arc<Events>,
+    jobs: mpsc::Sender<Job>,
     outgoing: mpsc::Sender<(TransportId, Bytes)>,
     association_events: mpsc::Sender<(TransportId, DtlsEvent)>,
     port: watch::Sender<Option<u16>>,
@@ -174,33 +182,44 @@ impl Task {
             announced: self.announced.clone(),
             ice_servers: self.ice_servers.clone(),
             store: self.store.clone(),
+            events: Arc::clone(&self.events),
             outgoing: self.outgoing.clone(),
             association_events: self.association_events.clone(),
         };
         let resumed = desk.resume_associations();
         desk.open_stored_rooms(&std::mem::take(&mut self.rooms));
-        // What was rebuilt, with the raised record numbers of DTLS, is the plan before anything is sent.
         self.dataplane.adopt(snapshot.clone());
-        drop(desk.settle(effects));
-        let live = resumed.into_iter().map(|(transport, association)| (transport, association.start()));
-        desk.associations = live.collect();
+        let parked = desk.settle(effects);
         self.desk = Some(desk);
+        // No record leaves before the data plane has parked the raised record numbers.
+        let jobs = self.jobs.clone();
+        drop(tokio::spawn(async move {
+            parked.await;
+            let start: Job = Box::new(|desk| start_associations(desk, resumed));
+            drop(jobs.send(start).await);
+        }));
+    }
+}
+
+fn start_associations(desk: Option<&mut Desk>, resumed: Vec<(TransportId, Resumed)>) {
+    let Some(desk) = desk else { return };
+    for (transport, association) in resumed {
+        // Its session may have been closed meanwhile.
+        if desk.control.session_of(transport).is_some() {
+            let _before = desk.associations.insert(transport, association.start());
+        }
     }
 }
 
 impl Desk {
     /// Rebuilds the DTLS associations of all sessions, and puts their raised record numbers into the plan.
-    fn resume_associations(&mut self) -> Vec<(TransportId, crate::dtls::Resumed)> {
+    fn resume_associations(&mut self) -> Vec<(TransportId, Resumed)> {
         let states: Vec<(TransportId, Vec<u8>)> =
             self.control.sessions().map(|session| (session.transport, session.dtls_state.clone())).collect();
         let mut resumed = Vec::new();
         for (transport, state) in states {
-            let outcome = Association::resume(
-                transport,
-                &state,
-                self.outgoing.clone(),
-                self.association_events.clone(),
-            );
+            let outcome =
+                Association::resume(transport, &state, self.outgoing.clone(), self.association_events.clone());
             match outcome {
                 Ok(association) => {
                     let parked = self.control.set_dtls_state(transport, association.state().to_vec());

@@ -126,7 +126,8 @@ impl DataplaneHandle {
             }
             let ticket = desired.controller.barrier();
             if desired.controller.is_acknowledged(ticket) {
-                drop(sender.send(()));
+                // The receiver is in our hands.
+                let _received = sender.send(());
             } else {
                 let _new = desired.waiting.insert(ticket, sender);
             }
@@ -156,6 +157,12 @@ impl DataplaneHandle {
         }
         self.shared.changed.notify_one();
         receiver.await.ok()
+    }
+
+    /// Returns the epoch of this control plane; it stands once the data plane is ready.
+    #[must_use]
+    pub fn epoch(&self) -> u16 {
+        self.shared.desired().controller.epoch()
     }
 
     /// Returns how it is.
