@@ -329,6 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_holds_every_key_with_its_default() {
+        let sample = include_str!("../../../docs/config/controlplane.toml");
+        assert_eq!(toml::from_str::<Config>(sample).unwrap(), Config::default());
+        let keys = |text: &str| {
+            let table: toml::Table = toml::from_str(text).unwrap();
+            let of_section = |(section, keys): (&String, &toml::Value)| {
+                let keys = keys.as_table().unwrap().keys();
+                keys.map(|key| format!("{section}.{key}")).collect::<Vec<_>>()
+            };
+            table.iter().flat_map(of_section).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(keys(sample), keys(&toml::to_string(&Config::default()).unwrap()));
+    }
+
+    #[test]
     fn what_is_printed_can_be_read_again() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
