@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequestParts, Path, Query, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -95,18 +95,9 @@ impl<T: DeserializeOwned> FromRequestParts<Server> for Parameters<T> {
     }
 }
 
-/// A body of JSON.
-#[derive(Debug)]
-pub(super) struct Json<T>(pub(super) T);
-
-impl<T: DeserializeOwned> FromRequest<Server> for Json<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, server: &Server) -> Result<Self, Problem> {
-        expect_media_type(request.headers(), "application/json")?;
-        let body = read_body(server, request.into_body()).await?;
-        parse_json(&body).map(Self)
-    }
+/// Reads a body of JSON. Handlers do so after they know that the caller may: a stranger's body is not waited for.
+pub(super) async fn read_json<T: DeserializeOwned>(server: &Server, request: Request) -> Result<T, Problem> {
+    parse_json(&read_text(server, request, "application/json").await?)
 }
 
 fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
@@ -131,7 +122,7 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     })
 }
 
-/// A body of another media type, at most the configured limit.
+/// Reads a body of a media type, at most the configured limit.
 pub(super) async fn read_text(server: &Server, request: Request, media_type: &str) -> Result<Bytes, Problem> {
     expect_media_type(request.headers(), media_type)?;
     read_body(server, request.into_body()).await

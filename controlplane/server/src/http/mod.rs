@@ -20,6 +20,8 @@ mod rooms;
 mod routes;
 mod serve;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use std::ops::Deref;

@@ -9,7 +9,7 @@ use super::{Problem, layers};
 
 /// The built files; read from disk by debug builds.
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../web/dist"]
+#[folder = "../web/dist"]
 #[allow_missing = true]
 struct Files;
 

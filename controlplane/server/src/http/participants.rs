@@ -1,6 +1,6 @@
 //! `/api/rooms/{room_id}/participants`: who is in a room, and what hosts do about them.
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use sluice_controlplane_core::access::{Caller, Endpoint, PermissionOverrides, Pe
 use sluice_controlplane_core::room::{Participant as RoomParticipant, ParticipantChange, kind_text, track_text};
 use utoipa::ToSchema;
 
-use super::extract::{Ids, Json, Parameters, Shown, check_id};
+use super::extract::{Ids, Parameters, Shown, check_id, read_json};
 use super::openapi::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
 use super::port::{ParticipantSnapshot, ParticipantUpdate};
 use super::rooms::PageParameters;
@@ -166,9 +166,10 @@ pub(super) async fn update(
     State(server): State<Server>,
     shown: Shown,
     ids: Ids,
-    Json(patch): Json<ParticipantPatch>,
+    request: Request,
 ) -> Result<axum::Json<Participant>, Problem> {
     let caller = server.authorize(&shown, Some(&ids.room_id), Endpoint::UpdateParticipant).await?;
+    let patch: ParticipantPatch = read_json(&server, request).await?;
     if patch.room_id.is_some() {
         return Err(Problem::not_built("move").of_field("room_id"));
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
@@ -16,7 +16,7 @@ use sluice_controlplane_core::access::Endpoint;
 use sluice_controlplane_core::room::{RoomChange, RoomLimits, RoomMode, RoomSettings, Stage};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Client, Ids, Json, Parameters, Shown, check_id};
+use super::extract::{Client, Ids, Parameters, Shown, check_id, read_json};
 use super::guests::Asked;
 use super::openapi::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
 use super::port::{Air, RoomPosition, RoomSnapshot};
@@ -286,7 +286,7 @@ pub(super) async fn create(
     State(server): State<Server>,
     shown: Shown,
     client: Client,
-    Json(room): Json<NewRoom>,
+    request: Request,
 ) -> Result<Response, Problem> {
     let is_guest = shown.0.is_none() && server.guests == Guests::Create;
     if is_guest {
@@ -294,7 +294,7 @@ pub(super) async fn create(
     } else {
         server.authorize(&shown, None, Endpoint::CreateRoom).await?;
     }
-    let (id, mut settings) = room.settings()?;
+    let (id, mut settings) = read_json::<NewRoom>(&server, request).await?.settings()?;
     if is_guest {
         let timeout = settings.empty_timeout.unwrap_or(limits::GUEST_ROOM_EMPTY_TIMEOUT);
         settings.empty_timeout = Some(timeout.min(limits::GUEST_ROOM_EMPTY_TIMEOUT));
@@ -383,9 +383,10 @@ pub(super) async fn update(
     State(server): State<Server>,
     shown: Shown,
     ids: Ids,
-    Json(patch): Json<RoomPatch>,
+    request: Request,
 ) -> Result<axum::Json<Room>, Problem> {
     server.authorize(&shown, Some(&ids.room_id), Endpoint::UpdateRoom).await?;
+    let patch: RoomPatch = read_json(&server, request).await?;
     NotBuilt { mode: patch.mode, e2ee: patch.e2ee, livestream: patch.livestream, parent: patch.parent }.check()?;
     let limits = match patch.limits {
         Some(limits) => Some(limits.over(server.conductor.room(&ids.room_id).await?.settings.limits)),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use sluice_controlplane_core::limits as core_limits;
 use sluice_controlplane_core::room::{Admission, RoomError};
 use utoipa::ToSchema;
 
-use super::extract::{Client, Ids, Json, Shown, check_id};
+use super::extract::{Client, Ids, Shown, check_id, read_json};
 use super::guests::Asked;
 use super::openapi::{AccessErrors, BodyErrors, RoomErrors};
 use super::port::ConductorError;
@@ -177,12 +177,16 @@ impl Server {
         tag.as_ref().iter().take(12).fold("guest-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
     }
 
-    /// Lets a guest in as far as the configuration and the room's PIN go.
-    async fn admit_guest(&self, room_id: &str, token: &mut NewToken, client: Client) -> Result<(), Problem> {
+    /// Checks that guests may ask for tokens, and counts this one.
+    fn check_guest(&self, client: Client) -> Result<(), Problem> {
         if self.guests == Guests::None {
             return Err(Problem::unauthenticated());
         }
-        self.count_guest(Asked::Token, client)?;
+        self.count_guest(Asked::Token, client)
+    }
+
+    /// Lets a guest in as far as the room's PIN goes, and makes its token one of a guest.
+    async fn admit_guest(&self, room_id: &str, token: &mut NewToken, client: Client) -> Result<(), Problem> {
         check_id("identity", &token.identity)?;
         if token.role > Role::Speaker {
             return Err(Problem::forbidden("a guest enters as a speaker or an attendee").of_field("role"));
@@ -224,13 +228,15 @@ pub(super) async fn create(
     shown: Shown,
     ids: Ids,
     client: Client,
-    Json(mut token): Json<NewToken>,
+    request: Request,
 ) -> Result<axum::Json<Token>, Problem> {
     if shown.0.is_none() {
+        server.check_guest(client)?;
+        let mut token: NewToken = read_json(&server, request).await?;
         server.admit_guest(&ids.room_id, &mut token, client).await?;
         return Ok(axum::Json(server.sign(&token.claims(&ids.room_id)?)?));
     }
-    Ok(axum::Json(granted(&server, &shown, &ids, Endpoint::IssueToken, token).await?))
+    Ok(axum::Json(granted(&server, &shown, &ids, Endpoint::IssueToken, request).await?))
 }
 
 /// Admits somebody in advance: issues its token. Somebody who was removed may come back with it.
@@ -242,9 +248,9 @@ pub(super) async fn admit(
     State(server): State<Server>,
     shown: Shown,
     ids: Ids,
-    Json(token): Json<NewToken>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let token = granted(&server, &shown, &ids, Endpoint::AdmitParticipant, token).await?;
+    let token = granted(&server, &shown, &ids, Endpoint::AdmitParticipant, request).await?;
     Ok((StatusCode::CREATED, axum::Json(token)).into_response())
 }
 
@@ -253,9 +259,10 @@ async fn granted(
     shown: &Shown,
     ids: &Ids,
     endpoint: Endpoint,
-    token: NewToken,
+    request: Request,
 ) -> Result<Token, Problem> {
     let caller = server.authorize(shown, Some(&ids.room_id), endpoint).await?;
+    let token: NewToken = read_json(server, request).await?;
     check_grant(caller, token.role)?;
     let claims = token.claims(&ids.room_id)?;
     server.conductor.room(&ids.room_id).await?;
