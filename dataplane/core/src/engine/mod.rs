@@ -173,6 +173,11 @@ impl Engine {
         }
     }
 
+    /// Takes it that a controller has come, perhaps another one: what it may have missed is told again.
+    pub fn handle_controller(&mut self) {
+        self.announce_silence();
+    }
+
     /// Asks the publisher of a track for a key frame, within its limits.
     pub fn request_key_frame(&mut self, now: Instant, track: TrackId) {
         self.want_key_frame(now, track, None);

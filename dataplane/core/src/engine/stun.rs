@@ -10,7 +10,7 @@ use super::Engine;
 use crate::discard::Discard;
 use crate::port::{Datagram, FiveTuple};
 use crate::timer::Timer;
-use crate::transport::{Changes, Security};
+use crate::transport::{Changes, Security, Transport};
 use crate::wire::dtls::Association;
 use crate::wire::stun::{Binding, Class, RESPONSE_SIZE_BYTES_MAX};
 
@@ -71,6 +71,16 @@ impl Engine {
             self.raise(Event::TransportSilent(id));
         } else {
             self.arm_consent(id);
+        }
+    }
+
+    /// Tells a controller that has just come which transports are silent: the events that said so may have been lost.
+    pub(super) fn announce_silence(&mut self) {
+        let is_silent = |transport: &&Transport| transport.agent.is_silent();
+        let silent: Vec<TransportId> =
+            self.transports.iter().filter(is_silent).map(|transport| transport.plan.id).collect();
+        for id in silent {
+            self.raise(Event::TransportSilent(id));
         }
     }
 

@@ -192,6 +192,11 @@ impl Agent {
         }
     }
 
+    /// Tells whether consent ran out and did not come back.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.state == State::Silent
+    }
+
     /// Stops sending when consent has run out; returns true when that happened now.
     pub(crate) fn check_consent(&mut self, now: Instant) -> bool {
         let lost = self.consent_until().is_some_and(|until| now >= until);

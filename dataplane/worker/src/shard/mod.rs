@@ -194,7 +194,10 @@ impl Shard {
                     self.link.send(FromShard::Done { id, result });
                 }
                 Some(ToShard::KeyFrame(track)) => self.engine.request_key_frame(now, track),
-                Some(ToShard::PacketStream(socket)) => self.attach(socket),
+                Some(ToShard::PacketStream(socket)) => {
+                    self.attach(socket);
+                    self.engine.handle_controller();
+                }
                 Some(ToShard::Stats(id)) => self.link.send(FromShard::Stats { id, stats: Box::new(self.stats()) }),
                 Some(ToShard::Ping(nonce)) => self.link.send(FromShard::Pong(nonce)),
                 Some(ToShard::Setup(_)) => {}

@@ -94,6 +94,9 @@ fn thirty_silent_seconds_stop_sending_and_a_request_starts_it_again() {
     assert_eq!(world.count_events(silent), 0);
     world.pass(1);
     assert_eq!(world.count_events(silent), 1);
+    world.engine.handle_controller();
+    world.flush();
+    assert_eq!(world.count_events(silent), 2, "a controller that comes later learns it too");
     answered(&mut world, &publisher, Check::Plain);
     publisher.send(&mut world, &opus(Ssrc(5), 1));
     world.flush();
