@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sluice_load::{Publisher, PublisherConfig, Rooms, ViewerConfig, ViewerStats, Viewers, quantile, wait_until};
-use sluice_tests::{Options, Server};
+use sluice_tests::{Options, Server, bound};
 
 const LIMIT: Duration = Duration::from_secs(15);
 /// When a data plane that answers no more has been noticed at the latest, on a machine that does nothing else.
@@ -92,9 +92,13 @@ async fn the_picture_is_back_within_half_a_second_when_the_data_plane_is_killed(
     let mut frames: Vec<Duration> = viewers.iter().map(|viewer| after(viewer.first_decoded_after(killed))).collect();
     let (median, worst) = (quantile(&mut packets, 0.5).unwrap(), quantile(&mut packets, 1.0).unwrap());
     let frame = quantile(&mut frames, 1.0).unwrap();
-    assert!(median <= Duration::from_millis(200), "first packets: median {median:?}\n{}", show.server.logs());
-    assert!(worst <= Duration::from_millis(500), "first packets: all within {worst:?}\n{}", show.server.logs());
-    assert!(frame <= Duration::from_secs(1), "first decoded frames: all within {frame:?}\n{}", show.server.logs());
+    println!(
+        "measured: data plane killed: first packets p50 {median:?}, all {worst:?}; first decoded frames all {frame:?}"
+    );
+    let logs = show.server.logs();
+    assert!(median <= bound(Duration::from_millis(200)), "first packets: median {median:?}\n{logs}");
+    assert!(worst <= bound(Duration::from_millis(500)), "first packets: all within {worst:?}\n{logs}");
+    assert!(frame <= bound(Duration::from_secs(1)), "first decoded frames: all within {frame:?}\n{logs}");
     assert_eq!(show.identity(), before, "nobody had to negotiate anew");
     show.new_viewer_decodes("latecomer").await;
     show.viewers.leave_all().await.unwrap();

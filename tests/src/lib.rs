@@ -1,11 +1,13 @@
 //! What the tests of Sluice as a whole share: a server of their own, as two real processes; foreign peers; networks.
 
 mod browsers;
+mod calibration;
 mod network;
 mod script;
 mod server;
 
 pub use browsers::{Browser, Browsers};
+pub use calibration::bound;
 pub use network::{ADDRESS, in_own_network};
 pub use script::Script;
 pub use server::{Options, Server};
