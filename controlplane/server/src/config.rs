@@ -107,15 +107,24 @@ impl Default for Storage {
 }
 
 /// The other plane.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dataplane {
     /// Its socket; empty for `dataplane.sock` in the data directory.
     pub socket: PathBuf,
-    /// The program to start when nobody answers on the socket; empty for `sluice-dataplane` beside this program.
+    /// Whether to start a data plane when nobody answers on the socket; without it one is waited for, which a service
+    /// manager starts.
+    pub start: bool,
+    /// The program to start; empty for `sluice-dataplane` beside this program.
     pub program: PathBuf,
     /// Whether a clean exit of the control plane stops the data plane too.
     pub stop: bool,
+}
+
+impl Default for Dataplane {
+    fn default() -> Self {
+        Self { socket: PathBuf::new(), start: true, program: PathBuf::new(), stop: false }
+    }
 }
 
 /// Logging.

@@ -102,6 +102,7 @@ async fn supervision(config: &Config, store: &Store) -> anyhow::Result<dataplane
     Ok(dataplane::Setup {
         data_dir: config.storage.data_dir.clone(),
         socket: config.dataplane_socket(),
+        start: config.dataplane.start,
         program: config.dataplane.program.clone(),
         arguments: vec!["--log-format".to_owned(), format.to_owned()],
         media_port,

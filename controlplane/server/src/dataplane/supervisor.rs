@@ -28,6 +28,8 @@ pub struct Setup {
     pub data_dir: PathBuf,
     /// The data plane's socket.
     pub socket: PathBuf,
+    /// Whether to start a data plane when none answers; else it is waited for, and somebody else starts it.
+    pub start: bool,
     /// The program to start; empty for `sluice-dataplane` beside this one.
     pub program: PathBuf,
     /// Further arguments of the program.
@@ -138,12 +140,15 @@ impl Keeper {
         }
     }
 
-    /// Connects to a data plane that answers, or starts one.
+    /// Connects to a data plane that answers, or starts one, or waits for one that somebody else starts.
     async fn reach(&mut self) -> Result<(Connection, Process), String> {
         if let Ok(connection) = Connection::open(&self.setup.socket) {
             let process = Process::open(connection.pid()).map_err(|error| error.to_string())?;
             tracing::info!(pid = connection.pid(), "adopting a data plane that runs");
             return Ok((connection, process));
+        }
+        if !self.setup.start {
+            return self.await_foreign_start().await;
         }
         let program = process::program(&self.setup.program).map_err(|error| error.to_string())?;
         let log = self.setup.data_dir.join("dataplane.log");
@@ -170,6 +175,25 @@ impl Keeper {
             }
             sleep(START_POLL).await;
         }
+    }
+
+    /// Waits for a data plane that a service manager starts.
+    async fn await_foreign_start(&self) -> Result<(Connection, Process), String> {
+        let socket = &self.setup.socket;
+        let answering = async {
+            loop {
+                match Connection::open(socket) {
+                    Ok(connection) => return connection,
+                    Err(_) => sleep(START_POLL).await,
+                }
+            }
+        };
+        let connection = tokio::time::timeout(START_LIMIT, answering).await.map_err(|_| {
+            format!("no data plane answers on {}, and dataplane.start leaves starting it to others", socket.display())
+        })?;
+        let process = Process::open(connection.pid()).map_err(|error| error.to_string())?;
+        tracing::info!(pid = connection.pid(), "connected to a data plane that was started");
+        Ok((connection, process))
     }
 
     async fn serve(&mut self, connection: &Connection, process: &Process) -> End {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout};
 
-use super::{DataplaneEvent, DataplaneHandle, Setup, Status, Supervisor, start};
+use super::{DataplaneEvent, DataplaneHandle, Setup, Status, Supervisor};
 
 /// Far beyond what anything here takes, for machines that are busy.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,15 +28,20 @@ struct Rig {
 }
 
 fn rig(folder: &Path, socket: &Path, stop: bool, broken: bool) -> Rig {
+    rig_of(folder, socket, true, stop, broken)
+}
+
+fn rig_of(folder: &Path, socket: &Path, start: bool, stop: bool, broken: bool) -> Rig {
     let setup = Setup {
         data_dir: folder.to_owned(),
         socket: socket.to_owned(),
+        start,
         program: fake::program(folder, broken),
         arguments: Vec::new(),
         media_port: 0,
         stop,
     };
-    let (supervisor, handle, events) = start(setup).unwrap();
+    let (supervisor, handle, events) = super::start(setup).unwrap();
     Rig { supervisor, handle, events }
 }
 
@@ -171,6 +176,30 @@ async fn one_that_is_killed_is_replaced_and_given_everything_again() {
         process = next;
     }
     rig.supervisor.shut_down().await;
+}
+
+#[tokio::test]
+async fn one_that_a_service_manager_starts_is_waited_for_and_never_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let mut rig = rig_of(folder.path(), &socket, false, true, false);
+    let program = folder.path().join("fake-dataplane");
+    let manager = || std::process::Command::new(&program).arg("--ipc").arg(&socket).spawn().unwrap();
+    let mut first = manager();
+    assert_eq!(rig.adopt().await, Plan::new());
+    rig.change(vec![put(transport(1))]).await;
+    let process = rig.running_after(None).await;
+    assert_eq!(process, first.id());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let mut second = manager();
+    assert_eq!(rig.running_after(Some(process)).await, second.id());
+    rig.change(vec![put(transport(2))]).await;
+    assert_eq!(rig.counters().await["resumed"], 1);
+    let starts = std::fs::read_to_string(folder.path().join("starts")).unwrap();
+    assert_eq!(starts.len(), 2, "the manager's alone");
+    rig.supervisor.shut_down().await;
+    second.wait().unwrap();
 }
 
 #[tokio::test]
