@@ -229,6 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_shows_every_key_with_its_default() {
+        let text = include_str!("../../../docs/config/dataplane.toml");
+        assert_eq!(toml::from_str::<Config>(text).unwrap(), Config::default());
+        let keys = |value: &toml::Value| -> Vec<String> {
+            let tables = value.as_table().into_iter().flatten();
+            tables
+                .flat_map(|(table, keys)| keys.as_table().unwrap().keys().map(move |key| format!("{table}.{key}")))
+                .collect()
+        };
+        let all = toml::Value::try_from(Config::default()).unwrap();
+        assert_eq!(keys(&toml::from_str(text).unwrap()), keys(&all));
+    }
+
+    #[test]
     fn what_is_printed_can_be_read_again() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
