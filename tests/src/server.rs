@@ -138,12 +138,11 @@ impl Server {
 
     async fn is_healthy(&mut self) -> bool {
         let Ok(health) = self.health().await else { return false };
-        let Some(pid) = health["dependencies"]["dataplane"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
-        else {
+        let Some(pid) = pid_in(&health) else {
             return false;
         };
         self.dataplane = Some(pid);
-        health["status"] == "ok"
+        health.get("status").is_some_and(|status| status == "ok")
     }
 
     /// Returns the control plane's process id.
@@ -160,11 +159,9 @@ impl Server {
     /// When it does not say.
     pub async fn dataplane_pid(&mut self) -> Result<u32> {
         let health = self.health().await?;
-        let pid = health["dependencies"]["dataplane"]["pid"]
-            .as_u64()
-            .context("no pid of the data plane in the health report")?;
-        self.dataplane = Some(u32::try_from(pid)?);
-        Ok(u32::try_from(pid)?)
+        let pid = pid_in(&health).context("no pid of the data plane in the health report")?;
+        self.dataplane = Some(pid);
+        Ok(pid)
     }
 
     /// Kills the control plane, as `kill -9` does.
@@ -208,6 +205,11 @@ impl Drop for Server {
             drop(signal(pid, Signal::KILL));
         }
     }
+}
+
+/// Returns the data plane's process id in a health report.
+fn pid_in(health: &serde_json::Value) -> Option<u32> {
+    u32::try_from(health.pointer("/dependencies/dataplane/pid")?.as_u64()?).ok()
 }
 
 fn signal(pid: u32, signal: Signal) -> Result<()> {
