@@ -83,6 +83,8 @@ impl Server {
             if let Some(address) = address {
                 address.trim_end_matches('/').clone_into(&mut self.base);
                 if self.is_healthy().await {
+                    // Pages and sessions go on under the same address after a restart.
+                    self.base.trim_start_matches("http://").clone_into(&mut self.options.http);
                     return Ok(());
                 }
             }
