@@ -13,7 +13,6 @@ import time
 import av
 from aiortc import (
     AudioStreamTrack,
-    RTCBundlePolicy,
     RTCConfiguration,
     RTCPeerConnection,
     RTCRtpReceiver,
@@ -89,7 +88,9 @@ def prefer(transceiver, source, codec):
 
 async def main(role, url, token, codec):
     report = Report()
-    connection = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+    # Not `MAX_BUNDLE`: aiortc 1.16 then takes the candidates of the last m-line, where a bundling server puts none
+    # (RFC 9143 section 7.1.3).
+    connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     tasks = []
     if role == "publish":
         connection.addTransceiver(Tone(report), direction="sendonly")
