@@ -45,6 +45,29 @@ fn every_discard_is_explained() {
     assert!(missing.is_empty(), "docs/METRICS.md lacks {missing:?}");
 }
 
+#[test]
+fn every_metric_is_explained() {
+    let source = text("controlplane/server/src/http/metrics.rs");
+    let mut names: Vec<String> = quoted(&source).filter(|word| word.starts_with("sluice_")).collect();
+    assert!(names.len() > 5, "the names of metrics are found: {names:?}");
+    for path in ["dataplane/worker/src/shard/mod.rs", "dataplane/core/src/engine/stats.rs"] {
+        let source = text(path);
+        let table =
+            source.split("let counters = [").nth(1).and_then(|rest| rest.split("];").next()).unwrap_or_default();
+        let before = names.len();
+        names.extend(quoted(table));
+        assert!(names.len() > before, "{path} has a table of counters");
+    }
+    let metrics = text("docs/METRICS.md");
+    let missing: Vec<&String> = names.iter().filter(|name| !metrics.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/METRICS.md lacks {missing:?}");
+}
+
+/// Returns what stands between quotes.
+fn quoted(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split('"').skip(1).step_by(2).map(str::to_owned)
+}
+
 /// Returns the targets of Markdown links outside code blocks.
 fn links(text: &str) -> Vec<String> {
     let mut links = Vec::new();
