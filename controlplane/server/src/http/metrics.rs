@@ -21,6 +21,8 @@ use super::{Problem, Server};
 const LATENCY_BUCKETS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 /// Methods that are counted by name; a caller may send any word.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+/// What a shard tells among its counters that goes up and down: it would break rates of a counter.
+const HELD: [&str; 4] = ["transports", "tracks", "egresses", "replays"];
 
 /// The counters of HTTP.
 #[derive(Debug)]
@@ -100,26 +102,34 @@ fn snapshot(health: &ConductorHealth, stats: Option<&Stats>) -> Registry {
     let named = counters("sluice_shard_events_total", "What a shard counted, by name.", &["shard", "name"]);
     let discards =
         counters("sluice_shard_discards_total", "Datagrams and packets discarded, by reason.", &["shard", "reason"]);
+    let held = gauges(&registry, "sluice_shard_held", "What a shard holds now, by name.", &["shard", "name"]);
     for shard in &stats.shards {
         let label = shard.shard.to_string();
-        for (counts, family) in [(&shard.counters, &named), (&shard.discards, &discards)] {
-            for (name, value) in counts {
-                family.with_label_values(&[label.as_str(), name.as_str()]).inc_by(*value);
+        for (name, value) in &shard.counters {
+            if HELD.contains(&name.as_str()) {
+                held.with_label_values(&[label.as_str(), name.as_str()]).set(i64::try_from(*value).unwrap_or(i64::MAX));
+            } else {
+                named.with_label_values(&[label.as_str(), name.as_str()]).inc_by(*value);
             }
+        }
+        for (reason, value) in &shard.discards {
+            discards.with_label_values(&[label.as_str(), reason.as_str()]).inc_by(*value);
         }
     }
     stream_gauges(&registry, stats);
     registry
 }
 
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    let family = IntGaugeVec::new(Opts::new(name, help), labels).expect("the names are constant");
+    registry.register(Box::new(family.clone())).expect("each name once");
+    family
+}
+
 /// Sums over streams that come and go may fall, so they are gauges.
 fn stream_gauges(registry: &Registry, stats: &Stats) {
-    let family = IntGaugeVec::new(
-        Opts::new("sluice_transport_packets", "Datagrams of the transports that exist now, by direction."),
-        &["direction"],
-    )
-    .expect("the names are constant");
-    registry.register(Box::new(family.clone())).expect("each name once");
+    let help = "Datagrams of the transports that exist now, by direction.";
+    let family = gauges(registry, "sluice_transport_packets", help, &["direction"]);
     let received: u64 = stats.transports.iter().map(|transport| transport.received_packets).sum();
     let sent: u64 = stats.transports.iter().map(|transport| transport.sent_packets).sum();
     for (direction, packets) in [("received", received), ("sent", sent)] {

@@ -46,6 +46,16 @@ async fn every_row_of_the_matrix_holds() {
     }
 }
 
+#[test]
+fn the_matrix_is_in_the_documentation() {
+    let documented = include_str!("../../../../../docs/API.md");
+    for row in MATRIX {
+        let cells = row.allowed.map(|allowed| if allowed { "yes" } else { "no" });
+        let line = format!("| `{}` | {} |", row.route, cells.join(" | "));
+        assert!(documented.lines().any(|own| own == line), "docs/API.md lacks {line}");
+    }
+}
+
 #[tokio::test]
 async fn forged_tokens_open_nothing_anywhere() {
     let api = Api::new(Guests::Create).await;

@@ -262,7 +262,7 @@ impl Conductor for Rooms {
         }
         let shard = ShardStats {
             shard: 1,
-            counters: vec![("datagrams_received".to_owned(), 9)],
+            counters: vec![("datagrams_received".to_owned(), 9), ("replays".to_owned(), 2)],
             discards: vec![("replayed".to_owned(), 5)],
         };
         Ok(Stats { shards: vec![shard], ..Stats::default() })

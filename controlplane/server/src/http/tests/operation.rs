@@ -69,8 +69,13 @@ async fn metrics_count_requests_and_show_the_data_plane() {
         "sluice_dataplane_restarts_total 3",
         "sluice_shard_discards_total{reason=\"replayed\",shard=\"1\"} 5",
         "sluice_shard_events_total{name=\"datagrams_received\",shard=\"1\"} 9",
+        "sluice_shard_held{name=\"replays\",shard=\"1\"} 2",
     ] {
         assert!(text.lines().any(|own| own == line), "{line} in {text}");
+    }
+    let documented = include_str!("../../../../../docs/METRICS.md");
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).filter_map(|line| line.split(' ').next()) {
+        assert!(documented.contains(&format!("`{name}")), "docs/METRICS.md lacks {name}");
     }
     api.conductor.with(|own| own.dataplane = Some(DataplaneState::Starting));
     let text = api.send(Call::new("GET", "/metrics").key()).await.text();
