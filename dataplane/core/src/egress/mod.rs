@@ -213,7 +213,8 @@ impl EgressStream {
     /// # Errors
     /// [`Discard::RepeatGone`] when its payload type has no repair stream, or `packet` is another one.
     pub fn plan_repeat(&mut self, repeat: &Repeat, packet: &Accepted<'_>) -> Result<Outgoing, Discard> {
-        if repeat.source != packet.ssrc || repeat.sequence != packet.sequence {
+        // A probe has no payload, and its number is given away.
+        if repeat.source != packet.ssrc || repeat.sequence != packet.sequence || packet.payload.is_empty() {
             return Err(Discard::RepeatGone);
         }
         let ssrc = self.rtx.ok_or(Discard::RepeatGone)?;
