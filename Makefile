@@ -1,5 +1,5 @@
 # Sluice: `make run` builds and starts it, `make test` runs every test. See README.md.
-.PHONY: run build test check soak bench fuzz web
+.PHONY: run build test check sim soak bench fuzz web
 .DEFAULT_GOAL := run
 
 run:    ## install what is missing, build, start, print the page's address and an API key
@@ -16,3 +16,6 @@ check:  ## formatting, lints, tidiness and unit tests
 
 web:    ## build the web application into controlplane/web/dist
 	@cd controlplane/web && npm ci --no-audit --no-fund && npm run build
+
+sim:    ## simulate both planes: `make sim SEEDS=1000`
+	@.scripts/toolchain && SLUICE_SIM_SEEDS=$(or $(SEEDS),1000) cargo test --profile sim --locked -p sluice-tests --test sim -- --nocapture calls_survive

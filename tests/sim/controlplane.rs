@@ -1,0 +1,272 @@
+//! The control plane's process: rooms and sessions with the controller's end of the IPC session, as the server drives
+//! them. DTLS is one record each way, at the end of which both ends have the keys that the simulator made for them.
+
+use std::collections::BTreeMap;
+
+use sluice_controlplane_core::access::{PermissionOverrides, Role as RoomRole};
+use sluice_controlplane_core::plan::{Config, Control, Effect, Open};
+use sluice_controlplane_core::room::{
+    Actor, Admission, Identity as Name, Input, Join, LeaveReason, ParticipantId, RoomId, RoomSettings, Wish,
+};
+use sluice_controlplane_core::sdp::{Fingerprint, IceCredentials, Offer, Role};
+use sluice_controlplane_core::session::SessionId;
+use sluice_protocol::ice::NodeSecret;
+use sluice_protocol::ids::TransportId;
+use sluice_protocol::media::SrtpKeys;
+use sluice_protocol::plan::Key;
+use sluice_protocol::session::controller::{Controller, Event, Ticket};
+use sluice_protocol::session::{Configuration, DescriptorKind, Identity, Ready};
+use sluice_protocol::time::Instant;
+
+use crate::dataplane::MEDIA_PORT;
+
+/// Rooms of a node.
+pub(crate) const ROOMS: u8 = 2;
+
+/// What somebody outside waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Answer(usize),
+    Restart(usize),
+}
+
+/// What happened that others have to know.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// A reply may leave.
+    Replied(Reply, String),
+    /// A transport is gone from the data plane.
+    Gone(TransportId),
+}
+
+pub(crate) struct Controlplane {
+    pub(crate) controller: Controller<u32>,
+    pub(crate) control: Option<Control>,
+    ready: Option<Ready>,
+    replies: BTreeMap<Ticket, (Reply, SessionId)>,
+    holdings: Vec<(DescriptorKind, u32)>,
+    seed: u64,
+}
+
+impl std::fmt::Debug for Controlplane {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Controlplane").finish_non_exhaustive()
+    }
+}
+
+impl Controlplane {
+    /// Starts a process; its epoch is what a fresh one begins with, and rises at the data plane's hello.
+    pub(crate) fn new(instance: u64, seed: u64) -> Self {
+        let identity = Identity { software: "controlplane".to_owned(), instance, capabilities: Vec::new() };
+        let configuration =
+            Configuration { node_secret: NodeSecret::new([9; 32]), media_port: MEDIA_PORT, listen: Vec::new() };
+        Self {
+            controller: Controller::new(identity, 1, configuration),
+            control: None,
+            ready: None,
+            replies: BTreeMap::new(),
+            holdings: Vec::new(),
+            seed,
+        }
+    }
+
+    /// Does what the controller's end tells.
+    pub(crate) fn handle_events(&mut self, now: Instant, outcomes: &mut Vec<Outcome>) {
+        while let Some(event) = self.controller.poll_event() {
+            match event {
+                Event::DescriptorsWanted => self.controller.supply_descriptors(self.holdings.clone()),
+                Event::Ready { ready, descriptors } => {
+                    self.ready = Some(ready);
+                    self.holdings = descriptors;
+                }
+                Event::Snapshot(snapshot) => self.rebuild(now, &snapshot),
+                Event::Acknowledged(ticket) => {
+                    if let Some((reply, session)) = self.replies.remove(&ticket) {
+                        outcomes.extend(self.reply(reply, &session).map(|text| Outcome::Replied(reply, text)));
+                    }
+                }
+                Event::Refused { key, .. } => self.handle_refused(now, &key),
+                Event::Removed(key) => {
+                    if let Some(control) = &mut self.control {
+                        control.handle_absent(&key);
+                    }
+                    if let Key::Transport(transport) = key {
+                        outcomes.push(Outcome::Gone(transport));
+                    }
+                }
+                Event::Dataplane(event) => {
+                    let mut effects = Vec::new();
+                    if let Some(control) = &mut self.control {
+                        control.handle_event(now, &event, &mut effects);
+                    }
+                    self.settle();
+                }
+                Event::Live | Event::Stats { .. } | Event::Pong(_) => {}
+            }
+        }
+    }
+
+    fn rebuild(&mut self, now: Instant, snapshot: &sluice_protocol::plan::Plan) {
+        let config = Config { shards: 1, epoch: self.controller.epoch(), seed: self.seed };
+        let (mut control, _) = Control::rebuild(now, config, snapshot, &mut Vec::new());
+        for number in 0..ROOMS {
+            if control.room(&room_id(number)).is_none() {
+                control.create_room(now, room_id(number), RoomSettings::default()).unwrap();
+            }
+        }
+        self.control = Some(control);
+        self.controller.adopt(snapshot.clone());
+        self.settle();
+    }
+
+    /// A session whose object is refused cannot go on.
+    fn handle_refused(&mut self, now: Instant, key: &Key) {
+        let Some(control) = &self.control else { return };
+        let session = control.session_of_key(key).map(|session| session.id.clone());
+        if let Some(session) = session {
+            self.close(now, &session);
+        }
+    }
+
+    /// Brings what changed to the controller, removals first and in the opposite order.
+    fn settle(&mut self) -> Option<Ticket> {
+        let control = self.control.as_mut()?;
+        let keys = control.take_changes();
+        let (put, removed): (Vec<Key>, Vec<Key>) =
+            keys.into_iter().partition(|key| control.plan().object(key).is_some());
+        for key in removed.into_iter().rev() {
+            self.controller.remove(key);
+        }
+        for key in put {
+            let object = control.plan().object(&key).cloned();
+            self.controller.put(object.expect("it was there a moment ago"));
+        }
+        Some(self.controller.barrier())
+    }
+
+    /// Opens a session; the answer comes when the data plane has acknowledged it.
+    pub(crate) fn open(&mut self, now: Instant, call: usize, who: &Who, offer: &str) -> Option<TransportId> {
+        let control = self.control.as_mut()?;
+        let offer = Offer::parse(offer.as_bytes()).expect("browsers' offers parse");
+        let role = if who.is_publisher { Role::Publish } else { Role::Play };
+        let join = Join {
+            participant: participant_id(call),
+            identity: Name(who.name.clone()),
+            name: who.name.clone(),
+            metadata: "{}".to_owned(),
+            role: if who.is_publisher { RoomRole::Speaker } else { RoomRole::Attendee },
+            overrides: PermissionOverrides::default(),
+            admission: Admission::Token { issued_at: Some(100) },
+            is_publisher: who.is_publisher,
+            wish: Wish::LongestPublishing,
+        };
+        let session = session_id(call);
+        let open = Open {
+            session: session.clone(),
+            room: room_id(who.room),
+            join,
+            offer: &offer,
+            role,
+            certificate: vec![1; 32],
+        };
+        let transport = control.open(now, open, &mut Vec::new()).expect("there is room");
+        let ticket = self.settle()?;
+        self.replies.insert(ticket, (Reply::Answer(call), session));
+        Some(transport)
+    }
+
+    /// Restarts ICE of a session; the fragment comes when the data plane has acknowledged it.
+    pub(crate) fn restart_ice(&mut self, call: usize, random: u32) {
+        let Some(control) = &mut self.control else { return };
+        let session = session_id(call);
+        let remote = IceCredentials::new(&format!("u{random:08x}"), &format!("{random:024x}")).unwrap();
+        if control.restart_ice(&session, remote) == Ok(true)
+            && let Some(ticket) = self.settle()
+        {
+            self.replies.insert(ticket, (Reply::Restart(call), session));
+        }
+    }
+
+    fn reply(&self, reply: Reply, session: &SessionId) -> Option<String> {
+        let secret = &self.ready.as_ref()?.configuration.node_secret;
+        let candidates = [std::net::SocketAddr::from(([192, 0, 2, 1], MEDIA_PORT))];
+        let fingerprint = Fingerprint::sha256(&[0xab; 32]);
+        let control = self.control.as_ref()?;
+        match reply {
+            Reply::Answer(_) => control.answer(session, secret, &fingerprint, &candidates),
+            Reply::Restart(_) => control.restart_answer(session, secret, &fingerprint, &candidates),
+        }
+    }
+
+    /// Takes a DTLS datagram. Returns what goes back.
+    pub(crate) fn handle_punt(&mut self, now: Instant, transport: TransportId, keys: &SrtpKeys) -> bool {
+        let Some(control) = &mut self.control else { return false };
+        let Some(session) = control.session_of(transport) else { return false };
+        if session.keys.is_none() {
+            control.handle_handshake(now, transport, *keys, vec![5; 64], &mut Vec::new()).expect("no keys yet");
+            self.settle();
+        }
+        true
+    }
+
+    pub(crate) fn mute(&mut self, now: Instant, room: u8, call: usize, muted: bool) {
+        let Some(control) = &mut self.control else { return };
+        let input = Input::Mute { actor: Actor::Api, participant: participant_id(call), track: None, muted };
+        if control.handle(now, &room_id(room), input, &mut Vec::new()).is_ok() {
+            self.settle();
+        }
+    }
+
+    pub(crate) fn close(&mut self, now: Instant, session: &SessionId) {
+        let Some(control) = &mut self.control else { return };
+        if control.close(now, session, LeaveReason::Left, &mut Vec::new()).is_ok() {
+            self.settle();
+        }
+    }
+
+    /// Lets deadlines take effect.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if let Some(control) = &mut self.control
+            && control.poll_timeout().is_some_and(|due| due <= now)
+        {
+            let mut effects: Vec<Effect> = Vec::new();
+            control.handle_timeout(now, &mut effects);
+            self.settle();
+        }
+    }
+
+    /// Tells whether a client that asks for its session finds it; `None` while nobody knows.
+    pub(crate) fn has(&self, call: usize) -> Option<bool> {
+        Some(self.control.as_ref()?.session(&session_id(call)).is_some())
+    }
+
+    /// Tells whether some handshake is not done.
+    pub(crate) fn is_shaking_hands(&self) -> bool {
+        self.control.as_ref().is_some_and(|control| control.sessions().any(|session| session.keys.is_none()))
+    }
+
+    /// Tells whether it holds duplicates for a successor of the data plane.
+    pub(crate) fn holds(&self) -> bool {
+        !self.holdings.is_empty()
+    }
+}
+
+/// Who opens a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Who {
+    pub(crate) name: String,
+    pub(crate) room: u8,
+    pub(crate) is_publisher: bool,
+}
+
+pub(crate) fn room_id(number: u8) -> RoomId {
+    RoomId(format!("room{number}"))
+}
+
+pub(crate) fn session_id(call: usize) -> SessionId {
+    SessionId(format!("SE_{call}"))
+}
+
+fn participant_id(call: usize) -> ParticipantId {
+    ParticipantId(format!("PA_{call}"))
+}

@@ -1,0 +1,128 @@
+//! Numbered media: each payload says whose it is, so that a receiver can judge what it was sent.
+
+use rtp::header::Header;
+use rtp::packet::Packet;
+
+/// What a payload says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag {
+    pub(crate) room: u8,
+    pub(crate) publisher: u16,
+    /// Counts the publisher's starts and changes of SSRC.
+    pub(crate) incarnation: u32,
+    /// The frame's number in its incarnation.
+    pub(crate) frame: u32,
+    pub(crate) part: u8,
+    pub(crate) parts: u8,
+    pub(crate) key: bool,
+    /// When it was made, in milliseconds.
+    pub(crate) born_ms: u64,
+}
+
+const MAGIC: [u8; 3] = *b"SIM";
+const TAG_BYTES: usize = 25;
+
+impl Tag {
+    pub(crate) fn write(&self, payload: &mut Vec<u8>) {
+        payload.extend(MAGIC);
+        payload.push(self.room);
+        payload.extend(self.publisher.to_be_bytes());
+        payload.extend(self.incarnation.to_be_bytes());
+        payload.extend(self.frame.to_be_bytes());
+        payload.extend([self.part, self.parts, u8::from(self.key)]);
+        payload.extend(self.born_ms.to_be_bytes());
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; TAG_BYTES] = bytes.first_chunk()?;
+        let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        (bytes[..3] == MAGIC).then(|| Self {
+            room: bytes[3],
+            publisher: u16::from_be_bytes([bytes[4], bytes[5]]),
+            incarnation: word(6),
+            frame: word(10),
+            part: bytes[14],
+            parts: bytes[15],
+            key: bytes[16] == 1,
+            born_ms: u64::from_be_bytes(bytes[17..25].try_into().unwrap()),
+        })
+    }
+}
+
+/// How a publisher numbers its pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PictureIds {
+    None,
+    Short,
+    Long,
+}
+
+/// Returns a VP8 payload (RFC 7741 section 4.2) with its tag in it.
+pub(crate) fn vp8_payload(tag: &Tag, ids: PictureIds, picture_id: u16, filler: usize) -> Vec<u8> {
+    let start = if tag.part == 0 { 0x10 } else { 0 };
+    let mut payload = match ids {
+        PictureIds::None => vec![start],
+        PictureIds::Short => vec![0x80 | start, 0x80, (picture_id & 0x7f) as u8],
+        PictureIds::Long => vec![0x80 | start, 0x80, 0x80 | (picture_id >> 8) as u8, (picture_id & 0xff) as u8],
+    };
+    // The first byte of the frame's header says whether it is a key frame (RFC 6386 section 9.1).
+    payload.push(u8::from(!tag.key));
+    tag.write(&mut payload);
+    payload.resize(payload.len() + filler, 0x5a);
+    payload
+}
+
+/// A VP8 payload as a receiver reads it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vp8 {
+    pub(crate) start: bool,
+    pub(crate) key: bool,
+    /// The picture id and its modulus.
+    pub(crate) picture_id: Option<(u16, u16)>,
+    pub(crate) tag: Tag,
+}
+
+impl Vp8 {
+    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
+        let (first, mut rest) = payload.split_first()?;
+        let start = first & 0x17 == 0x10;
+        let mut picture_id = None;
+        if first & 0x80 != 0 {
+            let (flags, after) = rest.split_first()?;
+            rest = after;
+            if flags & 0x80 != 0 {
+                let (high, after) = rest.split_first()?;
+                rest = after;
+                picture_id = Some((u16::from(*high), 0x80));
+                if high & 0x80 != 0 {
+                    let (low, after) = rest.split_first()?;
+                    rest = after;
+                    picture_id = Some((u16::from(high & 0x7f) << 8 | u16::from(*low), 0x8000));
+                }
+            }
+            rest = rest.get(usize::from(flags & 0x40 != 0) + usize::from(flags & 0x30 != 0)..)?;
+        }
+        let (header, rest) = rest.split_first()?;
+        Some(Self { start, key: start && header & 1 == 0, picture_id, tag: Tag::parse(rest)? })
+    }
+}
+
+/// Makes a packet with its mid in it, where `mid` says so.
+pub(crate) fn packet(
+    ssrc: u32,
+    payload_type: u8,
+    index: u64,
+    timestamp: u32,
+    marker: bool,
+    mid: Option<(u8, &str)>,
+    payload: Vec<u8>,
+) -> Packet {
+    let sequence_number = (index & 0xffff) as u16;
+    let mut header = Header { version: 2, ssrc, payload_type, sequence_number, timestamp, marker, ..Header::default() };
+    if let Some((id, mid)) = mid {
+        header.extension = true;
+        header.extension_profile = 0xbede;
+        header.set_extension(id, mid.as_bytes().to_vec().into()).unwrap();
+    }
+    Packet { header, payload: payload.into() }
+}

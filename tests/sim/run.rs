@@ -1,0 +1,328 @@
+//! A run: some peers, much misfortune, then peace in which everybody must see a picture.
+
+use std::time::Duration;
+
+use sluice_protocol::plan::{Key, Plan};
+
+use crate::controlplane::{ROOMS, session_id};
+use crate::faults::{Fault, Fired};
+use crate::network::Weather;
+use crate::peer::{Role, State};
+use crate::world::World;
+
+/// How long things go wrong.
+const TROUBLE: Duration = Duration::from_secs(10);
+/// How long after the end of trouble everybody has to see a picture.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the picture then must not freeze.
+const PEACE: Duration = Duration::from_secs(2);
+
+/// What a run saw.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) fired: Fired,
+    pub(crate) packets: u64,
+    pub(crate) repeats: u64,
+    pub(crate) frames: u64,
+    pub(crate) calls: u64,
+    /// The longest time from the end of trouble to a picture.
+    pub(crate) healed_ms: u64,
+}
+
+/// Runs one seed; panics with what was broken.
+pub(crate) fn run(seed: u64, is_traced: bool) -> Report {
+    let mut world = World::new(seed);
+    world.is_traced = is_traced;
+    for room in 0..ROOMS {
+        for _ in 0..world.random.between(1, 2) {
+            world.add_peer(room, true);
+        }
+        for _ in 0..world.random.between(1, 3) {
+            world.add_peer(room, false);
+        }
+    }
+    let until = world.now + TROUBLE;
+    let mut frames = 0;
+    while world.now < until {
+        world.step();
+        misfortune(&mut world);
+    }
+    heal(&mut world);
+    let healed_ms = wait_for_pictures(&mut world);
+    hold_pictures(&mut world);
+    for peer in 0..world.peers.len() {
+        frames += world.viewer(peer).map_or(0, |viewer| viewer.decoder.decoded);
+    }
+    let report = Report {
+        fired: world.fired.clone(),
+        packets: world.guard.packets,
+        repeats: world.guard.repeats,
+        frames,
+        calls: world.calls.len() as u64,
+        healed_ms,
+    };
+    clear_out(&mut world);
+    report
+}
+
+/// Lets something go wrong, perhaps.
+fn misfortune(world: &mut World) {
+    let mut strikes = |per_million: u64| world.random.below(1_000_000) < per_million;
+    let network = strikes(2000);
+    let (peers, planes, ipc, shard) = (strikes(2500), strikes(700), strikes(1500), strikes(1500));
+    if network {
+        world.network.weather = Weather::draw(&mut world.random);
+    }
+    if peers {
+        trouble_a_peer(world);
+    }
+    if planes {
+        kill(world);
+    }
+    if ipc {
+        trouble_the_ipc(world);
+    }
+    if shard {
+        trouble_the_shard(world);
+    }
+}
+
+fn trouble_a_peer(world: &mut World) {
+    let peer = world.random.below(world.peers.len() as u64) as usize;
+    let what = world.random.below(8);
+    let again = world.now + Duration::from_millis(world.random.between(0, 1500));
+    let (now, room) = (world.now, world.peers[peer].who.room);
+    let name = world.peers[peer].who.name.clone();
+    let Some(call) = world.live(peer).map(|live| live.call) else { return };
+    match what {
+        0 | 1 => {
+            let remote = world.new_address(call);
+            if let Some(live) = world.live(peer) {
+                live.move_to(now, remote);
+                world.note(Fault::AddressChange, &name);
+            }
+        }
+        2 => {
+            let random = world.random.word();
+            if let Some(controlplane) = &mut world.controlplane {
+                controlplane.restart_ice(call, random);
+                world.note(Fault::IceRestart, &name);
+            }
+        }
+        3 if world.controlplane.is_some() => {
+            let is_publisher = world.peers[peer].who.is_publisher;
+            world.note(if is_publisher { Fault::PublisherLeft } else { Fault::ViewerLeft }, &name);
+            world.leave(peer, again);
+        }
+        4 => {
+            world.peers[peer].state = State::Idle(again);
+            world.note(Fault::PeerVanished, &name);
+        }
+        5 => {
+            let muted = world.random.chance(600);
+            if let Some(controlplane) = world.controlplane.as_mut().filter(|_| world.peers[peer].who.is_publisher) {
+                controlplane.mute(now, room, call, muted);
+                world.note(Fault::Mute, &format!("{name} {muted}"));
+            }
+        }
+        _ => {
+            let Some(live) = world.live(peer) else { return };
+            let Role::Publisher(publisher) = &mut live.role else { return };
+            if what == 6 {
+                publisher.change_ssrc();
+                world.note(Fault::SsrcChange, &name);
+            } else {
+                publisher.silent_until = again;
+                world.note(Fault::PublisherPause, &format!("{name} until {again:?}"));
+            }
+        }
+    }
+}
+
+/// Kills one of the planes, never both at once: with both dies what they keep for each other.
+fn kill(world: &mut World) {
+    let (Some(controlplane), Some(dataplane)) = (&world.controlplane, &world.dataplane) else { return };
+    let outage = Duration::from_millis(world.random.between(5, 400));
+    let is_replaying = !world.is_settled();
+    match world.random.below(3) {
+        0 if dataplane.engine.is_some() => {
+            let is_shaking_hands = controlplane.is_shaking_hands();
+            world.note(Fault::ControlplaneKilled, &format!("{outage:?}"));
+            if is_replaying {
+                world.note(Fault::ControlplaneKilledInReplay, "");
+            }
+            if is_shaking_hands {
+                world.note(Fault::HandshakeInterrupted, "");
+            }
+            world.kill_controlplane(outage);
+        }
+        1 if controlplane.holds() => {
+            world.note(Fault::DataplaneKilled, &format!("{outage:?}"));
+            world.kill_dataplane(outage);
+        }
+        2 if controlplane.holds() => world.dies_after = Some(world.random.below(4)),
+        _ => {}
+    }
+}
+
+fn trouble_the_ipc(world: &mut World) {
+    if world.random.chance(300) {
+        world.cut_ipc();
+        world.reconnect_at = world.now + Duration::from_millis(world.random.below(300));
+        world.note(Fault::IpcCut, "");
+    } else {
+        world.ipc_delay_ms = world.random.pick(&[0, 0, 3, 30]);
+        if world.ipc_delay_ms > 0 {
+            world.note(Fault::IpcDelay, "");
+        }
+    }
+}
+
+fn trouble_the_shard(world: &mut World) {
+    if world.random.chance(300) {
+        world.stalled_until = world.now + Duration::from_millis(world.random.between(5, 60));
+        world.note(Fault::ShardStall, "");
+    } else {
+        world.outbox_room = world.random.pick(&[None, None, Some(0), Some(1), Some(2), Some(5)]);
+    }
+}
+
+/// Ends all trouble.
+fn heal(world: &mut World) {
+    world.network.weather = Weather::FAIR;
+    (world.ipc_delay_ms, world.outbox_room, world.dies_after) = (0, None, None);
+    world.stalled_until = world.now;
+    for peer in 0..world.peers.len() {
+        let (now, room) = (world.now, world.peers[peer].who.room);
+        if let State::Idle(at) = &mut world.peers[peer].state {
+            *at = now;
+        }
+        if let Some(live) = world.live(peer)
+            && let Role::Publisher(publisher) = &mut live.role
+        {
+            publisher.silent_until = now;
+            let call = live.call;
+            if let Some(controlplane) = &mut world.controlplane {
+                controlplane.mute(now, room, call, false);
+            }
+        }
+    }
+}
+
+/// Waits until every viewer sees and hears what is made now; returns how long the last one took.
+fn wait_for_pictures(world: &mut World) -> u64 {
+    let healed = world.now;
+    let until = healed + PATIENCE;
+    let before = world.discards();
+    let mut blind: Vec<usize> = (0..world.peers.len()).filter(|peer| !world.peers[*peer].who.is_publisher).collect();
+    while !blind.is_empty() {
+        if world.now >= until {
+            let now = world.discards().into_iter();
+            let since = now.map(|(name, count)| (count - before.get(&name).copied().unwrap_or(0).min(count), name));
+            let since: Vec<_> = since.filter(|(count, _)| *count > 0).collect();
+            panic!("{PATIENCE:?} after the end of trouble {}; discards since then: {since:?}", describe(world, &blind));
+        }
+        world.step();
+        unmute(world);
+        blind.retain(|peer| !sees(world, *peer));
+    }
+    (world.now.nanos - healed.nanos) / 1_000_000
+}
+
+/// A mute that a dead control plane could not take back at the end of trouble is taken back when it lives.
+fn unmute(world: &mut World) {
+    if !world.now.nanos.is_multiple_of(100_000_000) {
+        return;
+    }
+    for peer in 0..world.peers.len() {
+        let (now, room) = (world.now, world.peers[peer].who.room);
+        if world.peers[peer].who.is_publisher
+            && let Some(call) = world.live(peer).map(|live| live.call)
+            && let Some(controlplane) = &mut world.controlplane
+        {
+            controlplane.mute(now, room, call, false);
+        }
+    }
+}
+
+fn sees(world: &World, peer: usize) -> bool {
+    let now_ms = world.now.nanos / 1_000_000;
+    let is_fresh = |born_ms: u64| now_ms - born_ms < 150;
+    world.viewer(peer).is_some_and(|viewer| {
+        let picture = viewer.decoder.last().is_some_and(|tag| is_fresh(tag.born_ms));
+        picture && viewer.last_sound.is_some_and(|tag| is_fresh(tag.born_ms))
+    })
+}
+
+/// Now that nothing goes wrong, nothing may freeze.
+fn hold_pictures(world: &mut World) {
+    world.pass(Duration::from_millis(1000));
+    let freezes = |world: &World| -> Vec<Option<(usize, u64)>> {
+        let viewers = (0..world.peers.len()).map(|peer| Some((peer, world.viewer(peer)?.decoder.freezes)));
+        viewers.collect()
+    };
+    let before = freezes(world);
+    world.pass(PEACE);
+    assert_eq!(freezes(world), before, "no picture freezes when nothing goes wrong");
+    let blind: Vec<usize> =
+        (0..world.peers.len()).filter(|peer| !world.peers[*peer].who.is_publisher && !sees(world, *peer)).collect();
+    assert!(blind.is_empty(), "in peace {}", describe(world, &blind));
+    assert!(world.is_settled(), "the planes agree");
+    let (controlplane, dataplane) = (world.controlplane.as_ref().unwrap(), world.dataplane.as_ref().unwrap());
+    let (want, have) = (controlplane.controller.plan(), dataplane.session.plan());
+    compare("the controller", want, have);
+    compare("the rooms", controlplane.control.as_ref().unwrap().plan(), have);
+}
+
+fn compare(who: &str, want: &Plan, have: &Plan) {
+    for key in want.keys().chain(have.keys()) {
+        assert_eq!(want.object(key), have.object(key), "{who} and the data plane have one plan");
+    }
+}
+
+/// Everybody goes; nothing may stay behind.
+fn clear_out(world: &mut World) {
+    let controlplane = world.controlplane.as_mut().unwrap();
+    let never = world.now + Duration::from_secs(1000);
+    let sessions: Vec<_> =
+        controlplane.control.as_ref().unwrap().sessions().map(|session| session.id.clone()).collect();
+    for session in sessions {
+        controlplane.close(world.now, &session);
+    }
+    for peer in &mut world.peers {
+        peer.state = State::Idle(never);
+    }
+    world.pass(Duration::from_millis(500));
+    let dataplane = world.dataplane.as_ref().unwrap();
+    let left: Vec<&Key> = dataplane.session.plan().keys().filter(|key| !matches!(key, Key::Cookie(_))).collect();
+    assert!(left.is_empty(), "{left:?} stays in the plan");
+    let stats = dataplane.stats();
+    let counters = stats.shards.iter().flat_map(|shard| &shard.counters);
+    let left: Vec<_> = counters.filter(|(_, count)| *count > 0).collect();
+    assert!(left.is_empty(), "{left:?} stays in the shard");
+    // Rows of transports that ended while no data plane lived stay until their slots are used again.
+    let deaths = world.fired.of(Fault::DataplaneKilled) + world.fired.of(Fault::DataplaneKilledInFlush);
+    assert!(deaths > 0 || world.rows_taken() == 0, "rows stay in the table");
+}
+
+fn describe(world: &World, peers: &[usize]) -> String {
+    let line = |peer: &usize| {
+        let state = match &world.peers[*peer].state {
+            State::Idle(at) => format!("connects at {at:?}"),
+            State::Asked { call, since } => format!("has asked in {} at {since:?}", session_id(*call)),
+            State::Live(live) => {
+                let viewer = world.viewer(*peer);
+                format!(
+                    "in {} at {} sees {:?}, hears {:?}",
+                    session_id(live.call),
+                    live.remote,
+                    viewer.and_then(|it| it.decoder.last()),
+                    viewer.and_then(|it| it.last_sound),
+                )
+            }
+        };
+        format!("{} {state}", world.peers[*peer].who.name)
+    };
+    let lines: Vec<String> = peers.iter().map(line).collect();
+    format!("at {:?} blind: {}", world.now, lines.join("; "))
+}
