@@ -23,8 +23,9 @@ use descriptors::Holdings;
 use socket::{Connection, Received};
 pub use socket::{ListenError, Listener};
 
-/// Connections that have not introduced themselves; further ones wait in the listener.
-const NEWCOMERS_MAX: usize = 4;
+/// Connections that have not introduced themselves. A further one takes the place of the one that has been silent for
+/// longest: a controller introduces itself at once, and strangers who say nothing must not keep it out.
+const NEWCOMERS_MAX: usize = 16;
 
 /// The connection that is served, and what it did not take yet.
 struct Served {
@@ -120,8 +121,12 @@ impl Control {
     }
 
     fn accept(&mut self) {
-        while self.newcomers.len() < NEWCOMERS_MAX {
+        for _ in 0..NEWCOMERS_MAX {
             let Some(connection) = self.listener.accept() else { return };
+            if self.newcomers.len() == NEWCOMERS_MAX {
+                let (silent, _) = self.newcomers.remove(0);
+                tracing::warn!(pid = silent.pid(), "closed a connection that said nothing");
+            }
             // The greeting is far smaller than the socket's buffer, so a connection that does not take it is broken.
             let greeting = self.session.greeting();
             if connection.send(&greeting, &[]).is_ok_and(|sent| sent == greeting.len()) {

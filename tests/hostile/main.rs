@@ -1,0 +1,18 @@
+//! Hostile peers against two real planes: each attack is refused by name or counted, nobody else loses a packet, and
+//! memory stays bounded.
+#![cfg(test)]
+
+mod attacker;
+mod control;
+mod datagram;
+mod flood;
+mod http;
+mod metrics;
+mod replay;
+mod requests;
+mod silence;
+mod slow;
+mod spoof;
+mod stage;
+mod token;
+mod tokens;
