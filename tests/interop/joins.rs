@@ -58,6 +58,11 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("less than a second"))
 }
 
+/// Two when everybody comes within two seconds; one more for each further time that a key frame is too old to begin with.
+fn allowed(took: Duration) -> u64 {
+    2 + took.as_secs() / 2
+}
+
 #[test]
 fn a_hundred_viewers_have_a_picture_at_once() {
     in_own_network("joins::a_hundred_viewers_have_a_picture_at_once", async {
@@ -75,9 +80,9 @@ fn a_hundred_viewers_have_a_picture_at_once() {
         let resources = rooms.whep_each(&room, "viewer", VIEWERS).await.unwrap();
         let viewers = Viewers::new(1, ViewerConfig::new(resources[0].clone())).unwrap();
         let calibration = Calibration::start();
-        for resource in &resources {
-            let _id = viewers.join_resource(resource).await.unwrap();
-        }
+        let begun = Instant::now();
+        let _ids = viewers.join_each(&resources, 8).await.unwrap();
+        let took = begun.elapsed();
         viewers.wait_connected(LIMIT).await.unwrap();
         let all = viewers.wait_all(LIMIT, |viewer| viewer.key_frame_time().is_some()).await;
         assert!(all, "every viewer has a whole key frame\n{}", server.logs());
@@ -85,10 +90,10 @@ fn a_hundred_viewers_have_a_picture_at_once() {
         let mut times: Vec<Duration> = viewers.snapshot().iter().filter_map(|viewer| viewer.key_frame_time()).collect();
         let (median, worst) = (quantile(&mut times, 0.5).unwrap(), quantile(&mut times, 0.99).unwrap());
         let requests = asked(&publisher) - before;
-        println!("measured: first key frame p50 {median:?}, p99 {worst:?}, {requests} asked for, scale {scale:.1}");
+        println!("measured: first key frame p50 {median:?}, p99 {worst:?}, {requests} asked for in {took:?}, scale {scale:.1}");
         assert!(median < MEDIAN.mul_f64(scale), "p50 {median:?}, p99 {worst:?}, at a scale of {scale:.1}");
         assert!(worst < WORST_OF_A_HUNDRED.mul_f64(scale), "p99 {worst:?}, at a scale of {scale:.1}");
-        assert!(requests <= 2, "{requests} key frames were asked of the publisher");
+        assert!(requests <= allowed(took), "{requests} key frames were asked of the publisher in {took:?}");
         viewers.leave_all().await.unwrap();
         publisher.stop().await.unwrap();
     });
