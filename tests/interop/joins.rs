@@ -90,7 +90,9 @@ fn a_hundred_viewers_have_a_picture_at_once() {
         let mut times: Vec<Duration> = viewers.snapshot().iter().filter_map(|viewer| viewer.key_frame_time()).collect();
         let (median, worst) = (quantile(&mut times, 0.5).unwrap(), quantile(&mut times, 0.99).unwrap());
         let requests = asked(&publisher) - before;
-        println!("measured: first key frame p50 {median:?}, p99 {worst:?}, {requests} asked for in {took:?}, scale {scale:.1}");
+        println!(
+            "measured: first key frame p50 {median:?}, p99 {worst:?}, {requests} asked for in {took:?}, scale {scale:.1}"
+        );
         assert!(median < MEDIAN.mul_f64(scale), "p50 {median:?}, p99 {worst:?}, at a scale of {scale:.1}");
         assert!(worst < WORST_OF_A_HUNDRED.mul_f64(scale), "p99 {worst:?}, at a scale of {scale:.1}");
         assert!(requests <= allowed(took), "{requests} key frames were asked of the publisher in {took:?}");
