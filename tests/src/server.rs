@@ -203,10 +203,22 @@ impl Drop for Server {
             drop(child.kill());
             drop(child.wait());
         }
-        if let Some(pid) = self.dataplane {
+        // The last one that was heard of may have been replaced since.
+        for pid in self.dataplane.into_iter().chain(processes_of(self.folder.path())) {
             drop(signal(pid, Signal::KILL));
         }
     }
+}
+
+/// Returns the processes whose command line names a folder, which no other test has.
+fn processes_of(folder: &Path) -> Vec<u32> {
+    let name = folder.display().to_string();
+    let names = |pid: u32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains(&name)
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|pid| names(*pid)).collect()
 }
 
 /// Returns the data plane's process id in a health report.
