@@ -143,7 +143,8 @@ impl Desk {
             }
             DtlsEvent::ApplicationData(_) => {}
             DtlsEvent::Failed(error) => {
-                tracing::warn!(?transport, %error, "DTLS failed");
+                // The peer is at fault, or the network: nothing that an operator acts on.
+                tracing::info!(?transport, %error, "DTLS failed");
                 self.close_transport(transport, LeaveReason::TransportFailed);
             }
             DtlsEvent::Closed => self.close_transport(transport, LeaveReason::Left),
