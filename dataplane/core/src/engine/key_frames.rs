@@ -19,7 +19,9 @@ impl Engine {
         let Some(track) = self.tracks.get_mut(id.0) else { return };
         let heard = || track.streams.iter().find_map(|stream| stream.ssrc);
         let is_video = track.plan.kind == MediaKind::Video;
-        let Some(ssrc) = ssrc.or_else(heard).filter(|_| is_video) else { return };
+        // A subscriber may still name an SSRC that its publisher has given up, and that nobody answers for.
+        let carried = ssrc.filter(|ssrc| track.carried_by(*ssrc).is_some());
+        let Some(ssrc) = carried.or_else(heard).filter(|_| is_video) else { return };
         let at = track.key_frames.want(now, ssrc);
         let publisher = track.plan.transport;
         if at <= now {
