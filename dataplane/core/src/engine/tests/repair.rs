@@ -132,3 +132,22 @@ fn without_a_repair_stream_nothing_is_repeated() {
     assert!(other.take(&mut world).is_empty());
     assert_eq!(world.discards(Discard::RepeatGone), 1);
 }
+
+#[test]
+fn a_probe_that_came_late_is_not_sent_as_a_repeat() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    for number in [1, 3] {
+        publisher.send(&mut world, &frame(number, number == 1));
+        world.flush();
+    }
+    let sent = subscriber.take(&mut world);
+    let missing = sent[0].header.sequence_number.wrapping_add(1);
+    assert_eq!(sent[1].header.sequence_number, missing.wrapping_add(1), "its place is kept");
+    let mut probe = frame(2, false);
+    probe.payload.clear();
+    publisher.send(&mut world, &probe);
+    subscriber.send_rtcp(&mut world, &[Box::new(nack(&[missing]))]);
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 0);
+    assert_eq!(world.discards(Discard::RepeatGone), 1);
+}
