@@ -19,3 +19,6 @@ web:    ## build the web application into controlplane/web/dist
 
 sim:    ## simulate both planes: `make sim SEEDS=1000`
 	@.scripts/toolchain && SLUICE_SIM_SEEDS=$(or $(SEEDS),1000) cargo test --profile sim --locked -p sluice-tests --test sim -- --nocapture calls_survive
+
+fuzz:   ## fuzz one target: `make fuzz TARGET=rtp SECONDS=60`
+	@.scripts/toolchain && .scripts/fuzz "$(TARGET)" "$(SECONDS)"

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::network::Weather;
 use crate::peer::Role;
 use crate::viewer::Viewer;
 use crate::world::World;
@@ -105,4 +106,25 @@ fn a_data_plane_killed_in_each_of_its_flushes_never_uses_an_index_twice() {
     world.pass(SECOND);
     let now_ms = world.now.nanos / 1_000_000;
     assert!(now_ms - viewer(&world, 1).decoder.last().expect("it saw something").born_ms < 100);
+}
+
+#[test]
+fn a_publisher_whose_new_ssrc_begins_with_a_lost_key_frame_is_asked_for_another() {
+    for seed in 0..5 {
+        let mut world = stage(seed);
+        world.kill_dataplane(Duration::from_millis(50));
+        world.network.weather.loss_per_mille = 1000;
+        match &mut world.live(0).expect("it has a connection").role {
+            Role::Publisher(publisher) => publisher.change_ssrc(),
+            Role::Viewer(_) => panic!("the first peer publishes"),
+        }
+        world.pass(Duration::from_millis(150));
+        world.network.weather = Weather::FAIR;
+        world.pass(2 * SECOND);
+        let now_ms = world.now.nanos / 1_000_000;
+        for peer in [1, 2] {
+            let picture = viewer(&world, peer).decoder.last().expect("it saw something");
+            assert!(now_ms - picture.born_ms < 100, "seed {seed}: {peer} sees what was made at {} ms", picture.born_ms);
+        }
+    }
 }
