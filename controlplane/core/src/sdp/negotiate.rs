@@ -302,6 +302,7 @@ fn prefer_constrained_baseline(codecs: &mut [NegotiatedCodec]) {
         };
         let places = (place(codecs, H264Profile::Baseline), place(codecs, H264Profile::ConstrainedBaseline));
         if let (Some(baseline), Some(constrained)) = places
+            && baseline < constrained
             && let Some(span) = codecs.get_mut(baseline..=constrained)
         {
             span.rotate_right(1);

@@ -97,6 +97,29 @@ fn a_chromium_publisher_gets_its_codecs_extensions_and_feedback() {
 }
 
 #[test]
+fn constrained_baseline_right_before_baseline_stays_there() {
+    let (_, text) = OFFERS.iter().find(|(name, _)| *name == "chromium-a-all-codecs").unwrap();
+    // Chromium has both modes of Baseline first; here each mode has Constrained Baseline and Baseline side by side.
+    let text =
+        text.replace("packetization-mode=0;profile-level-id=42001f", "packetization-mode=1;profile-level-id=was-0");
+    let text =
+        text.replace("packetization-mode=1;profile-level-id=42e01f", "packetization-mode=0;profile-level-id=42E01f");
+    let text =
+        text.replace("packetization-mode=0;profile-level-id=42e01f", "packetization-mode=0;profile-level-id=was-0");
+    let text =
+        text.replace("packetization-mode=1;profile-level-id=42001f", "packetization-mode=1;profile-level-id=42e01f");
+    let text = text.replace("profile-level-id=was-0", "profile-level-id=42001f");
+    let offer = Offer::parse(text.as_bytes()).unwrap();
+    let negotiated = negotiate_example(&offer, Role::Publish).unwrap();
+    let answered: Vec<_> = negotiated.sections[1].codecs.iter().filter_map(|codec| codec.format.h264()).collect();
+    for mode in [0, 1] {
+        let profiles = answered.iter().filter(|(own, _)| *own == mode).map(|(_, profile)| *profile);
+        let profiles: Vec<_> = profiles.take(2).collect();
+        assert_eq!(profiles, [H264Profile::ConstrainedBaseline, H264Profile::Baseline]);
+    }
+}
+
+#[test]
 fn constrained_baseline_is_preferred_to_baseline_and_nothing_else_moves() {
     let negotiated = negotiated("chromium-a-all-codecs", Role::Publish);
     let offered = &offer("chromium-a-all-codecs").sections[1];
