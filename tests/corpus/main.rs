@@ -9,8 +9,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The body of a target.
+type Body = fn(&[u8]);
+
 /// Every target with its body.
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+const TARGETS: &[(&str, Body)] = &[
     ("rtp", sluice_dataplane_core::fuzzing::fuzz_rtp),
     ("srtp", sluice_dataplane_core::fuzzing::fuzz_srtp),
     ("stun", sluice_dataplane_core::fuzzing::fuzz_stun),
