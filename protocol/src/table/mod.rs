@@ -18,7 +18,12 @@
 //! An anchor holds what makes a resumed stream continuous. It is written to the copy that is not valid, then word 2 is
 //! stored with the other copy valid, so that a process killed between two stores leaves a whole anchor behind.
 
+mod anchor;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use anchor::ANCHOR_WORDS;
+pub use anchor::Anchor;
 
 use crate::ids::TransportId;
 use crate::media::{Label, Ssrc};
@@ -37,7 +42,6 @@ const WORD_INDEX: usize = 3;
 const WORD_MID: usize = 4;
 const WORD_RID: usize = 6;
 const WORD_ANCHORS: usize = 8;
-const ANCHOR_WORDS: usize = 4;
 
 /// What a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,69 +89,6 @@ pub struct RowKey {
     pub rid: Label,
     /// In repair rows the SSRC that is repaired, else 0.
     pub repairs: Ssrc,
-}
-
-/// What makes a resumed egress stream continuous with what was sent before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Anchor {
-    /// The RTP timestamp last sent.
-    pub timestamp: u32,
-    /// Egress timestamp minus source timestamp, modulo 2^32.
-    pub timestamp_offset: u32,
-    /// The SSRC of the source that the offsets belong to.
-    pub source: u32,
-    /// Egress picture id minus source picture id, modulo 2^15.
-    pub picture_id_offset: u16,
-    /// The picture id last sent, 15 bits.
-    pub picture_id: u16,
-    /// Egress TL0PICIDX minus source TL0PICIDX, modulo 2^8.
-    pub tl0picidx_offset: u8,
-    /// The TL0PICIDX last sent.
-    pub tl0picidx: u8,
-    /// The dependency descriptor's frame number last sent.
-    pub frame_number: u16,
-    /// Egress frame number minus source frame number, modulo 2^16.
-    pub frame_number_offset: u16,
-    /// Free, zero.
-    pub spare: u16,
-    /// Wall-clock time of the sender-report mapping, 32.32 NTP, 0 when there is none yet.
-    pub report_ntp: u64,
-}
-
-impl Anchor {
-    /// Returns the anchor as words.
-    #[must_use]
-    pub fn to_words(&self) -> [u64; 4] {
-        [
-            u64::from(self.timestamp) | (u64::from(self.timestamp_offset) << 32),
-            u64::from(self.source) | (u64::from(self.picture_id_offset) << 32) | (u64::from(self.picture_id) << 48),
-            u64::from(self.tl0picidx_offset)
-                | (u64::from(self.tl0picidx) << 8)
-                | (u64::from(self.frame_number) << 16)
-                | (u64::from(self.frame_number_offset) << 32)
-                | (u64::from(self.spare) << 48),
-            self.report_ntp,
-        ]
-    }
-
-    /// Reads an anchor from words.
-    #[must_use]
-    pub const fn from_words(words: [u64; 4]) -> Self {
-        let [first, second, third, report_ntp] = words;
-        Self {
-            timestamp: (first & 0xffff_ffff) as u32,
-            timestamp_offset: (first >> 32) as u32,
-            source: (second & 0xffff_ffff) as u32,
-            picture_id_offset: ((second >> 32) & 0xffff) as u16,
-            picture_id: (second >> 48) as u16,
-            tl0picidx_offset: (third & 0xff) as u8,
-            tl0picidx: ((third >> 8) & 0xff) as u8,
-            frame_number: ((third >> 16) & 0xffff) as u16,
-            frame_number_offset: ((third >> 32) & 0xffff) as u16,
-            spare: (third >> 48) as u16,
-            report_ntp,
-        }
-    }
 }
 
 /// The rows of one shard.
