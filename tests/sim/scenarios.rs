@@ -74,6 +74,35 @@ fn killing_the_data_plane_leaves_a_picture_within_half_a_second() {
 }
 
 #[test]
+fn an_address_nominated_right_before_the_data_plane_dies_is_gone_on_with() {
+    for seed in 0..5 {
+        let mut world = stage(seed);
+        // What the data plane learns now is still under way to the control plane when it dies.
+        world.ipc_delay_ms = 30;
+        for peer in [0, 1, 2] {
+            let call = world.live(peer).expect("it has a connection").call;
+            let (now, remote) = (world.now, world.new_address(call));
+            world.live(peer).expect("it has a connection").move_to(now, remote);
+        }
+        world.pass(Duration::from_millis(25));
+        world.kill_dataplane(Duration::from_millis(100));
+        world.ipc_delay_ms = 0;
+        world.pass(Duration::from_millis(500));
+        let now_ms = world.now.nanos / 1_000_000;
+        for peer in [1, 2] {
+            let picture = viewer(&world, peer).decoder.last().expect("it saw something");
+            assert!(now_ms - picture.born_ms < 100, "seed {seed}: {peer} sees what was made at {} ms", picture.born_ms);
+        }
+    }
+}
+
+#[test]
+fn seed_666_in_which_a_new_address_was_lost_with_the_data_plane_heals_in_time() {
+    let report = crate::run::run(666, false);
+    assert!(report.healed_ms < 2000, "{} ms: before the peer would have checked its path again", report.healed_ms);
+}
+
+#[test]
 fn what_was_planned_for_a_viewer_who_leaves_behind_a_full_outbox_reaches_nobody_else() {
     for seed in 0..4 {
         let mut world = stage(seed);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::media::Ssrc;
+use sluice_protocol::plan::Path;
 use sluice_protocol::table::{Anchor, Role, RowIndex, RowKey, Table};
 
 use crate::seed::SeededState;
@@ -105,6 +106,14 @@ impl Rows {
 
     pub(crate) fn store_anchor(&self, row: RowIndex, anchor: &Anchor) {
         self.table.store_anchor(row, anchor);
+    }
+
+    pub(crate) fn path(&self, row: RowIndex) -> Option<Path> {
+        self.table.path(row)
+    }
+
+    pub(crate) fn store_path(&self, row: RowIndex, path: Option<&Path>) {
+        self.table.store_path(row, path);
     }
 
     fn reclaim(&mut self) -> Option<RowIndex> {

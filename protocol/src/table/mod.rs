@@ -1,32 +1,36 @@
-//! The shared table: one row of shared memory per SRTP stream.
+//! The shared table: one row of shared memory per SRTP stream, and one per transport.
 //!
 //! Both planes hold the memory, so it outlives either. A data plane stores a stream's exact SRTP index *before* it seals
 //! a packet under it: a store into a shared mapping survives the process's death, so a successor goes on past the last
 //! used index and never uses a (key, SSRC, index) twice. A row is 128 bytes, sixteen little-endian 64-bit words:
 //!
-//! | word | content |
-//! |---|---|
-//! | 0 | transport (its address), 0 in a free row |
-//! | 1 | owner: egress or track (its address), 0 for the SRTCP row of a transport |
-//! | 2 | SSRC (32) · role (8) · mid size (8) · rid size (8) · valid anchor 0 or 1 (8), least significant first |
-//! | 3 | index: the highest SRTP index sealed (sent) or received, ROC << 16 \| sequence; the SRTCP index in SRTCP rows |
-//! | 4–5 | mid, zero-padded |
-//! | 6–7 | rid, zero-padded; in repair rows the SSRC that is repaired stands in word 7's lowest half when there is no rid |
-//! | 8–11 | anchor 0 |
-//! | 12–15 | anchor 1 |
+//! | word | content of a stream's row | of a transport's row |
+//! |---|---|---|
+//! | 0 | transport (its address), 0 in a free row | the same |
+//! | 1 | owner: egress or track (its address) | 0 |
+//! | 2 | SSRC (32) · role (8) · mid size (8) · rid size (8) · valid copy 0 or 1 (8), least significant first | the same, without SSRC, mid and rid |
+//! | 3 | the highest SRTP index sealed (sent) or received, ROC << 16 \| sequence | the SRTCP index last sealed |
+//! | 4–5 | mid, zero-padded | 4–9: path, copy 0 |
+//! | 6–7 | rid, zero-padded; in repair rows the SSRC that is repaired stands in word 7's lowest half when there is no rid | |
+//! | 8–11 | anchor, copy 0 | 10–15: path, copy 1 |
+//! | 12–15 | anchor, copy 1 | |
 //!
-//! An anchor holds what makes a resumed stream continuous. It is written to the copy that is not valid, then word 2 is
-//! stored with the other copy valid, so that a process killed between two stores leaves a whole anchor behind.
+//! An anchor holds what makes a resumed stream continuous; a path says where the peer of a transport is, which it says
+//! itself only every few seconds. Either is written to the copy that is not valid, then word 2 is stored with the other
+//! copy valid, so that a process killed between two stores leaves a whole one behind.
 
 mod anchor;
+mod path;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anchor::ANCHOR_WORDS;
 pub use anchor::Anchor;
+use path::{NO_PATH, PATH_WORDS};
 
 use crate::ids::TransportId;
 use crate::media::{Label, Ssrc};
+use crate::plan::Path;
 
 /// 64-bit words of a row.
 pub const ROW_WORDS: usize = 16;
@@ -42,6 +46,9 @@ const WORD_INDEX: usize = 3;
 const WORD_MID: usize = 4;
 const WORD_RID: usize = 6;
 const WORD_ANCHORS: usize = 8;
+const WORD_PATHS: usize = 4;
+
+const _: () = assert!(WORD_ANCHORS + 2 * ANCHOR_WORDS == ROW_WORDS && WORD_PATHS + 2 * PATH_WORDS == ROW_WORDS);
 
 /// What a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,8 +62,8 @@ pub enum Role {
     Ingress = 3,
     /// A repair stream that is received.
     IngressRtx = 4,
-    /// The SRTCP index of a transport's sent reports.
-    Srtcp = 5,
+    /// A transport: the SRTCP index of its sent reports, and its path.
+    Transport = 5,
 }
 
 impl Role {
@@ -66,7 +73,7 @@ impl Role {
             2 => Some(Self::EgressRtx),
             3 => Some(Self::Ingress),
             4 => Some(Self::IngressRtx),
-            5 => Some(Self::Srtcp),
+            5 => Some(Self::Transport),
             _ => None,
         }
     }
@@ -77,9 +84,9 @@ impl Role {
 pub struct RowKey {
     /// The transport whose keys the stream is sealed under.
     pub transport: TransportId,
-    /// The word of the egress or track; 0 for [`Role::Srtcp`].
+    /// The word of the egress or track; 0 for [`Role::Transport`].
     pub owner: u64,
-    /// The SSRC; 0 for [`Role::Srtcp`].
+    /// The SSRC; 0 for [`Role::Transport`].
     pub ssrc: Ssrc,
     /// What the row is about.
     pub role: Role,
@@ -133,7 +140,8 @@ impl Table {
         let head = self.load(row, WORD_HEAD).to_le_bytes();
         let [s0, s1, s2, s3, role, mid_bytes, rid_bytes, _] = head;
         let role = Role::from_byte(role)?;
-        let repairs = if rid_bytes == 0 { (self.load(row, WORD_RID + 1) & 0xffff_ffff) as u32 } else { 0 };
+        let is_repair = matches!(role, Role::EgressRtx | Role::IngressRtx) && rid_bytes == 0;
+        let repairs = if is_repair { (self.load(row, WORD_RID + 1) & 0xffff_ffff) as u32 } else { 0 };
         Some(RowKey {
             transport: TransportId::from_word(transport),
             owner: self.load(row, WORD_OWNER),
@@ -145,7 +153,7 @@ impl Table {
         })
     }
 
-    /// Takes row `row` for `key` with `index`, without an anchor. The transport's word is stored last, so that a row
+    /// Takes row `row` for `key` with `index`, without anchor or path. The transport's word is stored last, so that a row
     /// half written by a killed process is a free row.
     pub fn occupy(&self, row: RowIndex, key: &RowKey, index: u64) {
         self.free(row);
@@ -201,11 +209,32 @@ impl Table {
         for (offset, word) in anchor.to_words().into_iter().enumerate() {
             self.store(row, base + offset, word);
         }
+        self.validate(row, copy);
+    }
+
+    /// Returns the path of row `row`, a transport's; `None` when there is none.
+    #[must_use]
+    pub fn path(&self, row: RowIndex) -> Option<Path> {
+        let key = self.key(row).filter(|key| key.role == Role::Transport)?;
+        let base = WORD_PATHS + PATH_WORDS * self.valid_copy(row);
+        path::from_words(key.transport, std::array::from_fn(|offset| self.load(row, base + offset)))
+    }
+
+    /// Stores the path of row `row`, a transport's, or that there is none; a kill in the middle leaves the one before.
+    /// A path with addresses of two families, or with a scope on our own, is stored as none.
+    pub fn store_path(&self, row: RowIndex, path: Option<&Path>) {
+        let copy = 1 - self.valid_copy(row);
+        let base = WORD_PATHS + PATH_WORDS * copy;
+        for (offset, word) in path.and_then(path::to_words).unwrap_or(NO_PATH).into_iter().enumerate() {
+            self.store(row, base + offset, word);
+        }
+        self.validate(row, copy);
+    }
+
+    fn validate(&self, row: RowIndex, copy: usize) {
         let head = self.load(row, WORD_HEAD) & 0x00ff_ffff_ffff_ffff;
         let copy_bits = if copy == 1 { 1 << 56 } else { 0 };
-        if let Some(word) = self.word(row, WORD_HEAD) {
-            word.store(head | copy_bits, Ordering::Release);
-        }
+        self.store(row, WORD_HEAD, head | copy_bits);
     }
 
     fn valid_copy(&self, row: RowIndex) -> usize {
@@ -252,7 +281,10 @@ fn size_byte(label: &Label) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::ice::Ufrag;
 
     fn table(rows: usize) -> Table {
         Table::new(Box::leak((0..rows * ROW_WORDS).map(|_| AtomicU64::new(0)).collect()))
@@ -351,6 +383,71 @@ mod tests {
                 0xaa,
             ]
         );
+    }
+
+    fn transport_key() -> RowKey {
+        let (mid, rid) = (Label::default(), Label::default());
+        RowKey { owner: 0, ssrc: Ssrc(0), role: Role::Transport, mid, rid, ..key() }
+    }
+
+    fn path_to(port: u16) -> Path {
+        let transport = key().transport;
+        Path {
+            transport,
+            local: "192.0.2.1:7882".parse().unwrap(),
+            remote: SocketAddr::from(([198, 51, 100, 7], port)),
+            credentials: Ufrag { transport, restart: 9, random: 0xcafe_f00d },
+        }
+    }
+
+    #[test]
+    fn a_transport_s_row_keeps_its_last_path_beside_its_index() {
+        let table = table(1);
+        let row = RowIndex(0);
+        table.occupy(row, &transport_key(), 77);
+        assert_eq!(table.path(row), None);
+        for port in 1..=3 {
+            table.store_path(row, Some(&path_to(port)));
+            assert_eq!(table.path(row), Some(path_to(port)));
+            assert_eq!((table.key(row), table.index(row)), (Some(transport_key()), 77), "the rest of the row stays");
+        }
+        table.store_path(row, None);
+        assert_eq!(table.path(row), None);
+        table.store_path(row, Some(&path_to(4)));
+        table.occupy(row, &transport_key(), 0);
+        assert_eq!(table.path(row), None, "a row that is taken anew has none");
+    }
+
+    #[test]
+    fn a_kill_between_two_stores_leaves_the_path_before() {
+        let table = table(1);
+        let row = RowIndex(0);
+        table.occupy(row, &transport_key(), 0);
+        table.store_path(row, Some(&path_to(1)));
+        let half = path::to_words(&path_to(2)).unwrap();
+        let base = WORD_PATHS + PATH_WORDS * (1 - table.valid_copy(row));
+        for (offset, word) in half.into_iter().enumerate() {
+            table.store(row, base + offset, word);
+            assert_eq!(table.path(row), Some(path_to(1)), "after {offset} words");
+        }
+    }
+
+    #[test]
+    fn a_stream_s_row_has_no_path() {
+        let table = table(1);
+        table.occupy(RowIndex(0), &key(), 0);
+        assert_eq!(table.path(RowIndex(0)), None);
+    }
+
+    #[test]
+    fn a_transport_s_words_are_golden() {
+        let table = table(1);
+        table.occupy(RowIndex(0), &transport_key(), 0x1234);
+        table.store_path(RowIndex(0), Some(&path_to(0xabcd)));
+        let words: Vec<u64> = table.words.iter().map(|word| word.load(Ordering::Relaxed)).collect();
+        let head = [0x0100_0002_0000_0003, 0, 0x0100_0005_0000_0000, 0x1234];
+        let copies = [0, 0, 0, 0, 0, 0, 0x0764_33c6, 0, 0x0102_00c0, 0, 0x1eca_abcd, 0x0000_0409_cafe_f00d];
+        assert_eq!(words, [&head[..], &copies].concat());
     }
 
     #[test]

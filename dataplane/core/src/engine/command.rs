@@ -5,7 +5,7 @@ use sluice_protocol::ids::{Address, TrackId, TransportId};
 use sluice_protocol::limits::{CNAME_BYTES_MAX, CREDENTIALS_MAX};
 use sluice_protocol::media::{Label, SrtpKeys, Ssrc};
 use sluice_protocol::plan::{self, Key, Object};
-use sluice_protocol::table::{Role, RowKey};
+use sluice_protocol::table::{Role, RowIndex, RowKey};
 use sluice_protocol::time::Instant;
 
 use super::Engine;
@@ -69,8 +69,10 @@ impl Engine {
         }
         if place != Place::Living {
             self.rows.free_slot(id, Keep::Own);
+            let row = self.transport_row(&plan, resume)?;
             let agent = Agent::new(&self.config.secret, &plan.credentials);
-            self.transports.insert(id.0, Transport::new(plan.clone(), agent)).ok_or(Refusal::NoSuchAddress)?;
+            self.transports.insert(id.0, Transport::new(plan.clone(), row, agent)).ok_or(Refusal::NoSuchAddress)?;
+            self.restore_path(now, id);
         }
         let transport = self.transports.get_mut(id.0).ok_or(Refusal::NoSuchAddress)?;
         if transport.plan.credentials != plan.credentials {
@@ -80,34 +82,46 @@ impl Engine {
         transport.plan = plan;
         self.timers.arm(id, &mut transport.deadlines, Timer::Feedback, now);
         match keys {
-            Some(keys) => self.put_keys(now, id, &keys, resume),
+            Some(keys) => self.put_keys(now, id, &keys),
             None => Ok(()),
         }
     }
 
-    /// Opens a transport with its keys, once; SRTCP goes on past the last index used.
-    fn put_keys(&mut self, now: Instant, id: TransportId, keys: &SrtpKeys, resume: bool) -> Result<(), Refusal> {
-        let transport = self.transports.get_mut(id.0).ok_or(Refusal::NoSuchAddress)?;
-        if let Security::Open(open) = &transport.security {
-            return if open.keys == *keys { Ok(()) } else { Err(Refusal::Invalid) };
-        }
-        let row = match self.rows.find(id, Ssrc(0), Role::Srtcp) {
-            Some(row) => row,
-            None if resume => return Err(Refusal::NoTableRow),
+    /// Finds or takes the row of a transport, which tells the SRTCP index that a predecessor came to.
+    fn transport_row(&mut self, plan: &plan::Transport, resume: bool) -> Result<RowIndex, Refusal> {
+        match self.rows.find(plan.id, Ssrc(0), Role::Transport) {
+            Some(row) => Ok(row),
+            None if resume && plan.keys.is_some() => Err(Refusal::NoTableRow),
             None => {
                 let key = RowKey {
-                    transport: id,
+                    transport: plan.id,
                     owner: 0,
                     ssrc: Ssrc(0),
-                    role: Role::Srtcp,
+                    role: Role::Transport,
                     mid: Label::default(),
                     rid: Label::default(),
                     repairs: Ssrc(0),
                 };
-                self.rows.occupy(&key, 0).ok_or(Refusal::PlanFull)?
+                self.rows.occupy(&key, 0).ok_or(Refusal::PlanFull)
             }
-        };
-        let open = Open::new(keys, row).map_err(|_| Refusal::Invalid)?;
+        }
+    }
+
+    /// Goes on with the pair that a predecessor stored last, which the controller may not have heard of.
+    fn restore_path(&mut self, now: Instant, id: TransportId) {
+        let Some(transport) = self.transports.get_mut(id.0) else { return };
+        let Some(path) = self.rows.path(transport.row) else { return };
+        let changes = transport.agent.restore(now, &path);
+        self.apply_ice(now, id, FiveTuple { local: path.local, remote: path.remote }, changes);
+    }
+
+    /// Opens a transport with its keys, once.
+    fn put_keys(&mut self, now: Instant, id: TransportId, keys: &SrtpKeys) -> Result<(), Refusal> {
+        let transport = self.transports.get_mut(id.0).ok_or(Refusal::NoSuchAddress)?;
+        if let Security::Open(open) = &transport.security {
+            return if open.keys == *keys { Ok(()) } else { Err(Refusal::Invalid) };
+        }
+        let open = Open::new(keys).map_err(|_| Refusal::Invalid)?;
         transport.security = Security::Open(Box::new(open));
         self.start_transport(now, id);
         Ok(())
@@ -117,11 +131,15 @@ impl Engine {
         let id = path.transport;
         self.check_shard(id.0)?;
         let transport = self.transports.get_mut(id.0).ok_or(Refusal::NoSuchReference)?;
-        // What this process learnt itself is newer than what its controller knows.
-        if transport.agent.path().is_some() {
+        // What this process, or its predecessor, learnt from the wire is newer than what the controller knows.
+        if let Some(known) = transport.path() {
+            if known != *path {
+                self.learn_path(id);
+            }
             return Ok(());
         }
         let changes = transport.agent.restore(now, path);
+        self.rows.store_path(transport.row, Some(path));
         let five_tuple = FiveTuple { local: path.local, remote: path.remote };
         self.apply_ice(now, id, five_tuple, Changes { nominated: false, ..changes });
         Ok(())
@@ -148,6 +166,7 @@ impl Engine {
         let Some(transport) = self.transports.get_mut(id.0) else { return };
         if let Some((five_tuple, _)) = transport.agent.path() {
             transport.agent.forget(five_tuple);
+            self.rows.store_path(transport.row, None);
             self.demux.forget(five_tuple, id);
         }
     }

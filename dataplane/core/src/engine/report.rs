@@ -180,8 +180,8 @@ impl Engine {
         let mut buffer = [0; COMPOUND_BYTES_MAX + SEALING_BYTES_MAX];
         let Some(plain) = buffer.get_mut(..compound.len()) else { return };
         plain.copy_from_slice(compound);
-        let index = self.rows.index(open.srtcp_row) + 1;
-        self.rows.store_index(open.srtcp_row, index);
+        let index = self.rows.index(transport.row) + 1;
+        self.rows.store_index(transport.row, index);
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         let sealed = open.sealer.seal_rtcp(&mut buffer, compound.len(), index).ok();
         if let Some(sealed) = sealed.and_then(|size| buffer.get(..size)) {

@@ -3,7 +3,7 @@
 use sluice_protocol::event::Event;
 use sluice_protocol::ice::Ufrag;
 use sluice_protocol::ids::TransportId;
-use sluice_protocol::plan::{Key, Object, Path};
+use sluice_protocol::plan::{Key, Object};
 use sluice_protocol::time::Instant;
 
 use super::Engine;
@@ -95,15 +95,17 @@ impl Engine {
     fn take_five_tuple_from(&mut self, former: TransportId, five_tuple: FiveTuple) {
         let Some(transport) = self.transports.get_mut(former.0) else { return };
         if transport.agent.forget(five_tuple) {
+            self.rows.store_path(transport.row, None);
             self.raise(Event::Forgotten(Key::Path(former)));
         }
     }
 
-    fn learn_path(&mut self, id: TransportId) {
-        let path = self.transports.get(id.0).and_then(|transport| transport.agent.path());
-        if let Some((five_tuple, credentials)) = path {
-            let FiveTuple { local, remote } = five_tuple;
-            self.raise(Event::Learnt(Box::new(Object::Path(Path { transport: id, local, remote, credentials }))));
+    /// Stores where the peer is, for a successor, and tells the controller.
+    pub(super) fn learn_path(&mut self, id: TransportId) {
+        let Some(transport) = self.transports.get(id.0) else { return };
+        if let Some(path) = transport.path() {
+            self.rows.store_path(transport.row, Some(&path));
+            self.raise(Event::Learnt(Box::new(Object::Path(path))));
         }
     }
 }

@@ -179,7 +179,7 @@ impl Agent {
         self.target().or_else(|| self.validated.last().copied())
     }
 
-    /// Returns the nominated pair as the plan keeps it, `None` before the first nomination.
+    /// Returns the nominated pair and the credentials that it was nominated under, `None` before the first nomination.
     pub(crate) fn path(&self) -> Option<(FiveTuple, Ufrag)> {
         self.nominated.map(|nominated| (nominated.five_tuple, nominated.ufrag))
     }

@@ -19,6 +19,7 @@ use crate::discard::Discard;
 use crate::ingress::arrivals::Arrivals;
 use crate::ingress::sources::Sources;
 use crate::limits::STREAMS_MAX;
+use crate::port::FiveTuple;
 use crate::srtp::{Opener, ReplayWindow, Sealer, SrtpError};
 use crate::timer::Deadlines;
 
@@ -27,6 +28,8 @@ use crate::timer::Deadlines;
 pub(crate) struct Transport {
     /// What the control plane wants of it.
     pub(crate) plan: plan::Transport,
+    /// Its row of the shared table: the last SRTCP index used, and its path.
+    pub(crate) row: RowIndex,
     pub(crate) agent: Agent,
     pub(crate) security: Security,
     pub(crate) punts: PuntWindow,
@@ -66,8 +69,6 @@ pub(crate) struct Open {
     pub(crate) keys: SrtpKeys,
     pub(crate) opener: Opener,
     pub(crate) sealer: Sealer,
-    /// The row that holds the last SRTCP index used.
-    pub(crate) srtcp_row: RowIndex,
 }
 
 /// What is counted per transport.
@@ -81,9 +82,10 @@ pub(crate) struct Counters {
 }
 
 impl Transport {
-    pub(crate) fn new(plan: plan::Transport, agent: Agent) -> Self {
+    pub(crate) fn new(plan: plan::Transport, row: RowIndex, agent: Agent) -> Self {
         Self {
             plan,
+            row,
             agent,
             security: Security::Handshaking,
             punts: PuntWindow::new(),
@@ -115,6 +117,12 @@ impl Transport {
         }
     }
 
+    /// Returns the nominated pair as plan and shared table keep it, `None` before the first nomination.
+    pub(crate) fn path(&self) -> Option<plan::Path> {
+        let (FiveTuple { local, remote }, credentials) = self.agent.path()?;
+        Some(plan::Path { transport: self.plan.id, local, remote, credentials })
+    }
+
     /// Authenticates and decrypts a compound in place and returns the plain bytes.
     pub(crate) fn open_rtcp<'a>(&mut self, bytes: &'a mut [u8]) -> Result<&'a [u8], Discard> {
         let Security::Open(open) = &self.security else { return Err(Discard::NoKeys) };
@@ -129,12 +137,11 @@ impl Transport {
 }
 
 impl Open {
-    pub(crate) fn new(keys: &SrtpKeys, srtcp_row: RowIndex) -> Result<Self, SrtpError> {
+    pub(crate) fn new(keys: &SrtpKeys) -> Result<Self, SrtpError> {
         Ok(Self {
             keys: *keys,
             opener: Opener::new(keys.profile, &keys.remote)?,
             sealer: Sealer::new(keys.profile, &keys.local)?,
-            srtcp_row,
         })
     }
 }

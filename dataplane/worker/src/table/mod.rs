@@ -119,7 +119,7 @@ mod tests {
             transport: TransportId::new(0, 1, 65_536),
             owner: 0,
             ssrc: Ssrc(0),
-            role: Role::Srtcp,
+            role: Role::Transport,
             mid: Label::default(),
             rid: Label::default(),
             repairs: Ssrc(0),
