@@ -1,5 +1,5 @@
 # Sluice: `make run` builds and starts it, `make test` runs every test. See README.md.
-.PHONY: run build test check sim soak bench fuzz web
+.PHONY: run build test check web sim fuzz
 .DEFAULT_GOAL := run
 
 run:    ## install what is missing, build, start, print the page's address and an API key

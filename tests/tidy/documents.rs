@@ -38,6 +38,19 @@ fn commands_of_the_readme_exist() {
 }
 
 #[test]
+fn every_target_of_the_makefile_has_a_recipe() {
+    let makefile = text("Makefile");
+    let phony = makefile.lines().find_map(|line| line.strip_prefix(".PHONY:")).unwrap();
+    let has_recipe = |target: &str| {
+        let rule = format!("\n{target}:");
+        let recipe = makefile.split(&rule).nth(1).and_then(|rest| rest.lines().nth(1));
+        recipe.is_some_and(|line| line.starts_with('\t'))
+    };
+    let without: Vec<&str> = phony.split_whitespace().filter(|target| !has_recipe(target)).collect();
+    assert!(without.is_empty() && phony.split_whitespace().count() > 5, "no recipe for {without:?} in {phony}");
+}
+
+#[test]
 fn every_discard_is_explained() {
     let metrics = text("docs/METRICS.md");
     let names = sluice_dataplane_core::discard::Discard::ALL.iter().map(|discard| discard.name());
