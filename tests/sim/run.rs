@@ -12,9 +12,9 @@ use crate::world::World;
 
 /// How long things go wrong.
 const TROUBLE: Duration = Duration::from_secs(10);
-/// How long after the end of trouble everybody has to see a picture: as long as a browser may take to check its path
-/// again, when the data plane died before it had told of a new address, and a key frame on top.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// How long after the end of trouble everybody has to see a picture: less than a browser may take to check its path again,
+/// so that nobody has to wait for that. A key frame may be asked for twice.
+const PATIENCE: Duration = Duration::from_millis(2400);
 /// How long the picture then must not freeze.
 const PEACE: Duration = Duration::from_secs(2);
 
