@@ -116,6 +116,14 @@ impl Rows {
         self.table.store_path(row, path);
     }
 
+    pub(crate) fn clock_offset_nanos(&self, row: RowIndex) -> Option<i64> {
+        self.table.clock_offset_nanos(row)
+    }
+
+    pub(crate) fn store_clock_offset_nanos(&self, row: RowIndex, nanos: i64) {
+        self.table.store_clock_offset_nanos(row, nanos);
+    }
+
     fn reclaim(&mut self) -> Option<RowIndex> {
         let row = self.retired.pop_front()?;
         self.free(row);

@@ -2,7 +2,7 @@
 
 use sluice_protocol::plan;
 use sluice_protocol::table::RowIndex;
-use sluice_protocol::time::{Instant, NtpTime};
+use sluice_protocol::time::Instant;
 
 use crate::egress::EgressStream;
 use crate::guard::SealGuard;
@@ -20,13 +20,20 @@ pub(crate) struct Target {
     pub(crate) rtx_row: Option<RowIndex>,
     /// How it catches up with a key frame out of the history; `None` when it follows live.
     pub(crate) replay: Option<Replay>,
-    /// Where its last sender report stood, for the row's anchor.
-    pub(crate) report_ntp: NtpTime,
+    /// What predecessors had sent.
+    pub(crate) inherited: SentBefore,
     /// Whether the controller was told that it cannot be served.
     pub(crate) is_undecodable: bool,
     pub(crate) counters: TargetCounters,
     pub(crate) guard: SealGuard,
     pub(crate) rtx_guard: SealGuard,
+}
+
+/// What an egress stream had sent when its last data plane ended, as sender reports count it, modulo 2^32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SentBefore {
+    pub(crate) packets: u32,
+    pub(crate) payload_bytes: u32,
 }
 
 /// A replay that goes on.
@@ -36,7 +43,17 @@ pub(crate) struct Replay {
     pub(crate) next: Instant,
 }
 
-/// What is counted per egress stream.
+impl Target {
+    /// Returns packets and payload bytes sent since transmission began, whichever process sent them, modulo 2^32
+    /// (RFC 3550 section 6.4.1).
+    pub(crate) fn sent(&self) -> (u32, u32) {
+        let low = |count: u64| u32::try_from(count & 0xffff_ffff).unwrap_or(0);
+        let SentBefore { packets, payload_bytes } = self.inherited;
+        (packets.wrapping_add(low(self.counters.packets)), payload_bytes.wrapping_add(low(self.counters.bytes)))
+    }
+}
+
+/// What is counted per egress stream, since this process began.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TargetCounters {
     pub(crate) packets: u64,

@@ -26,8 +26,10 @@ pub struct Anchor {
     pub frame_number_offset: u16,
     /// Free, zero.
     pub spare: u16,
-    /// Wall-clock time of the sender-report mapping, 32.32 NTP, 0 when there is none yet.
-    pub report_ntp: u64,
+    /// Packets sent, as sender reports count them, modulo 2^32.
+    pub packets: u32,
+    /// Payload bytes sent, as sender reports count them, modulo 2^32.
+    pub payload_bytes: u32,
 }
 
 impl Anchor {
@@ -42,14 +44,14 @@ impl Anchor {
                 | (u64::from(self.frame_number) << 16)
                 | (u64::from(self.frame_number_offset) << 32)
                 | (u64::from(self.spare) << 48),
-            self.report_ntp,
+            u64::from(self.packets) | (u64::from(self.payload_bytes) << 32),
         ]
     }
 
     /// Reads an anchor from words.
     #[must_use]
     pub const fn from_words(words: [u64; ANCHOR_WORDS]) -> Self {
-        let [first, second, third, report_ntp] = words;
+        let [first, second, third, fourth] = words;
         Self {
             timestamp: (first & 0xffff_ffff) as u32,
             timestamp_offset: (first >> 32) as u32,
@@ -61,7 +63,8 @@ impl Anchor {
             frame_number: ((third >> 16) & 0xffff) as u16,
             frame_number_offset: ((third >> 32) & 0xffff) as u16,
             spare: (third >> 48) as u16,
-            report_ntp,
+            packets: (fourth & 0xffff_ffff) as u32,
+            payload_bytes: (fourth >> 32) as u32,
         }
     }
 }

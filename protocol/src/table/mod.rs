@@ -7,7 +7,7 @@
 //! | word | content of a stream's row | of a transport's row |
 //! |---|---|---|
 //! | 0 | transport (its address), 0 in a free row | the same |
-//! | 1 | owner: egress or track (its address) | 0 |
+//! | 1 | owner: egress or track (its address) | our wall clock minus the peer's in nanoseconds, 0 while unknown |
 //! | 2 | SSRC (32) · role (8) · mid size (8) · rid size (8) · valid copy 0 or 1 (8), least significant first | the same, without SSRC, mid and rid |
 //! | 3 | the highest SRTP index sealed (sent) or received, ROC << 16 \| sequence | the SRTCP index last sealed |
 //! | 4–5 | mid, zero-padded | 4–9: path, copy 0 |
@@ -15,7 +15,7 @@
 //! | 8–11 | anchor, copy 0 | 10–15: path, copy 1 |
 //! | 12–15 | anchor, copy 1 | |
 //!
-//! An anchor holds what makes a resumed stream continuous; a path says where the peer of a transport is, which it says
+//! An anchor holds what makes a resumed stream continuous, and the difference of clocks its sender reports; a path says where the peer of a transport is, which it says
 //! itself only every few seconds. Either is written to the copy that is not valid, then word 2 is stored with the other
 //! copy valid, so that a process killed between two stores leaves a whole one behind.
 
@@ -41,6 +41,7 @@ pub const ROWS_PER_SHARD: usize = 64 * 1024;
 
 const WORD_TRANSPORT: usize = 0;
 const WORD_OWNER: usize = 1;
+const WORD_CLOCK: usize = 1;
 const WORD_HEAD: usize = 2;
 const WORD_INDEX: usize = 3;
 const WORD_MID: usize = 4;
@@ -62,7 +63,7 @@ pub enum Role {
     Ingress = 3,
     /// A repair stream that is received.
     IngressRtx = 4,
-    /// A transport: the SRTCP index of its sent reports, and its path.
+    /// A transport: the SRTCP index of its sent reports, its path, and how its peer's clock differs from ours.
     Transport = 5,
 }
 
@@ -144,7 +145,7 @@ impl Table {
         let repairs = if is_repair { (self.load(row, WORD_RID + 1) & 0xffff_ffff) as u32 } else { 0 };
         Some(RowKey {
             transport: TransportId::from_word(transport),
-            owner: self.load(row, WORD_OWNER),
+            owner: if role == Role::Transport { 0 } else { self.load(row, WORD_OWNER) },
             ssrc: Ssrc(u32::from_le_bytes([s0, s1, s2, s3])),
             role,
             mid: self.label(row, WORD_MID, mid_bytes),
@@ -210,6 +211,20 @@ impl Table {
             self.store(row, base + offset, word);
         }
         self.validate(row, copy);
+    }
+
+    /// Returns our wall clock minus that of the peer of row `row`, a transport's, in nanoseconds; `None` when nothing
+    /// told yet.
+    #[must_use]
+    pub fn clock_offset_nanos(&self, row: RowIndex) -> Option<i64> {
+        let _: RowKey = self.key(row).filter(|key| key.role == Role::Transport)?;
+        Some(self.load(row, WORD_CLOCK).cast_signed()).filter(|nanos| *nanos != 0)
+    }
+
+    /// Stores our wall clock minus that of the peer of row `row`, a transport's, in nanoseconds. No difference at all is
+    /// stored as one nanosecond.
+    pub fn store_clock_offset_nanos(&self, row: RowIndex, nanos: i64) {
+        self.store(row, WORD_CLOCK, if nanos == 0 { 1 } else { nanos.cast_unsigned() });
     }
 
     /// Returns the path of row `row`, a transport's; `None` when there is none.
@@ -310,8 +325,13 @@ mod tests {
         table.occupy(row, &key(), 0x0001_2345);
         assert_eq!(table.key(row), Some(key()));
         assert_eq!(table.index(row), 0x0001_2345);
-        let anchor =
-            Anchor { timestamp: 1, timestamp_offset: 2, picture_id: 0x7fff, report_ntp: u64::MAX, ..Anchor::default() };
+        let anchor = Anchor {
+            timestamp: 1,
+            timestamp_offset: 2,
+            picture_id: 0x7fff,
+            payload_bytes: u32::MAX,
+            ..Anchor::default()
+        };
         table.store_anchor(row, &anchor);
         assert_eq!(table.anchor(row), anchor);
         assert_eq!(table.key(row), Some(key()), "the anchor's flag leaves the head alone");
@@ -358,7 +378,8 @@ mod tests {
                 frame_number: 0x88,
                 frame_number_offset: 0x99,
                 spare: 0,
-                report_ntp: 0xaa,
+                packets: 0xaa,
+                payload_bytes: 0xbb,
             },
         );
         let words: Vec<u64> = table.words.iter().map(|word| word.load(Ordering::Relaxed)).collect();
@@ -380,7 +401,7 @@ mod tests {
                 0x0000_0022_0000_0011,
                 0x0055_0044_0000_0033,
                 0x0000_0099_0088_7766,
-                0xaa,
+                0x0000_00bb_0000_00aa,
             ]
         );
     }
@@ -419,6 +440,20 @@ mod tests {
     }
 
     #[test]
+    fn a_transport_s_row_keeps_the_difference_of_clocks() {
+        let table = table(2);
+        table.occupy(RowIndex(0), &transport_key(), 0);
+        assert_eq!(table.clock_offset_nanos(RowIndex(0)), None);
+        for (nanos, kept) in [(i64::MIN, i64::MIN), (-1, -1), (0, 1), (77, 77)] {
+            table.store_clock_offset_nanos(RowIndex(0), nanos);
+            assert_eq!(table.clock_offset_nanos(RowIndex(0)), Some(kept));
+            assert_eq!(table.key(RowIndex(0)), Some(transport_key()), "it is nobody's address");
+        }
+        table.occupy(RowIndex(1), &key(), 0);
+        assert_eq!(table.clock_offset_nanos(RowIndex(1)), None, "a stream has no clock of its own");
+    }
+
+    #[test]
     fn a_kill_between_two_stores_leaves_the_path_before() {
         let table = table(1);
         let row = RowIndex(0);
@@ -444,8 +479,9 @@ mod tests {
         let table = table(1);
         table.occupy(RowIndex(0), &transport_key(), 0x1234);
         table.store_path(RowIndex(0), Some(&path_to(0xabcd)));
+        table.store_clock_offset_nanos(RowIndex(0), -2);
         let words: Vec<u64> = table.words.iter().map(|word| word.load(Ordering::Relaxed)).collect();
-        let head = [0x0100_0002_0000_0003, 0, 0x0100_0005_0000_0000, 0x1234];
+        let head = [0x0100_0002_0000_0003, 0xffff_ffff_ffff_fffe, 0x0100_0005_0000_0000, 0x1234];
         let copies = [0, 0, 0, 0, 0, 0, 0x0764_33c6, 0, 0x0102_00c0, 0, 0x1eca_abcd, 0x0000_0409_cafe_f00d];
         assert_eq!(words, [&head[..], &copies].concat());
     }

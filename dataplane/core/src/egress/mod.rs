@@ -234,7 +234,7 @@ impl EgressStream {
         Ok(outgoing)
     }
 
-    /// Returns what a successor needs to go on, but for `report_ntp`, which is the reports' own.
+    /// Returns what a successor needs to go on, but for what was sent, which the engine counts.
     #[must_use]
     pub fn state(&self) -> Anchor {
         self.renumber.save()

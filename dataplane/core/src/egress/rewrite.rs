@@ -76,6 +76,8 @@ pub struct Outgoing {
     pub picture: PictureNumbers,
     /// The size of the RTP packet in bytes, before padding and seal.
     pub size_bytes: usize,
+    /// How much of that is payload.
+    pub payload_size_bytes: usize,
     /// In a repair packet the sequence number that is repaired (RFC 4588 section 4).
     pub original: Option<u16>,
     extensions: ExtensionSet,
@@ -114,6 +116,7 @@ impl Format {
             marker: packet.marker,
             picture: identity.picture,
             size_bytes: header + body,
+            payload_size_bytes: body,
             original: identity.original,
             extensions,
             form,

@@ -71,7 +71,9 @@ impl Engine {
             self.rows.free_slot(id, Keep::Own);
             let row = self.transport_row(&plan, resume)?;
             let agent = Agent::new(&self.config.secret, &plan.credentials);
-            self.transports.insert(id.0, Transport::new(plan.clone(), row, agent)).ok_or(Refusal::NoSuchAddress)?;
+            let mut transport = Transport::new(plan.clone(), row, agent);
+            transport.clock_offset_nanos = self.rows.clock_offset_nanos(row);
+            self.transports.insert(id.0, transport).ok_or(Refusal::NoSuchAddress)?;
             self.restore_path(now, id);
         }
         let transport = self.transports.get_mut(id.0).ok_or(Refusal::NoSuchAddress)?;

@@ -79,14 +79,19 @@ impl Engine {
     }
 
     /// Learns how the publisher's wall clock and RTP clock relate, and how its wall clock and ours do: the first report
-    /// of any of its streams settles that for all of them, so that they stay together.
+    /// of any of its streams settles that for all of them, so that they stay together, and for successors, so that what
+    /// viewers were told about sound and picture still holds.
     fn follow_sender_report(&mut self, id: TransportId, arrival: Instant, info: &SenderInfo) {
         let wall = self.wall_clock(arrival);
         let Some(stream) = self.media_stream(id, info.ssrc) else { return };
         stream.clock = Some((info.ntp, info.rtp_timestamp));
         stream.reception.note_sender_report(info.ntp, arrival);
-        if let Some(transport) = self.transports.get_mut(id.0) {
-            transport.clock_offset_nanos.get_or_insert_with(|| wall.nanos_since(info.ntp));
+        if let Some(transport) = self.transports.get_mut(id.0)
+            && transport.clock_offset_nanos.is_none()
+        {
+            let nanos = wall.nanos_since(info.ntp);
+            transport.clock_offset_nanos = Some(nanos);
+            self.rows.store_clock_offset_nanos(transport.row, nanos);
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sluice_protocol::ids::{EgressId, TrackId};
 use sluice_protocol::media::{MediaKind, PayloadType};
+use sluice_protocol::table::Anchor;
 use sluice_protocol::time::Instant;
 
 use super::Engine;
@@ -218,7 +219,7 @@ impl Engine {
         let mut flow = ControlFlow::Continue(());
         let mut done = 0;
         if !queues.planned.is_empty() {
-            store_state(rows, target);
+            store_state(rows, target, &queues.planned);
         }
         while let Some(rest) = queues.planned.get(done..).filter(|rest| !rest.is_empty()) {
             let shape = Shape::of(rest, open.sealer.rtp_overhead_bytes());
@@ -289,7 +290,7 @@ impl Sent {
     fn add(&mut self, shape: &Shape, packets: &[Planned]) {
         self.packets += packets.len() as u64;
         self.bytes += shape.total_bytes as u64;
-        self.payload_bytes += packets.iter().map(|planned| planned.outgoing.size_bytes as u64).sum::<u64>();
+        self.payload_bytes += payload_bytes_of(packets);
     }
 }
 
@@ -341,12 +342,22 @@ impl Shape {
     }
 }
 
-/// Stores index and anchor of what is about to be sealed, so that a successor goes on past it.
-fn store_state(rows: &Rows, target: &Target) {
-    let mut anchor = target.stream.state();
-    anchor.report_ntp = target.report_ntp.0;
+/// Stores index and anchor of what is about to be sealed, so that a successor goes on past it. `planned` counts as sent:
+/// a successor's reports may be ahead by what did not leave, but never go back.
+fn store_state(rows: &Rows, target: &Target, planned: &[Planned]) {
+    let (packets, payload_bytes) = target.sent();
+    let low = |count: u64| u32::try_from(count & 0xffff_ffff).unwrap_or(0);
+    let anchor = Anchor {
+        packets: packets.wrapping_add(low(planned.len() as u64)),
+        payload_bytes: payload_bytes.wrapping_add(low(payload_bytes_of(planned))),
+        ..target.stream.state()
+    };
     rows.store_anchor(target.row, &anchor);
     rows.store_index(target.row, target.stream.index());
+}
+
+fn payload_bytes_of(packets: &[Planned]) -> u64 {
+    packets.iter().map(|planned| planned.outgoing.payload_size_bytes as u64).sum()
 }
 
 /// Writes, pads and seals the packets of a run into the outbox's bytes.

@@ -94,9 +94,9 @@ impl Engine {
 
     /// Maps the wall clock to an egress stream's RTP clock, by the publisher's own report and the transport's one offset
     /// of clocks; `None` before the publisher has reported, or before anything was sent.
-    fn sender_info(&mut self, now: Instant, id: EgressId) -> Option<SenderInfo> {
+    fn sender_info(&self, now: Instant, id: EgressId) -> Option<SenderInfo> {
         let ntp = self.wall_clock(now);
-        let target = self.targets.get_mut(id.0)?;
+        let target = self.targets.get(id.0)?;
         if target.counters.packets == 0 {
             return None;
         }
@@ -110,9 +110,7 @@ impl Engine {
         let ticks = i128::from(elapsed) * i128::from(clock_rate) / 1_000_000_000;
         let ticks = u32::try_from(ticks.rem_euclid(1 << 32)).unwrap_or(0);
         let rtp_timestamp = source_rtp.wrapping_add(ticks).wrapping_add(target.stream.timestamp_offset()?);
-        target.report_ntp = ntp;
-        let packets = u32::try_from(target.counters.packets & 0xffff_ffff).unwrap_or(0);
-        let payload_bytes = u32::try_from(target.counters.bytes & 0xffff_ffff).unwrap_or(0);
+        let (packets, payload_bytes) = target.sent();
         Some(SenderInfo { ssrc: target.plan.ssrc, ntp, rtp_timestamp, packets, payload_bytes })
     }
 
@@ -155,7 +153,7 @@ impl Engine {
         let Some(transport) = self.transports.get(transport_id.0).filter(|transport| transport.open().is_ok()) else {
             return;
         };
-        if target.counters.packets == 0 || transport.agent.target().is_none() {
+        if target.sent().0 == 0 || transport.agent.target().is_none() {
             return;
         }
         let retiring: ArrayVec<Ssrc, 2> = [Some(ssrc), rtx].into_iter().flatten().collect();

@@ -4,8 +4,8 @@ use sluice_protocol::event::{Event, Refusal};
 use sluice_protocol::ids::{EgressId, TrackId};
 use sluice_protocol::media::{Label, PayloadType, Ssrc};
 use sluice_protocol::plan;
-use sluice_protocol::table::{Role, RowIndex, RowKey};
-use sluice_protocol::time::{Instant, NtpTime};
+use sluice_protocol::table::{Anchor, Role, RowIndex, RowKey};
+use sluice_protocol::time::Instant;
 
 use super::Engine;
 use crate::egress::EgressStream;
@@ -13,7 +13,7 @@ use crate::guard::SealGuard;
 use crate::history::Position;
 use crate::limits::EGRESSES_PER_TRANSPORT_MAX;
 use crate::slab::Place;
-use crate::target::{Target, TargetCounters};
+use crate::target::{SentBefore, Target, TargetCounters};
 
 impl Engine {
     pub(super) fn put_egress(&mut self, now: Instant, plan: plan::Egress, resume: bool) -> Result<(), Refusal> {
@@ -36,7 +36,7 @@ impl Engine {
         let rtx_row = plan.rtx.and_then(|rtx| self.rows.find(plan.transport, rtx, Role::EgressRtx));
         let rtx_used = rtx_row.map(|row| self.rows.index(row));
         let (row, rtx_row) = self.egress_rows(now, &plan, &mut stream, resume)?;
-        let report_ntp = NtpTime(self.rows.anchor(row).report_ntp);
+        let Anchor { packets, payload_bytes, .. } = self.rows.anchor(row);
         let source = plan.source.as_ref().map(|source| source.track);
         let transport = plan.transport;
         let target = Target {
@@ -45,7 +45,7 @@ impl Engine {
             row,
             rtx_row,
             replay: None,
-            report_ntp,
+            inherited: SentBefore { packets, payload_bytes },
             is_undecodable: false,
             counters: TargetCounters::default(),
             guard: SealGuard::after(used),

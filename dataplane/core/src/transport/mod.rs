@@ -46,7 +46,8 @@ pub(crate) struct Transport {
     pub(crate) arrivals: Arrivals,
     /// When it was last told its fixed cap.
     pub(crate) cap_told: Option<Instant>,
-    /// Our wall clock minus the peer's, from its first sender report; for all of its streams.
+    /// Our wall clock minus the peer's, from its first sender report to this process or a predecessor; for all of its
+    /// streams.
     pub(crate) clock_offset_nanos: Option<i64>,
     /// How many SSRCs it may still introduce.
     pub(crate) learning: Allowance,

@@ -42,7 +42,12 @@ fn sender_reports_map_both_streams_to_one_clock_once_the_publisher_has_reported(
     let instant_of = |payload_type: u8, clock_rate: i64| {
         let packet = media.iter().find(|packet| packet.header.payload_type == payload_type).unwrap();
         let sender = senders.iter().find(|sender| sender.ssrc == packet.header.ssrc).unwrap();
-        assert_eq!((sender.packet_count, sender.reports.len()), (1, 0));
+        let size = u32::try_from(packet.payload.len()).unwrap();
+        assert_eq!(
+            (sender.packet_count, sender.octet_count, sender.reports.len()),
+            (1, size, 0),
+            "headers do not count"
+        );
         let ticks = i64::from(packet.header.timestamp.wrapping_sub(sender.rtp_time).cast_signed());
         NtpTime(sender.ntp_time).offset_nanos(ticks * 1_000_000_000 / clock_rate)
     };

@@ -5,9 +5,13 @@ use std::time::Duration;
 use sluice_protocol::event::{Event, Refusal};
 use sluice_protocol::media::MediaKind;
 use sluice_protocol::plan::{Key, Object, Plan};
+use sluice_protocol::time::NtpTime;
 
-use super::peer::{Peer, is_pli};
-use super::stage::{CAMERA, frame, number, sound, stage};
+use rtcp::goodbye::Goodbye;
+use rtcp::sender_report::SenderReport;
+
+use super::peer::{Peer, is_pli, of_kind};
+use super::stage::{CAMERA, MICROPHONE, frame, number, sound, stage};
 use super::world::*;
 use crate::discard::Discard;
 
@@ -136,7 +140,7 @@ fn an_outage_is_not_reported_as_the_publishers_loss() {
         publisher.send(&mut world, &frame(number, false));
     }
     world.pass(1100);
-    let reports: Vec<rtcp::receiver_report::ReceiverReport> = super::peer::of_kind(&publisher.take_reports(&mut world));
+    let reports: Vec<rtcp::receiver_report::ReceiverReport> = of_kind(&publisher.take_reports(&mut world));
     let block = reports.iter().flat_map(|report| &report.reports).find(|block| block.ssrc == CAMERA.0).unwrap();
     assert_eq!((block.fraction_lost, block.total_lost), (0, 0));
 }
@@ -184,4 +188,95 @@ fn an_ssrc_that_comes_back_on_its_transport_goes_on_past_its_indices() {
     world.flush();
     let after = take(&mut world, &mut subscriber)[0].1;
     assert!((1..=2).contains(&after.wrapping_sub(before)));
+}
+
+/// Sends picture and sound `number`, and reports of a publisher whose clock is years off and which the network delivers
+/// `late` milliseconds after they were made; returns what the subscriber is then told.
+fn exchange_reports(
+    world: &mut World,
+    publisher: &mut Peer,
+    subscriber: &mut Peer,
+    number: u16,
+    late: u64,
+) -> Vec<SenderReport> {
+    publisher.send(world, &frame(number, number == 1));
+    publisher.send(world, &sound(number));
+    let made = world.now;
+    world.pass(late);
+    for (ssrc, rate) in [(CAMERA, 90_000), (MICROPHONE, 48_000)] {
+        let ntp_time = NtpTime::from_unix_nanos(made.nanos).0;
+        let rtp_time = u32::try_from(made.nanos / 1_000_000 * (rate / 1000)).unwrap();
+        let report = SenderReport { ssrc: ssrc.0, ntp_time, rtp_time, ..SenderReport::default() };
+        publisher.send_rtcp(world, &[Box::new(report)]);
+    }
+    world.pass(1000);
+    let reports = of_kind(&subscriber.take_reports(world));
+    assert_eq!(reports.len(), 2, "one for each stream");
+    reports
+}
+
+#[test]
+fn what_viewers_were_told_about_sound_and_picture_holds_after_a_kill() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let before = exchange_reports(&mut world, &mut publisher, &mut subscriber, 1, 20);
+    for (round, late) in [(1_u16, 75), (2, 1)] {
+        world = resumed(world);
+        let after = exchange_reports(&mut world, &mut publisher, &mut subscriber, 40 * round, late);
+        for (ssrc, rate) in [(video_egress(1, 2, 1).ssrc, 90_000), (audio_egress(2, 2, 2).ssrc, 48_000)] {
+            let of = |reports: &[SenderReport]| reports.iter().find(|report| report.ssrc == ssrc.0).unwrap().clone();
+            let (before, after) = (of(&before), of(&after));
+            let elapsed = NtpTime(after.ntp_time).nanos_since(NtpTime(before.ntp_time));
+            let ticks = i64::from(after.rtp_time.wrapping_sub(before.rtp_time));
+            let jump = ticks * 1_000_000_000 / rate - elapsed;
+            assert!(jump.abs() < 5_000_000, "{ssrc:?} jumps by {jump} ns when reports come {late} ms late");
+        }
+    }
+}
+
+#[test]
+fn counts_in_sender_reports_go_on_and_statistics_begin_anew() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    exchange_reports(&mut world, &mut publisher, &mut subscriber, 1, 1);
+    for number in 2..=9 {
+        publisher.send(&mut world, &frame(number, false));
+        world.pass(10);
+    }
+    let counts = |reports: &[SenderReport]| {
+        let report = reports.iter().find(|report| report.ssrc == video_egress(1, 2, 1).ssrc.0).unwrap();
+        (report.packet_count, report.octet_count)
+    };
+    let mut world = resumed(world);
+    let after = exchange_reports(&mut world, &mut publisher, &mut subscriber, 20, 1);
+    assert_eq!(counts(&after), (10, 10 * 1000));
+    let mut stats = sluice_protocol::stats::Stats::default();
+    world.engine.stats(&mut stats);
+    let egress = stats.egress.iter().find(|stats| stats.egress == egress_id(1)).unwrap();
+    assert_eq!((egress.packets, egress.bytes), (1, 1000));
+}
+
+#[test]
+fn what_was_planned_when_the_engine_died_counts_so_that_no_count_goes_back() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    exchange_reports(&mut world, &mut publisher, &mut subscriber, 1, 1);
+    world.wire.room = Some(0);
+    publisher.send(&mut world, &frame(2, false));
+    world.flush();
+    let mut world = resumed(world);
+    let after = exchange_reports(&mut world, &mut publisher, &mut subscriber, 20, 1);
+    assert!(after.iter().any(|report| (report.packet_count, report.octet_count) == (3, 3 * 1000)), "{after:?}");
+}
+
+#[test]
+fn a_stream_that_only_a_predecessor_sent_says_good_bye() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    world.flush();
+    let mut world = resumed(world);
+    world.flush();
+    subscriber.take(&mut world);
+    world.remove(Key::Egress(egress_id(1)));
+    world.remove(Key::Egress(egress_id(2)));
+    world.flush();
+    let goodbyes: Vec<Goodbye> = of_kind(&subscriber.take_reports(&mut world));
+    assert_eq!(goodbyes.len(), 1, "of the stream that was never sent there is none");
 }

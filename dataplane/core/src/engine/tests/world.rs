@@ -71,7 +71,7 @@ impl World {
     }
 
     fn over(table: Table, now: Instant) -> Self {
-        let wall = (now, NtpTime::from_unix_nanos(1_800_000_000_000_000_000));
+        let wall = (now, NtpTime::from_unix_nanos(1_800_000_000_000_000_000 + now.nanos));
         let config = Config { shard: 0, secret: NodeSecret::new(SECRET), table, wall };
         Self {
             engine: Engine::new(config, now.nanos, now),
