@@ -2,4 +2,5 @@
 #![cfg(test)]
 
 mod media;
+mod privileges;
 mod survival;

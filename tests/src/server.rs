@@ -19,6 +19,8 @@ const SECRET: &str = "a-secret-for-tests-only";
 pub struct Options {
     /// Where HTTP listens; port 0 takes a free one.
     pub http: String,
+    /// The UDP port of media; 0 takes a free one.
+    pub media_port: u16,
     /// The addresses to announce; none for the server's own choice.
     pub announce: Option<String>,
     /// What people without a token may do.
@@ -30,7 +32,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let (http, announce) = ("127.0.0.1:0".to_owned(), Some("127.0.0.1".to_owned()));
-        Self { http, announce, guests: "create", wrapper: Vec::new() }
+        Self { http, media_port: 0, announce, guests: "create", wrapper: Vec::new() }
     }
 }
 
@@ -69,7 +71,8 @@ impl Server {
         let (first, rest) = words.split_first().context("a program")?;
         let mut command = Command::new(first);
         command.args(rest).arg("--data-dir").arg(self.folder.path().join("data"));
-        command.args(["--http", &self.options.http, "--media-port", "0", "--guests", self.options.guests]);
+        command.args(["--http", &self.options.http, "--guests", self.options.guests]);
+        command.args(["--media-port", &self.options.media_port.to_string()]);
         command.args(["--api-key", &format!("test:{SECRET}")]);
         if let Some(announce) = &self.options.announce {
             command.args(["--announce", announce]);

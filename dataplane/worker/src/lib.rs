@@ -56,7 +56,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let core = core_of(number, config.process.pin);
         let shard = u8::try_from(number).context("too many shards")?;
         let body = move || {
-            if let Err(error) = shard::run(shard, core, theirs) {
+            // Shards use sockets that the control thread has made.
+            let ended = privileges::give_up().map_err(Into::into).and_then(|()| shard::run(shard, core, theirs));
+            if let Err(error) = ended {
                 tracing::error!(shard, "{error:#}");
             }
         };

@@ -1,7 +1,17 @@
 //! Becoming an unprivileged user when started as root.
+//!
+//! The media sockets are made only when the control plane has said which, long after the user has changed. So the two
+//! capabilities that making them may need are kept until then, and given up with the first sockets, before any packet has
+//! come in: [`drop_to`] keeps them, [`give_up`] ends it.
 
 use nix::unistd::{Gid, Uid, User, geteuid, setgid, setgroups, setuid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities, set_no_new_privs,
+};
 use thiserror::Error;
+
+/// What making media sockets may need: buffers beyond the system's limit, and ports below 1024.
+const KEPT: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_BIND_SERVICE);
 
 /// Why the user cannot be changed.
 #[derive(Debug, Error)]
@@ -12,6 +22,9 @@ pub enum PrivilegeError {
     /// A system call failed.
     #[error("cannot become user {0:?}: {1}")]
     System(String, nix::Error),
+    /// Capabilities cannot be changed.
+    #[error("cannot give up capabilities: {0}")]
+    Capabilities(#[from] rustix::io::Errno),
 }
 
 /// Who may connect: the user that started this process, and root.
@@ -32,9 +45,10 @@ impl Owner {
     }
 }
 
-/// Becomes `user` for good when this process is root and `user` is not empty.
+/// Becomes `user` for good when this process is root and `user` is not empty; of what root may do, the calling thread
+/// keeps what making media sockets needs, until [`give_up`]. Where root has less, as in containers, it keeps what there is.
 ///
-/// Call it before threads are started, after everything that needs root: limits and the control socket.
+/// Call it before threads are started, after everything else that needs root: limits and the control socket.
 ///
 /// # Errors
 /// [`PrivilegeError`] when there is no such user or the system refuses.
@@ -45,9 +59,28 @@ pub fn drop_to(user: &str) -> Result<(), PrivilegeError> {
     let system = |error| PrivilegeError::System(user.to_owned(), error);
     let entry = User::from_name(user).map_err(system)?.ok_or_else(|| PrivilegeError::NoSuchUser(user.to_owned()))?;
     let (uid, gid): (Uid, Gid) = (entry.uid, entry.gid);
+    set_no_new_privs(true)?;
+    set_keep_capabilities(true)?;
     setgroups(&[gid]).map_err(system)?;
     setgid(gid).map_err(system)?;
-    setuid(uid).map_err(system)
+    setuid(uid).map_err(system)?;
+    set_keep_capabilities(false)?;
+    hold(capabilities(None)?.permitted.intersection(KEPT))
+}
+
+/// Gives up every capability that the calling thread has, whoever it is from: this process's start as root, or a service
+/// manager. A process that is root still stays what it is: it was told to.
+///
+/// # Errors
+/// [`PrivilegeError::Capabilities`], which no kernel has reason to return.
+pub fn give_up() -> Result<(), PrivilegeError> {
+    if geteuid().is_root() { Ok(()) } else { hold(CapabilitySet::empty()) }
+}
+
+/// Makes `held` all that the calling thread may do.
+fn hold(held: CapabilitySet) -> Result<(), PrivilegeError> {
+    let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
+    Ok(set_capabilities(None, sets)?)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use sluice_protocol::session::dataplane::{CommandId, Dataplane, Event, Newcomer}
 use sluice_protocol::stats::Stats;
 
 use crate::config::Udp;
+use crate::privileges;
 use crate::shard::{FromShard, SupervisorEnd, ToShard};
 use descriptors::Holdings;
 use socket::{Connection, Received};
@@ -210,7 +211,10 @@ impl Control {
                 Event::Configure { configuration, descriptors } => {
                     let holdings = Holdings::new(configuration, descriptors, self.shards.len(), &self.udp);
                     match holdings {
-                        Ok(holdings) => self.start(holdings)?,
+                        Ok(holdings) => {
+                            privileges::give_up()?;
+                            self.start(holdings)?;
+                        }
                         Err(error) => {
                             self.session.fail(error.to_string());
                             self.transmit();
