@@ -12,6 +12,7 @@ pub mod fuzzing;
 mod guard;
 mod history;
 pub mod ingress;
+mod key_frame_requests;
 pub mod limits;
 pub mod port;
 mod rows;

@@ -81,8 +81,10 @@ pub const NACK_AGE_MAX: Duration = Duration::from_millis(1000);
 /// The least time between two requests for the same number.
 pub const NACK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
-/// The least time between two key frame requests to one track.
+/// The least time between two key frame requests to one encoding of a track.
 pub const KEY_FRAME_INTERVAL_MIN: Duration = Duration::from_millis(500);
+/// The least time between two key frame requests to a track, whichever encodings they name.
+pub const KEY_FRAME_TRACK_INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// How long a publisher may take to answer a key frame request before it is asked again.
 pub const KEY_FRAME_PATIENCE: Duration = Duration::from_millis(1000);
 /// How often a key frame is asked for in a row before waiting for a subscriber to ask again.
@@ -108,6 +110,12 @@ const _: () = assert!(REPLAY_PACKETS_MAX <= HISTORY_VIDEO_PACKETS_MAX as u64, "a
 const _: () = assert!(REPLAY_AGE_MAX.as_nanos() < HISTORY_VIDEO_AGE_MAX.as_nanos(), "a replay comes from the history");
 const _: () =
     assert!(BACKLOG_AUDIO_AGE_MAX.as_nanos() < HISTORY_AUDIO_AGE_MAX.as_nanos(), "what waits is still in the history");
+const _: () = assert!(
+    KEY_FRAME_TRACK_INTERVAL_MIN.as_nanos() < KEY_FRAME_INTERVAL_MIN.as_nanos(),
+    "a track's limit does not make its encodings' pointless"
+);
+const _: () =
+    assert!(KEY_FRAME_INTERVAL_MIN.as_nanos() < KEY_FRAME_PATIENCE.as_nanos(), "patience outlasts the least interval");
 const _: () = assert!(MISSING_MAX as u64 <= SEQUENCE_JUMP_MAX, "a list of missing numbers spans less than a jump");
 const _: () =
     assert!((PUNTS_PER_WINDOW_BEFORE_KEYS_MAX as usize) < PUNT_QUEUE_MAX, "one handshake does not fill the queue");

@@ -5,12 +5,11 @@ use sluice_protocol::ids::EgressId;
 use sluice_protocol::limits::ENCODINGS_MAX;
 use sluice_protocol::media::{Codec, PayloadType, Rid, Ssrc};
 use sluice_protocol::plan;
-use sluice_protocol::time::Instant;
 
 use crate::history::History;
 use crate::ingress::StreamIndex;
 use crate::ingress::stream::IngressStream;
-use crate::limits::{KEY_FRAME_INTERVAL_MIN, KEY_FRAME_PATIENCE, KEY_FRAME_TRIES_MAX};
+use crate::key_frame_requests::KeyFrameRequests;
 
 /// One track.
 #[derive(Debug)]
@@ -119,91 +118,15 @@ impl Track {
         (self.streams.len() == 1).then_some(StreamIndex(0))
     }
 
+    /// Returns the first stream that some SSRC carries.
+    pub(crate) fn first_heard(&self) -> Option<StreamIndex> {
+        let index = self.streams.iter().position(|stream| stream.ssrc.is_some())?;
+        u8::try_from(index).ok().map(StreamIndex)
+    }
+
     /// Returns the stream that `ssrc` carries now.
     pub(crate) fn carried_by(&self, ssrc: Ssrc) -> Option<StreamIndex> {
         let index = self.streams.iter().position(|stream| stream.ssrc == Some(ssrc))?;
         u8::try_from(index).ok().map(StreamIndex)
-    }
-}
-
-/// When a track is asked for a key frame. One request stands for all who want one.
-///
-/// Chromium answers a request on any VP8 layer with key frames on all of them, so the limit is the track's.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct KeyFrameRequests {
-    /// The SSRC whose key frame is wanted; `None` when nobody wants one.
-    wanted: Option<Ssrc>,
-    asked: Option<Instant>,
-    tries: u8,
-}
-
-impl KeyFrameRequests {
-    /// Notes that a key frame of `ssrc` is wanted, and returns when to look at [`Self::take_due`].
-    pub(crate) fn want(&mut self, now: Instant, ssrc: Ssrc) -> Instant {
-        if self.wanted.is_none() {
-            self.tries = 0;
-        }
-        self.wanted = Some(ssrc);
-        self.due().unwrap_or(now).max(now)
-    }
-
-    /// Notes that a key frame came.
-    pub(crate) const fn satisfy(&mut self) {
-        self.wanted = None;
-    }
-
-    /// Returns whom to ask now. Whoever does not answer is asked again, [`KEY_FRAME_TRIES_MAX`] times in all.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Ssrc> {
-        let ssrc = self.wanted?;
-        if self.due()? > now {
-            return None;
-        }
-        self.asked = Some(now);
-        self.tries += 1;
-        if self.tries >= KEY_FRAME_TRIES_MAX {
-            self.wanted = None;
-        }
-        Some(ssrc)
-    }
-
-    /// Returns when somebody is to be asked, which may lie in the past.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.wanted?;
-        let interval = if self.tries == 0 { KEY_FRAME_INTERVAL_MIN } else { KEY_FRAME_PATIENCE };
-        Some(self.asked.map_or(Instant::ZERO, |asked| asked + interval))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hundred_wishes_are_two_requests() {
-        let mut requests = KeyFrameRequests::default();
-        let mut asked = Vec::new();
-        for millis in 10_000..10_600 {
-            let now = Instant::from_millis(millis);
-            if millis % 5 == 0 && millis <= 10_495 {
-                requests.want(now, Ssrc(1));
-            }
-            if requests.take_due(now).is_some() {
-                asked.push(millis);
-            }
-            if millis == 10_050 {
-                requests.satisfy();
-            }
-        }
-        assert_eq!(asked, [10_000, 10_500]);
-    }
-
-    #[test]
-    fn a_publisher_that_does_not_answer_is_asked_a_bounded_number_of_times() {
-        let mut requests = KeyFrameRequests::default();
-        requests.want(Instant::from_millis(0), Ssrc(1));
-        let asked: Vec<u64> =
-            (0..60_000).filter(|millis| requests.take_due(Instant::from_millis(*millis)).is_some()).collect();
-        assert_eq!(asked, (0..10).map(|round| round * 1000).collect::<Vec<_>>());
-        assert_eq!(requests.due(), None);
     }
 }

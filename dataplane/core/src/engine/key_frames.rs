@@ -1,6 +1,8 @@
 //! Who wants a key frame, who is asked for one, and who starts from the history instead.
 
+use arrayvec::ArrayVec;
 use sluice_protocol::ids::{EgressId, TrackId, TransportId};
+use sluice_protocol::limits::ENCODINGS_MAX;
 use sluice_protocol::media::{MediaKind, Ssrc};
 use sluice_protocol::time::Instant;
 
@@ -8,21 +10,26 @@ use super::Engine;
 use super::report::{COMPOUND_BYTES_MAX, OWN_SSRC};
 use crate::history::Position;
 use crate::ingress::StreamIndex;
+use crate::key_frame_requests::Wish;
 use crate::limits::{REPLAY_AGE_MAX, REPLAY_PACKETS_MAX};
 use crate::target::Replay;
 use crate::timer::Timer;
 use crate::wire::rtcp::{RtcpWriter, pli};
 
+/// Requests, of 12 bytes each, that fit one compound.
+const REQUESTS_PER_COMPOUND: usize = 96;
+
+const _: () = assert!(REQUESTS_PER_COMPOUND * 12 <= COMPOUND_BYTES_MAX, "a compound of requests fits");
+
 impl Engine {
     /// Notes that somebody wants a key frame of a track: of the stream that `ssrc` carries, or of the first one heard.
     pub(super) fn want_key_frame(&mut self, now: Instant, id: TrackId, ssrc: Option<Ssrc>) {
-        let Some(track) = self.tracks.get_mut(id.0) else { return };
-        let heard = || track.streams.iter().find_map(|stream| stream.ssrc);
-        let is_video = track.plan.kind == MediaKind::Video;
+        let Some(track) = self.tracks.get_mut(id.0).filter(|track| track.plan.kind == MediaKind::Video) else { return };
         // A subscriber may still name an SSRC that its publisher has given up, and that nobody answers for.
-        let carried = ssrc.filter(|ssrc| track.carried_by(*ssrc).is_some());
-        let Some(ssrc) = carried.or_else(heard).filter(|_| is_video) else { return };
-        let at = track.key_frames.want(now, ssrc);
+        let named = ssrc.and_then(|ssrc| track.carried_by(ssrc)).map(|encoding| (encoding, Wish::This));
+        let Some((encoding, wish)) = named.or_else(|| Some((track.first_heard()?, Wish::Any))) else { return };
+        track.key_frames.want(encoding, wish);
+        let Some(at) = track.key_frames.due() else { return };
         let publisher = track.plan.transport;
         if at <= now {
             self.ask_for_key_frames(now, publisher);
@@ -71,23 +78,34 @@ impl Engine {
         if transport.agent.target().is_none() || transport.open().is_err() {
             return;
         }
-        let mut buffer = [0; COMPOUND_BYTES_MAX];
-        let mut writer = RtcpWriter::new(&mut buffer);
+        let mut due: ArrayVec<Ssrc, REQUESTS_PER_COMPOUND> = ArrayVec::new();
         let mut next: Option<Instant> = None;
-        for track in &transport.tracks {
-            let Some(track) = self.tracks.get_mut(track.0) else { continue };
-            if let Some(ssrc) = track.key_frames.take_due(now)
-                && pli::write(&mut writer, OWN_SSRC, ssrc).is_ok()
-                && let Some(stream) = track.streams.iter_mut().find(|stream| stream.ssrc == Some(ssrc))
-            {
+        for index in 0..transport.tracks.len() {
+            let track = self.transports.get(id.0).and_then(|transport| transport.tracks.get(index).copied());
+            let Some(track) = track.and_then(|track| self.tracks.get_mut(track.0)) else { continue };
+            for encoding in track.key_frames.take_due(now) {
+                let Some(stream) = track.stream_mut(encoding) else { continue };
                 stream.counters.plis += 1;
+                due.extend(stream.ssrc);
             }
             next = next.into_iter().chain(track.key_frames.due()).min();
+            if due.remaining_capacity() < ENCODINGS_MAX {
+                self.send_key_frame_requests(id, &due);
+                due.clear();
+            }
         }
-        let size = writer.size_bytes();
-        self.send_rtcp(id, buffer.get(..size).unwrap_or(&[]));
+        self.send_key_frame_requests(id, &due);
         if let (Some(at), Some(transport)) = (next, self.transports.get_mut(id.0)) {
             self.timers.arm(id, &mut transport.deadlines, Timer::KeyFrame, at);
         }
+    }
+
+    fn send_key_frame_requests(&mut self, id: TransportId, ssrcs: &[Ssrc]) {
+        let mut buffer = [0; COMPOUND_BYTES_MAX];
+        let mut writer = RtcpWriter::new(&mut buffer);
+        let written = ssrcs.iter().all(|ssrc| pli::write(&mut writer, OWN_SSRC, *ssrc).is_ok());
+        debug_assert!(written, "the compound was measured");
+        let size = writer.size_bytes();
+        self.send_rtcp(id, buffer.get(..size).unwrap_or(&[]));
     }
 }

@@ -203,7 +203,7 @@ impl Engine {
     fn follow_up(&mut self, now: Instant, id: TransportId, opened: &Opened<'_>, stored: Stored) {
         let Some(track) = self.tracks.get_mut(opened.source.track.0) else { return };
         if stored.is_key_frame {
-            track.key_frames.satisfy();
+            track.key_frames.satisfy(opened.source.stream);
         }
         let missing = track.stream(opened.source.stream).and_then(|stream| stream.missing.next());
         if let (Some(at), Some(transport)) = (missing, self.transports.get_mut(id.0)) {

@@ -4,6 +4,7 @@ mod chaos;
 mod corridor;
 mod hostile;
 mod ice;
+mod key_frames;
 mod paths;
 mod peer;
 mod plan;
