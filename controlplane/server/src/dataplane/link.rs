@@ -271,6 +271,14 @@ impl<'a> Link<'a> {
         self.tell(DataplaneEvent::Happened(event)).await
     }
 
+    /// Passes an event on, and waits while [`EVENTS_MAX`](super::limits::EVENTS_MAX) are waiting: an event that is lost
+    /// would leave rooms and plan apart for good, and what the data plane says meanwhile waits with it.
+    ///
+    /// This is the only wait between the two, so it ends. Who takes the events (the conductor's task) waits for nothing but
+    /// further input: all that it does with an event is synchronous, and so is all that it uses of a
+    /// [`DataplaneHandle`](super::DataplaneHandle), whose lock nobody holds while waiting. Acknowledgements are awaited by
+    /// others, who hold nothing that it needs. A slow conductor is not taken for a hung data plane either: answers that have
+    /// arrived are read before patience is looked at.
     async fn tell(&self, event: DataplaneEvent) -> Result<(), End> {
         self.events.send(event).await.map_err(|_| End::Shutdown)
     }

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout};
 
+use super::limits::{EVENTS_MAX, PING_INTERVAL, PONG_LIMIT};
 use super::{DataplaneEvent, DataplaneHandle, Setup, Status, Supervisor};
 
 /// Far beyond what anything here takes, for machines that are busy.
@@ -124,6 +125,23 @@ fn transport(slot: u32) -> Object {
     })
 }
 
+fn egress(slot: u32) -> Object {
+    Object::Egress(Egress {
+        id: EgressId::new(0, slot, 1),
+        transport: TransportId::new(0, 1, 1),
+        kind: MediaKind::Audio,
+        mid: Mid::default(),
+        ssrc: Ssrc(1),
+        rtx: None,
+        nack: false,
+        extensions: ExtensionIds::default(),
+        source: None,
+        paused: false,
+        max_layer: Layer::MAX,
+        playout_delay: None,
+    })
+}
+
 fn put(object: Object) -> Change {
     Change::Put(Box::new(object))
 }
@@ -221,20 +239,7 @@ async fn one_that_hangs_is_killed_before_another_is_started() {
 async fn refusals_key_frames_and_datagrams_find_their_way() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::new(&folder).await;
-    let egress = Object::Egress(Egress {
-        id: EgressId::new(0, 1, 1),
-        transport: TransportId::new(0, 1, 1),
-        kind: MediaKind::Audio,
-        mid: Mid::default(),
-        ssrc: Ssrc(1),
-        rtx: None,
-        nack: false,
-        extensions: ExtensionIds::default(),
-        source: None,
-        paused: false,
-        max_layer: Layer::MAX,
-        playout_delay: None,
-    });
+    let egress = egress(1);
     rig.change(vec![put(egress)]).await;
     let refused = rig.event().await;
     assert!(matches!(refused, DataplaneEvent::Refused { key: Key::Egress(_), .. }), "{refused:?}");
@@ -245,6 +250,30 @@ async fn refusals_key_frames_and_datagrams_find_their_way() {
     rig.handle.send_dtls(expected.0, &expected.1);
     let DataplaneEvent::Punt(transport, datagram) = rig.event().await else { panic!("a datagram") };
     assert_eq!((transport, datagram), expected);
+    rig.supervisor.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_owner_of_the_plan_who_is_slow_misses_nothing_and_costs_no_data_plane() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(&folder).await;
+    let process = rig.running_after(None).await;
+    let count = u32::try_from(EVENTS_MAX).unwrap() + 500;
+    // Each is refused, and nobody takes the refusals: the link stops in the midst of them.
+    let refused = rig.handle.change((0..count).map(|slot| put(egress(slot))).collect());
+    while rig.events.len() < EVENTS_MAX {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let later = rig.handle.change(vec![put(transport(1))]);
+    tokio::time::sleep(PONG_LIMIT + 2 * PING_INTERVAL).await;
+    assert_eq!(rig.events.len(), EVENTS_MAX, "the rest waits");
+    for slot in 0..count {
+        let event = rig.event().await;
+        let expected = egress(slot).key();
+        assert!(matches!(event, DataplaneEvent::Refused { key, .. } if key == expected), "{slot}: {event:?}");
+    }
+    timeout(PATIENCE, async { (refused.await, later.await) }).await.expect("acknowledgements in time");
+    assert_eq!((rig.running_after(None).await, rig.handle.status().restarts), (process, 0), "not taken for hung");
     rig.supervisor.shut_down().await;
 }
 
