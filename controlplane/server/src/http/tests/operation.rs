@@ -83,7 +83,7 @@ async fn metrics_count_requests_and_show_the_data_plane() {
 }
 
 /// Opens a stream and reads until something that contains `until`.
-async fn stream(api: &Api, call: Call, until: &str) -> String {
+pub(super) async fn stream(api: &Api, call: Call, until: &str) -> String {
     let response = api.app.clone().oneshot(call.request.body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/event-stream");
