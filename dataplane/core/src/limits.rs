@@ -80,6 +80,11 @@ pub const NACK_TRIES_MAX: u8 = 10;
 pub const NACK_AGE_MAX: Duration = Duration::from_millis(1000);
 /// The least time between two requests for the same number.
 pub const NACK_INTERVAL_MIN: Duration = Duration::from_millis(20);
+/// How long a publisher is given for a repair before it has made one: most are nearer, and a request too many costs less
+/// than a frame that comes too late.
+pub const REPAIR_TIME_UNKNOWN: Duration = Duration::from_millis(80);
+/// How long a publisher is given for a repair at most, so that there are two requests in [`NACK_AGE_MAX`].
+pub const REPAIR_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// The least time between two key frame requests to one encoding of a track.
 pub const KEY_FRAME_INTERVAL_MIN: Duration = Duration::from_millis(500);
@@ -116,6 +121,12 @@ const _: () = assert!(
 );
 const _: () =
     assert!(KEY_FRAME_INTERVAL_MIN.as_nanos() < KEY_FRAME_PATIENCE.as_nanos(), "patience outlasts the least interval");
+const _: () = assert!(
+    NACK_INTERVAL_MIN.as_nanos() < REPAIR_TIME_UNKNOWN.as_nanos()
+        && REPAIR_TIME_UNKNOWN.as_nanos() < REPAIR_TIME_MAX.as_nanos()
+        && REPAIR_TIME_MAX.as_nanos() < NACK_AGE_MAX.as_nanos(),
+    "what is never repaired is asked for twice"
+);
 const _: () = assert!(MISSING_MAX as u64 <= SEQUENCE_JUMP_MAX, "a list of missing numbers spans less than a jump");
 const _: () =
     assert!((PUNTS_PER_WINDOW_BEFORE_KEYS_MAX as usize) < PUNT_QUEUE_MAX, "one handshake does not fill the queue");

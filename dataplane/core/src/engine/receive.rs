@@ -1,5 +1,7 @@
 //! The way in of an RTP packet: open → ingress → history.
 
+use std::time::Duration;
+
 use sluice_protocol::event::Event;
 use sluice_protocol::ids::{TrackId, TransportId};
 use sluice_protocol::media::{Label, MediaKind, PayloadType, Rid, Ssrc};
@@ -206,8 +208,9 @@ impl Engine {
             track.key_frames.satisfy(opened.source.stream);
         }
         let missing = track.stream(opened.source.stream).and_then(|stream| stream.missing.next());
-        if let (Some(at), Some(transport)) = (missing, self.transports.get_mut(id.0)) {
-            self.timers.arm(id, &mut transport.deadlines, Timer::Nack, at);
+        if let Some(transport) = self.transports.get_mut(id.0) {
+            stored.repair_time.into_iter().for_each(|time| transport.repair_time.sample(time));
+            missing.into_iter().for_each(|at| self.timers.arm(id, &mut transport.deadlines, Timer::Nack, at));
         }
         if stored.is_restart {
             self.raise(Event::TrackStarted {
@@ -240,6 +243,8 @@ pub(super) struct Stored {
     is_restart: bool,
     /// Whether it only keeps its number's place, for it to be numbered away.
     is_padding: bool,
+    /// How long it took from the first request for it, in a repair that was asked for.
+    repair_time: Option<Duration>,
 }
 
 /// Counts a packet that came on its stream's own SSRC and stores it.
@@ -309,7 +314,7 @@ fn accept_repair(track: &mut Track, opened: &Opened<'_>) -> Result<Stored, Disca
     if plan.muted {
         return Err(Discard::Muted);
     }
-    stream.repair(sequence);
+    let asked = stream.repair(sequence);
     stream.counters.bytes += payload.len() as u64;
     let extensions = Extensions::read(view, &plan.extensions);
     let timestamp = stream.judge(view.timestamp());
@@ -330,7 +335,8 @@ fn accept_repair(track: &mut Track, opened: &Opened<'_>) -> Result<Stored, Disca
         payload,
         arrival: opened.arrival,
     };
-    store(track, &accepted, false)
+    let stored = store(track, &accepted, false)?;
+    Ok(Stored { repair_time: asked.map(|asked| opened.arrival.saturating_since(asked)), ..stored })
 }
 
 fn store(track: &mut Track, accepted: &Accepted<'_>, is_restart: bool) -> Result<Stored, Discard> {
@@ -345,6 +351,7 @@ fn store(track: &mut Track, accepted: &Accepted<'_>, is_restart: bool) -> Result
         is_key_frame,
         is_restart,
         is_padding: accepted.payload.is_empty(),
+        repair_time: None,
     })
 }
 

@@ -19,14 +19,11 @@ use crate::wire::rtcp::nack::Nack;
 use crate::wire::rtcp::{RtcpWriter, nack};
 use crate::wire::rtp::RtpHeader;
 
-/// The round trip to a peer that has told none: publishers who only send never do.
-const ROUND_TRIP_UNKNOWN: Duration = Duration::from_millis(80);
-
 impl Engine {
     /// Asks a publisher for what is missing and due, and comes back for the rest.
     pub(super) fn ask_for_repeats(&mut self, now: Instant, id: TransportId) {
         let Some(transport) = self.transports.get(id.0) else { return };
-        let round_trip = transport.rtt.unwrap_or(ROUND_TRIP_UNKNOWN);
+        let patience = transport.repair_time.patience(transport.rtt);
         let mut buffer = [0; COMPOUND_BYTES_MAX];
         let mut writer = RtcpWriter::new(&mut buffer);
         let mut next: Option<Instant> = None;
@@ -36,7 +33,7 @@ impl Engine {
             for stream in &mut track.streams {
                 let Some(media) = stream.ssrc else { continue };
                 let mut asked: ArrayVec<u16, MISSING_MAX> = ArrayVec::new();
-                stream.missing.take_due(now, round_trip, |sequence| {
+                stream.missing.take_due(now, patience, |sequence| {
                     // The list is as long as there can be gaps.
                     let _ = asked.try_push(u16::try_from(sequence & 0xffff).unwrap_or(0));
                 });

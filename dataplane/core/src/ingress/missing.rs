@@ -21,6 +21,8 @@ struct Gap {
     sequence: u64,
     since: Instant,
     ask_at: Instant,
+    /// When it was asked for first; `None` before that.
+    asked: Option<Instant>,
     tries: u8,
 }
 
@@ -36,14 +38,14 @@ impl Missing {
             if self.gaps.len() >= MISSING_MAX {
                 self.gaps.pop_front();
             }
-            self.gaps.push_back(Gap { sequence, since: now, ask_at: now + REORDERING, tries: 0 });
+            self.gaps.push_back(Gap { sequence, since: now, ask_at: now + REORDERING, asked: None, tries: 0 });
         }
     }
 
-    /// Notes that `sequence` came after all; returns true when it had been asked for.
-    pub(crate) fn fill(&mut self, sequence: u64) -> bool {
-        let Ok(index) = self.gaps.binary_search_by_key(&sequence, |gap| gap.sequence) else { return false };
-        self.gaps.remove(index).is_some_and(|gap| gap.tries > 0)
+    /// Notes that `sequence` came after all; returns when it had been asked for first.
+    pub(crate) fn fill(&mut self, sequence: u64) -> Option<Instant> {
+        let index = self.gaps.binary_search_by_key(&sequence, |gap| gap.sequence).ok()?;
+        self.gaps.remove(index)?.asked
     }
 
     /// Forgets all gaps, when the stream starts anew.
@@ -57,13 +59,14 @@ impl Missing {
     }
 
     /// Takes what is to be asked for now into `asked`, in ascending order, and gives up what was asked for
-    /// [`NACK_TRIES_MAX`] times or is older than [`NACK_AGE_MAX`]. Each number waits for a round trip and a half more
-    /// after each try.
-    pub(crate) fn take_due(&mut self, now: Instant, rtt: Duration, mut asked: impl FnMut(u64)) {
+    /// [`NACK_TRIES_MAX`] times or is older than [`NACK_AGE_MAX`]. Each number waits for `patience`, which is what a
+    /// repair may take, and for half of it more after each try.
+    pub(crate) fn take_due(&mut self, now: Instant, patience: Duration, mut asked: impl FnMut(u64)) {
         self.gaps.retain(|gap| gap.tries < NACK_TRIES_MAX && now.saturating_since(gap.since) < NACK_AGE_MAX);
-        let interval = rtt.max(NACK_INTERVAL_MIN);
+        let interval = patience.max(NACK_INTERVAL_MIN);
         for gap in self.gaps.iter_mut().filter(|gap| gap.ask_at <= now) {
             gap.ask_at = now + interval + (interval / 2) * u32::from(gap.tries);
+            gap.asked.get_or_insert(now);
             gap.tries += 1;
             asked(gap.sequence);
         }
@@ -88,7 +91,7 @@ mod tests {
         missing.advance(Instant::ZERO, 10, 12);
         assert_eq!(missing.next(), Some(Instant::from_millis(5)));
         assert!(due(&mut missing, 4).is_empty());
-        assert!(!missing.fill(11), "it was not asked for, so it was not repaired");
+        assert_eq!(missing.fill(11), None, "it was not asked for, so it was not repaired");
         assert_eq!((missing.next(), due(&mut missing, 5)), (None, vec![]));
     }
 
@@ -111,9 +114,10 @@ mod tests {
         let mut missing = Missing::default();
         missing.advance(Instant::ZERO, 10, 13);
         assert_eq!(due(&mut missing, 5), [11, 12]);
-        assert!(missing.fill(12));
-        assert!(!missing.fill(12));
+        assert_eq!(missing.fill(12), Some(Instant::from_millis(5)));
+        assert_eq!(missing.fill(12), None);
         assert_eq!(due(&mut missing, 45), [11]);
+        assert_eq!(missing.fill(11), Some(Instant::from_millis(5)), "the first request counts");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(crate) mod arrivals;
 pub(crate) mod describe;
 pub(crate) mod missing;
 pub(crate) mod reception;
+pub(crate) mod repair_time;
 pub(crate) mod sources;
 pub(crate) mod stream;
 

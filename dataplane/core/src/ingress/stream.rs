@@ -98,11 +98,11 @@ impl IngressStream {
         self.highest.map(|highest| ExtendedSequence(estimate_index(highest, original)))
     }
 
-    /// Notes a packet that came as a repair.
-    pub(crate) fn repair(&mut self, sequence: ExtendedSequence) {
+    /// Notes a packet that came as a repair; returns when it had been asked for first.
+    pub(crate) fn repair(&mut self, sequence: ExtendedSequence) -> Option<Instant> {
         self.counters.packets += 1;
         self.counters.repaired += 1;
-        self.missing.fill(sequence.0);
+        self.missing.fill(sequence.0)
     }
 
     /// Returns whether nothing was received of the present SSRC yet.

@@ -17,6 +17,7 @@ pub(crate) use punt::PuntWindow;
 
 use crate::discard::Discard;
 use crate::ingress::arrivals::Arrivals;
+use crate::ingress::repair_time::RepairTime;
 use crate::ingress::sources::Sources;
 use crate::limits::STREAMS_MAX;
 use crate::port::FiveTuple;
@@ -42,6 +43,8 @@ pub(crate) struct Transport {
     pub(crate) counters: Counters,
     /// The last round trip that a report told.
     pub(crate) rtt: Option<Duration>,
+    /// How long it takes to repeat what it is asked for.
+    pub(crate) repair_time: RepairTime,
     /// When its packets arrived, for transport-wide feedback.
     pub(crate) arrivals: Arrivals,
     /// When it was last told its fixed cap.
@@ -103,6 +106,7 @@ impl Transport {
                 discarded_packets: 0,
             },
             rtt: None,
+            repair_time: RepairTime::default(),
             arrivals: Arrivals::default(),
             cap_told: None,
             clock_offset_nanos: None,

@@ -151,3 +151,58 @@ fn a_probe_that_came_late_is_not_sent_as_a_repeat() {
     assert_eq!(subscriber.take(&mut world).len(), 0);
     assert_eq!(world.discards(Discard::RepeatGone), 1);
 }
+
+/// Loses frames `numbers` of a stream with a frame each 20 ms, whose publisher repeats what it is asked for after
+/// `delay` milliseconds; returns how often each was asked for.
+fn ask_counts(world: &mut World, publisher: &mut Peer, numbers: std::ops::Range<u16>, delay: u64) -> Vec<usize> {
+    let mut counts = Vec::new();
+    let mut rtx = numbers.start * 10;
+    for number in numbers.step_by(10) {
+        let mut answers: Vec<(u64, u16)> = Vec::new();
+        let mut count = 0;
+        for millis in 0..600 {
+            if millis % 60 == 0 && millis > 0 {
+                publisher.send(world, &frame(number + u16::try_from(millis / 60).unwrap(), false));
+            }
+            world.step(1);
+            for sequence in asked(world, publisher) {
+                count += 1;
+                answers.push((millis + delay, sequence));
+            }
+            for (_, sequence) in answers.extract_if(.., |(at, _)| *at <= millis) {
+                rtx += 1;
+                publisher.send(world, &repair(&frame(sequence, false), rtx));
+            }
+        }
+        counts.push(count);
+    }
+    counts
+}
+
+#[test]
+fn a_publisher_is_asked_again_after_as_long_as_its_repairs_take() {
+    for (delay, first, later) in [(250, 3, 1), (30, 1, 1)] {
+        let (mut world, mut publisher, _) = stage();
+        publisher.send(&mut world, &frame(0, true));
+        let counts = ask_counts(&mut world, &mut publisher, 1..101, delay);
+        assert_eq!(counts[0], first, "{delay} ms: nothing is known at first: {counts:?}");
+        assert!(counts[1..].iter().all(|count| *count == later), "{delay} ms: {counts:?}");
+        let patience = world.engine.transports.get(transport_id(1).0).unwrap().repair_time.patience(None).as_millis();
+        assert!((u128::from(delay)..u128::from(delay) + 60).contains(&patience), "{delay} ms: {patience}");
+    }
+}
+
+#[test]
+fn late_packets_and_unasked_repairs_tell_nothing_of_the_repair_time() {
+    let (mut world, mut publisher, _) = stage();
+    for number in [1, 3] {
+        publisher.send(&mut world, &frame(number, number == 1));
+    }
+    world.pass(50);
+    publisher.send(&mut world, &frame(2, false));
+    publisher.send(&mut world, &frame(5, false));
+    publisher.send(&mut world, &repair(&frame(4, false), 1));
+    world.pass(50);
+    let patience = world.engine.transports.get(transport_id(1).0).unwrap().repair_time.patience(None);
+    assert_eq!(patience, crate::limits::REPAIR_TIME_UNKNOWN);
+}
