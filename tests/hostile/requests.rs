@@ -15,12 +15,14 @@ async fn offers_that_are_none_or_too_large_are_refused_by_name() {
     let lines =
         |count: usize| format!("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n{}", "m=a 9 b 0\n".repeat(count));
     let binary: Vec<u8> = (0..=255).cycle().take(4000).collect();
-    let cases: [(&str, Vec<u8>, u16, &str); 9] = [
+    let cases: [(&str, Vec<u8>, u16, &str); 11] = [
         ("1 MiB", format!("{OFFER}{}", "a=x:y\r\n".repeat(150_000)).into_bytes(), 413, "body_too_large"),
         ("200 KiB", format!("{OFFER}{}", "a=x:y\r\n".repeat(30_000)).into_bytes(), 413, "sdp_too_large"),
         ("10,000 m-lines", lines(10_000).into_bytes(), 413, "sdp_too_large"),
         ("6,000 m-lines", lines(6_000).into_bytes(), 422, "sdp_too_many_sections"),
         ("100 m-lines", lines(100).into_bytes(), 422, "sdp_too_many_sections"),
+        ("8,000 lines", format!("{OFFER}{}", "a=x:y\n".repeat(8_000)).into_bytes(), 422, "sdp_too_many_lines"),
+        ("a long line", format!("{OFFER}a=x:{}\r\n", "y".repeat(5_000)).into_bytes(), 422, "sdp_too_many_lines"),
         ("prose", b"Call me Ishmael. Some years ago".to_vec(), 400, "sdp_syntax"),
         ("JSON", b"{\"sdp\":\"v=0\"}".to_vec(), 400, "sdp_syntax"),
         ("bytes", binary, 400, "sdp_syntax"),

@@ -242,18 +242,49 @@ fn offers_that_cannot_share_one_transport_have_names() {
 }
 
 #[test]
-fn one_section_needs_no_bundle_group() {
-    let (_, text) = OFFERS.iter().find(|(name, _)| *name == "chromium-a-vp8-opus").unwrap();
-    let (head, video) = text.split_once("m=video").unwrap();
-    assert!(video.contains("a=mid:1"));
-    let text = head.replace("a=group:BUNDLE 0 1\r\n", "").replace("a=group:BUNDLE 0 1\n", "");
-    assert!(!text.contains("BUNDLE"));
-    let offer = Offer::parse(text.as_bytes()).unwrap();
-    let negotiated = negotiate_example(&offer, Role::Publish).unwrap();
-    assert_eq!(negotiated.bundle().count(), 1);
-    let answer = answer_example(&negotiated);
-    assert!(!answer.contains("a=group:BUNDLE") && answer.contains("a=candidate:"));
-    check_answer(&offer, &negotiated);
+fn an_offer_to_publish_is_served_as_far_as_it_can_be() {
+    use Rejection::{Disabled, NoCommonCodec, NotBundled, NotMedia};
+    let (_, whole) = OFFERS.iter().find(|(name, _)| *name == "chromium-a-vp8-opus").unwrap();
+    let (head, video) = whole.split_once("m=video").unwrap();
+    let (session, audio) = head.split_once("m=audio").unwrap();
+    let (audio, video) = (format!("m=audio{audio}"), format!("m=video{video}"));
+    let only = |mid: &str| session.replace("BUNDLE 0 1", &format!("BUNDLE {mid}"));
+    let without_group = session.replace("a=group:BUNDLE 0 1\r\n", "");
+    let port_zero = video.replacen("m=video 9 ", "m=video 0 ", 1);
+    let bundle_only = port_zero.replacen("a=mid:1", "a=bundle-only\r\na=mid:1", 1);
+    let strange = video.replace(" VP8/90000", " H263/90000");
+    let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\na=sctp-port:5000\r\n";
+    // What each section comes to: served, or why it is not. RFC 9725 section 4.4.3 would refuse a publisher all of it.
+    let cases: [(&str, String, &[Option<Rejection>]); 10] = [
+        ("both", format!("{session}{audio}{video}"), &[None, None]),
+        ("sound alone", format!("{}{audio}", only("0")), &[None]),
+        ("sound alone, without a group", format!("{without_group}{audio}"), &[None]),
+        ("a picture alone", format!("{}{video}", only("1")), &[None]),
+        ("a picture alone, without a group", format!("{without_group}{video}"), &[None]),
+        ("bundle-only in the group", format!("{session}{audio}{bundle_only}"), &[None, None]),
+        ("bundle-only outside", format!("{}{audio}{bundle_only}", only("0")), &[None, Some(NotBundled)]),
+        ("a disabled picture", format!("{session}{audio}{port_zero}"), &[None, Some(Disabled)]),
+        ("an unknown codec", format!("{session}{audio}{strange}"), &[None, Some(NoCommonCodec)]),
+        ("data beside sound", format!("{session}{audio}{data}"), &[None, Some(NotMedia)]),
+    ];
+    for (name, text, expected) in cases {
+        let offer = Offer::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let negotiated = negotiate_example(&offer, Role::Publish).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let rejections: Vec<_> = negotiated.sections.iter().map(|section| section.rejection).collect();
+        assert_eq!(rejections, expected, "{name}");
+        check_answer(&offer, &negotiated);
+        let answer = answer_example(&negotiated);
+        let ports: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("m=")?.split(' ').nth(1)).collect();
+        let port = |rejection: &Option<Rejection>| if rejection.is_none() { "9" } else { "0" };
+        assert_eq!(ports, expected.iter().map(port).collect::<Vec<_>>(), "{name}");
+        assert_eq!(answer.contains("a=group:BUNDLE"), text.contains("a=group:BUNDLE"), "{name}");
+        assert!(answer.contains("a=candidate:") && answer.contains("a=recvonly"), "{name}");
+    }
+    let nothing = format!("{}{strange}", only("1"));
+    let refused = Offer::parse(nothing.as_bytes()).and_then(|offer| negotiate_example(&offer, Role::Publish));
+    assert!(matches!(refused, Err(OfferError::NothingToPublish(_))), "{refused:?}");
+    let apart = format!("{without_group}{audio}{video}");
+    assert_eq!(Offer::parse(apart.as_bytes()), Err(OfferError::NoBundle), "one transport carries all or nothing");
 }
 
 #[test]
