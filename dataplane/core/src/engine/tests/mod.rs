@@ -1,5 +1,6 @@
 //! The engine between model peers: what goes in by one comes out at the other.
 
+mod allocation;
 mod chaos;
 mod corridor;
 mod hostile;
