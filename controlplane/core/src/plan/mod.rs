@@ -25,7 +25,9 @@ pub use sessions::{Open, OpenError};
 
 use crate::limits;
 use crate::room::{Event, Input, LeaveReason, Notice, Output, ParticipantId, Room, RoomError, RoomId, RoomSettings};
-use crate::session::{CookieError, Membership, SectionObject, Session, SessionId, cookie_key_of_room, park_room};
+use crate::session::{
+    CookieError, Membership, SectionObject, Session, SessionId, cookie_key_of_room, park_room, transport_of_cookie,
+};
 use mint::Addresses;
 
 /// What a [`Control`] is made with.
@@ -284,7 +286,7 @@ impl Control {
                     return None;
                 }
             },
-            Key::Cookie(_) => return None,
+            Key::Cookie(cookie) => transport_of_cookie(*cookie)?,
         };
         self.session_of(transport)
     }

@@ -129,6 +129,13 @@ pub const fn cookie_key_of_session(transport: TransportId) -> u64 {
     transport.word() | (1 << 62)
 }
 
+/// Returns the transport whose session's cookie has this key; `None` for a room's cookie.
+#[must_use]
+pub fn transport_of_cookie(key: u64) -> Option<TransportId> {
+    let is_session = key >> 62 == 0b01;
+    is_session.then(|| TransportId::from_word(key & !(1 << 62)))
+}
+
 /// Returns the key of the cookie of the room with this number.
 #[must_use]
 pub const fn cookie_key_of_room(number: u64) -> u64 {

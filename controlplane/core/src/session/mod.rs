@@ -15,7 +15,9 @@ use sluice_protocol::limits::CREDENTIALS_MAX;
 use sluice_protocol::media::{Bitrate, MediaKind, SrtpKeys, Ssrc};
 use sluice_protocol::plan::{Egress, Encoding, Key, Layer, Object, Source, Track, Transport};
 
-pub use cookie::{CookieError, Parked, ParkedSession, cookie_key_of_room, cookie_key_of_session, park_room, unpark};
+pub use cookie::{
+    CookieError, Parked, ParkedSession, cookie_key_of_room, cookie_key_of_session, park_room, transport_of_cookie, unpark,
+};
 pub use ssrc::SsrcMinter;
 
 use crate::room::{ParticipantId, RoomId};

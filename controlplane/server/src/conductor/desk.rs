@@ -10,7 +10,7 @@ use sluice_controlplane_core::room::{Event as RoomEvent, LeaveReason, Notice, Ro
 use sluice_protocol::event::{Event as DataplaneEvent, Refusal};
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::TransportId;
-use sluice_protocol::plan::{Change, Key, Object};
+use sluice_protocol::plan::{Change, Key};
 use tokio::sync::mpsc;
 
 use super::clock;
@@ -107,17 +107,8 @@ impl Desk {
 
     /// Takes the data plane's refusal of an object: its session cannot go on.
     pub(super) fn handle_refused(&mut self, key: &Key, refusal: Refusal) {
-        let transport = match key {
-            Key::Transport(transport) | Key::Path(transport) => Some(*transport),
-            Key::Track(_) | Key::Stream(..) | Key::Egress(_) => match self.control.plan().object(key) {
-                Some(Object::Track(track)) => Some(track.transport),
-                Some(Object::Egress(egress)) => Some(egress.transport),
-                _ => None,
-            },
-            Key::Cookie(_) => None,
-        };
         tracing::error!(?key, ?refusal, "the data plane refuses an object");
-        if let Some(transport) = transport {
+        if let Some(transport) = self.control.session_of_key(key).map(|session| session.transport) {
             self.close_transport(transport, LeaveReason::Interrupted);
         }
     }

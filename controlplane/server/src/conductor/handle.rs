@@ -55,7 +55,7 @@ impl Handle {
 
     async fn admit(&self, newcomer: Newcomer) -> Result<Answer, ConductorError> {
         let admitted = self.ask(move |desk| desk.open(&newcomer)).await??;
-        admitted.acknowledged.await;
+        admitted.acknowledged.await?;
         Ok(admitted.answer)
     }
 }
@@ -206,7 +206,7 @@ impl Conductor for Handle {
             desk.patch(address, &actor, if_match.as_deref(), &fragment)
         };
         let (patched, acknowledged) = self.ask(patch).await??;
-        acknowledged.await;
+        acknowledged.await?;
         Ok(patched)
     }
 

@@ -16,6 +16,8 @@ mod handle;
 mod limits;
 mod snapshots;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use handle::Handle;
 pub use task::{Setup, run};

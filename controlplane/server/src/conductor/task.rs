@@ -8,8 +8,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use sluice_controlplane_core::plan::{Config, Control};
 use sluice_controlplane_core::room::RoomId;
+use sluice_controlplane_core::session::cookie_key_of_session;
 use sluice_protocol::ids::TransportId;
-use sluice_protocol::plan::Plan;
+use sluice_protocol::plan::{Key, Plan};
 use sluice_protocol::session::Ready;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -19,7 +20,7 @@ use super::desk::Desk;
 use super::handle::{Handle, settings_of};
 use super::limits::{ASSOCIATION_EVENTS_MAX, JOBS_MAX, OUTGOING_MAX};
 use crate::addresses::Announced;
-use crate::dataplane::{DataplaneEvent, DataplaneHandle};
+use crate::dataplane::{DataplaneEvent, DataplaneHandle, NotDone};
 use crate::dtls::{Association, Certificate, Event as DtlsEvent, Resumed};
 use crate::events::Events;
 use crate::store::{Store, StoredRoom};
@@ -194,18 +195,24 @@ impl Task {
         // No record leaves before the data plane has parked the raised record numbers.
         let jobs = self.jobs.clone();
         drop(tokio::spawn(async move {
-            parked.await;
-            let start: Job = Box::new(|desk| start_associations(desk, resumed));
+            let refused = match parked.await {
+                Ok(()) => Vec::new(),
+                Err(NotDone::Refused(refused)) => refused.into_iter().map(|(key, _)| key).collect(),
+                Err(NotDone::Ending) => return,
+            };
+            let start: Job = Box::new(move |desk| start_associations(desk, resumed, &refused));
             drop(jobs.send(start).await);
         }));
     }
 }
 
-fn start_associations(desk: Option<&mut Desk>, resumed: Vec<(TransportId, Resumed)>) {
+/// Starts the associations whose record numbers are parked: not those of `refused` cookies, whose sessions are closed.
+fn start_associations(desk: Option<&mut Desk>, resumed: Vec<(TransportId, Resumed)>, refused: &[Key]) {
     let Some(desk) = desk else { return };
     for (transport, association) in resumed {
+        let is_parked = !refused.contains(&Key::Cookie(cookie_key_of_session(transport)));
         // Its session may have been closed meanwhile.
-        if desk.control.session_of(transport).is_some() {
+        if is_parked && desk.control.session_of(transport).is_some() {
             let _before = desk.associations.insert(transport, association.start());
         }
     }

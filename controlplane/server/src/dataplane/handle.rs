@@ -1,6 +1,6 @@
 //! What the rest of the control plane holds of the other plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use sluice_protocol::event::Refusal;
 use sluice_protocol::ids::{TrackId, TransportId};
-use sluice_protocol::plan::{Change, Plan};
+use sluice_protocol::plan::{Change, Key, Plan};
 use sluice_protocol::session::controller::{Controller, Ticket};
 use sluice_protocol::stats::Stats;
 use tokio::sync::{Notify, oneshot};
@@ -41,15 +42,27 @@ pub struct StatusReport {
     pub restarts: u64,
 }
 
-/// Resolves when all changes before it are carried out, or refused; at once when this process ends.
+/// Why changes of the plan are not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDone {
+    /// The data plane refused these objects of the changes; the others are carried out.
+    #[error("the data plane refuses it: {0:?}")]
+    Refused(Vec<(Key, Refusal)>),
+    /// This process ends, and with it whoever could tell.
+    #[error("the control plane is shutting down")]
+    Ending,
+}
+
+/// Resolves when all changes before it are carried out, or tells which of its own are not.
 #[derive(Debug)]
-pub struct Acknowledged(oneshot::Receiver<()>);
+#[must_use = "resolves when the data plane has done it"]
+pub struct Acknowledged(oneshot::Receiver<Result<(), NotDone>>);
 
 impl Future for Acknowledged {
-    type Output = ();
+    type Output = Result<(), NotDone>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(context).map(drop)
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|told| told.unwrap_or(Err(NotDone::Ending)))
     }
 }
 
@@ -64,14 +77,48 @@ pub(super) struct Shared {
 /// What is wanted, and who waits for it.
 pub(super) struct Desired {
     pub(super) controller: Controller<OwnedFd>,
-    pub(super) waiting: BTreeMap<Ticket, oneshot::Sender<()>>,
     pub(super) stats: BTreeMap<u64, oneshot::Sender<Stats>>,
+    waiting: BTreeMap<Ticket, Waiting>,
+}
+
+/// Who waits for changes.
+struct Waiting {
+    /// What they put.
+    keys: BTreeSet<Key>,
+    /// What of that was refused.
+    refused: Vec<(Key, Refusal)>,
+    sender: oneshot::Sender<Result<(), NotDone>>,
+}
+
+impl Waiting {
+    /// Tells how it ended.
+    fn tell(self) {
+        let outcome = if self.refused.is_empty() { Ok(()) } else { Err(NotDone::Refused(self.refused)) };
+        // Who waited may have gone meanwhile.
+        drop(self.sender.send(outcome));
+    }
+}
+
+impl Desired {
+    /// Takes a refusal, which comes before the acknowledgement of the changes that it is about.
+    pub(super) fn handle_refused(&mut self, key: Key, refusal: Refusal) {
+        for waiting in self.waiting.values_mut().filter(|waiting| waiting.keys.contains(&key)) {
+            waiting.refused.push((key, refusal));
+        }
+    }
+
+    /// Takes the acknowledgement of everything before `ticket`.
+    pub(super) fn handle_acknowledged(&mut self, ticket: Ticket) {
+        if let Some(waiting) = self.waiting.remove(&ticket) {
+            waiting.tell();
+        }
+    }
 }
 
 impl Shared {
     pub(super) fn new(controller: Controller<OwnedFd>) -> Self {
         let status = StatusReport { state: Status::Starting, pid: None, restarts: 0 };
-        let desired = Desired { controller, waiting: BTreeMap::new(), stats: BTreeMap::new() };
+        let desired = Desired { controller, stats: BTreeMap::new(), waiting: BTreeMap::new() };
         Self {
             controller: Mutex::new(desired),
             status: Mutex::new(status),
@@ -113,23 +160,29 @@ impl DataplaneHandle {
     }
 
     /// Changes what is wanted. Changes take effect in the order of calls, connected or not.
-    #[must_use = "resolves when the data plane has done it"]
     pub fn change(&self, changes: Vec<Change>) -> Acknowledged {
         let (sender, receiver) = oneshot::channel();
+        let mut waiting = Waiting { keys: BTreeSet::new(), refused: Vec::new(), sender };
         {
             let mut desired = self.shared.desired();
             for change in changes {
                 match change {
-                    Change::Put(object) => desired.controller.put(*object),
+                    Change::Put(object) => {
+                        let _new = waiting.keys.insert(object.key());
+                        desired.controller.put(*object);
+                    }
                     Change::Remove(key) => desired.controller.remove(key),
                 }
             }
             let ticket = desired.controller.barrier();
             if desired.controller.is_acknowledged(ticket) {
-                // The receiver is in our hands.
-                let _received = sender.send(());
+                // Nothing goes out; what is not wanted any more was more than a frame carries.
+                let plan = desired.controller.plan();
+                let unwanted = waiting.keys.iter().filter(|key| plan.object(key).is_none());
+                waiting.refused = unwanted.map(|key| (*key, Refusal::Invalid)).collect();
+                waiting.tell();
             } else {
-                let _new = desired.waiting.insert(ticket, sender);
+                let _new = desired.waiting.insert(ticket, waiting);
             }
         }
         self.shared.changed.notify_one();

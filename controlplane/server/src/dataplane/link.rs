@@ -226,14 +226,11 @@ impl<'a> Link<'a> {
                 Event::Ready { ready, descriptors } => self.handle_ready(ready, descriptors).await?,
                 Event::Snapshot(plan) => self.tell(DataplaneEvent::Snapshot(plan)).await?,
                 Event::Live => self.shared.status().state = Status::Running,
-                Event::Acknowledged(ticket) => {
-                    let waiting = self.shared.desired().waiting.remove(&ticket);
-                    if let Some(waiting) = waiting {
-                        // Who waited may have gone meanwhile.
-                        let _gone = waiting.send(());
-                    }
+                Event::Acknowledged(ticket) => self.shared.desired().handle_acknowledged(ticket),
+                Event::Refused { key, refusal } => {
+                    self.shared.desired().handle_refused(key, refusal);
+                    self.tell(DataplaneEvent::Refused { key, refusal }).await?;
                 }
-                Event::Refused { key, refusal } => self.tell(DataplaneEvent::Refused { key, refusal }).await?,
                 Event::Removed(key) => self.tell(DataplaneEvent::Removed(key)).await?,
                 Event::Dataplane(event) => self.tell_happened(event).await?,
                 Event::Stats { id, stats } => {

@@ -19,7 +19,7 @@ mod readiness;
 mod socket;
 mod supervisor;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use bytes::Bytes;
 use sluice_protocol::event::{Event, Refusal};
@@ -27,7 +27,7 @@ use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::{Key, Plan};
 use sluice_protocol::session::Ready;
 
-pub use handle::{Acknowledged, DataplaneHandle, Status, StatusReport};
+pub use handle::{Acknowledged, DataplaneHandle, NotDone, Status, StatusReport};
 pub use supervisor::{Setup, Supervisor, start};
 
 /// What the other plane tells the owner of the plan.

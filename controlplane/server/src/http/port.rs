@@ -14,6 +14,7 @@ use sluice_controlplane_core::room::{
 use sluice_controlplane_core::sdp::{FragmentError, OfferError, OfferFault};
 use sluice_protocol::stats::Stats;
 
+use crate::dataplane::NotDone;
 use crate::store::StoreError;
 
 /// The owner of rooms, sessions and the plan, as HTTP sees it.
@@ -394,6 +395,9 @@ pub enum ConductorError {
     /// The data plane, or the conductor itself, is not there; trying again helps.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// The data plane did not do what the answer would have described.
+    #[error(transparent)]
+    NotDone(#[from] NotDone),
 }
 
 impl ConductorError {
@@ -413,7 +417,8 @@ impl ConductorError {
             Self::EtagMissing => "if_match_missing",
             Self::EtagMismatch => "if_match_failed",
             Self::Store(_) => "database_unavailable",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable(_) | Self::NotDone(NotDone::Ending) => "unavailable",
+            Self::NotDone(NotDone::Refused(_)) => "dataplane_refuses",
         }
     }
 
@@ -424,7 +429,11 @@ impl ConductorError {
         match self {
             Self::NoSuchRoom | Self::NoSuchSession => 404,
             Self::RoomExists => 409,
-            Self::TooManyRooms | Self::TooManySessions | Self::Store(_) | Self::Unavailable(_) => 503,
+            Self::TooManyRooms
+            | Self::TooManySessions
+            | Self::Store(_)
+            | Self::Unavailable(_)
+            | Self::NotDone(NotDone::Refused(_) | NotDone::Ending) => 503,
             Self::Room(error) => match error.refusal() {
                 Refusal::Unauthenticated => 401,
                 Refusal::Forbidden => 403,

@@ -32,7 +32,7 @@ const LIFE: Duration = Duration::from_secs(120);
 
 /// Writes a program that starts such a process, for [`super::super::Setup::program`]. Each start adds a line to `starts`
 /// in `folder`.
-pub(super) fn program(folder: &Path, broken: bool) -> std::path::PathBuf {
+pub(crate) fn program(folder: &Path, broken: bool) -> std::path::PathBuf {
     let path = folder.join("fake-dataplane");
     let tests = std::env::current_exe().unwrap();
     let text = format!(

@@ -1,6 +1,6 @@
 //! The supervisor against processes that die, hang, refuse and are taken over.
 
-mod fake;
+pub(crate) mod fake;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
-use sluice_protocol::event::Event;
+use sluice_protocol::event::{Event, Refusal};
 use sluice_protocol::ids::{EgressId, TrackId, TransportId};
+use sluice_protocol::limits::COOKIE_BYTES_MAX;
 use sluice_protocol::media::{ExtensionIds, MediaKind, Mid, Ssrc};
 use sluice_protocol::plan::{Change, Cookie, Egress, Key, Layer, Object, Plan, Transport};
 use tempfile::TempDir;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout};
 
 use super::limits::{EVENTS_MAX, PING_INTERVAL, PONG_LIMIT};
-use super::{DataplaneEvent, DataplaneHandle, Setup, Status, Supervisor};
+use super::{DataplaneEvent, DataplaneHandle, NotDone, Setup, Status, Supervisor};
 
 /// Far beyond what anything here takes, for machines that are busy.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -68,7 +69,8 @@ impl Rig {
     }
 
     async fn change(&self, changes: Vec<Change>) {
-        timeout(PATIENCE, self.handle.change(changes)).await.expect("an acknowledgement in time");
+        let outcome = timeout(PATIENCE, self.handle.change(changes)).await.expect("an acknowledgement in time");
+        assert_eq!(outcome, Ok(()));
     }
 
     async fn running_after(&self, before: Option<u32>) -> u32 {
@@ -240,9 +242,18 @@ async fn refusals_key_frames_and_datagrams_find_their_way() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::new(&folder).await;
     let egress = egress(1);
-    rig.change(vec![put(egress)]).await;
+    let key = egress.key();
+    let both = rig.handle.change(vec![put(transport(1)), put(egress)]);
+    let outcome = timeout(PATIENCE, both).await.expect("an answer in time");
+    assert_eq!(outcome, Err(NotDone::Refused(vec![(key, Refusal::NoSuchReference)])));
+    rig.change(vec![put(transport(2))]).await;
     let refused = rig.event().await;
     assert!(matches!(refused, DataplaneEvent::Refused { key: Key::Egress(_), .. }), "{refused:?}");
+    let large = Object::Cookie(Cookie { key: 1, bytes: vec![0; COOKIE_BYTES_MAX + 1] });
+    let key = large.key();
+    assert_eq!(rig.handle.change(vec![put(large)]).await, Err(NotDone::Refused(vec![(key, Refusal::Invalid)])));
+    let refused = rig.event().await;
+    assert!(matches!(refused, DataplaneEvent::Refused { key: Key::Cookie(_), .. }), "{refused:?}");
     rig.handle.request_key_frame(TrackId::new(0, 3, 1));
     let started = rig.event().await;
     assert!(matches!(started, DataplaneEvent::Happened(Event::TrackStarted { .. })), "{started:?}");
@@ -272,7 +283,8 @@ async fn an_owner_of_the_plan_who_is_slow_misses_nothing_and_costs_no_data_plane
         let expected = egress(slot).key();
         assert!(matches!(event, DataplaneEvent::Refused { key, .. } if key == expected), "{slot}: {event:?}");
     }
-    timeout(PATIENCE, async { (refused.await, later.await) }).await.expect("acknowledgements in time");
+    let outcomes = timeout(PATIENCE, async { (refused.await, later.await) }).await.expect("answers in time");
+    assert!(matches!(&outcomes, (Err(NotDone::Refused(refused)), Ok(())) if refused.len() == count as usize));
     assert_eq!((rig.running_after(None).await, rig.handle.status().restarts), (process, 0), "not taken for hung");
     rig.supervisor.shut_down().await;
 }

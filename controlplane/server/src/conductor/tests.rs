@@ -1,0 +1,139 @@
+//! The conductor between the real router and a data plane in a process of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::{Setup, run};
+use crate::addresses::Announced;
+use crate::auth::{ApiKey, KeyRing};
+use crate::config::{Guests, Http};
+use crate::dataplane::{self, Supervisor, tests::fake};
+use crate::dtls::Certificate;
+use crate::events::Events;
+use crate::http::{Parts, Peer, Server, router};
+use crate::store::Store;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// What Chromium sends to play; the data plane of these tests refuses every egress stream.
+const TO_PLAY: &str = include_str!("../../../core/tests/vectors/sdp/chromium-d-recvonly.offer.sdp");
+/// What Chromium sends to publish.
+const TO_PUBLISH: &str = include_str!("../../../core/tests/vectors/sdp/chromium-a-vp8-opus.offer.sdp");
+
+struct Rig {
+    app: Router,
+    supervisor: Supervisor,
+    _folder: tempfile::TempDir,
+}
+
+/// What was answered: status, headers that are looked at, body.
+struct Reply {
+    status: u16,
+    retry_after: Option<String>,
+    location: String,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let (supervisor, handle, events) = dataplane::start(supervision(folder.path())).unwrap();
+        let events_of_rooms = Arc::new(Events::new(7));
+        let (conductor, mut port) = run(Setup {
+            dataplane: handle,
+            events,
+            store: store.clone(),
+            rooms: Vec::new(),
+            announced: Announced::new(vec!["192.0.2.1".parse().unwrap()]),
+            ice_servers: Vec::new(),
+            certificate: Certificate::generate().unwrap(),
+            events_of_rooms: Arc::clone(&events_of_rooms),
+        });
+        let app = router(Server::new(Parts {
+            config: Http { request_timeout: Duration::from_secs(30), ..Http::default() },
+            guests: Guests::None,
+            keys: KeyRing::new([ApiKey::new("main", SECRET).unwrap()]),
+            conductor: Arc::new(conductor),
+            events: events_of_rooms,
+            store,
+        }));
+        port.wait_for(Option::is_some).await.unwrap();
+        let rig = Self { app, supervisor, _folder: folder };
+        // The port is told before the snapshot is read.
+        while rig.send("POST", "/api/rooms", "application/json", &json!({"id": "a", "name": "a"}).to_string()).await.status
+            != 201
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        rig
+    }
+
+    async fn send(&self, method: &str, path: &str, media_type: &str, body: &str) -> Reply {
+        let request = Request::builder()
+            .method(Method::try_from(method).unwrap())
+            .uri(path)
+            .header("authorization", format!("Bearer {SECRET}"))
+            .header("content-type", media_type)
+            .extension(Peer(SocketAddr::from(([192, 0, 2, 9], 40_000))));
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let (parts, body) = self.app.clone().oneshot(request).await.unwrap().into_parts();
+        let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        Reply {
+            status: parts.status.as_u16(),
+            retry_after: header("retry-after"),
+            location: header("location").unwrap_or_default(),
+            body: to_bytes(body, usize::MAX).await.unwrap().to_vec(),
+        }
+    }
+
+    async fn participants(&self) -> usize {
+        let reply = self.send("GET", "/api/rooms/a/participants", "application/json", "").await;
+        reply.json()["participants"].as_array().unwrap().len()
+    }
+}
+
+fn supervision(folder: &Path) -> dataplane::Setup {
+    dataplane::Setup {
+        data_dir: folder.to_owned(),
+        socket: folder.join("socket"),
+        start: true,
+        program: fake::program(folder, false),
+        arguments: Vec::new(),
+        media_port: 0,
+        stop: true,
+    }
+}
+
+#[tokio::test]
+async fn an_offer_whose_plan_the_data_plane_refuses_is_answered_503_and_leaves_nobody_behind() {
+    let rig = Rig::new().await;
+    let published = rig.send("POST", "/whip/a", "application/sdp", TO_PUBLISH).await;
+    assert_eq!(published.status, 201, "what is carried out is answered");
+    assert!(published.location.starts_with("/whip/a/"), "{}", published.location);
+    let played = rig.send("POST", "/whep/a", "application/sdp", TO_PLAY).await;
+    assert_eq!((played.status, played.json()["code"].as_str().unwrap()), (503, "dataplane_refuses"));
+    assert_eq!(played.retry_after.as_deref(), Some("1"));
+    // The session is closed as soon as the task has heard of the refusal, which was told before the answer.
+    for _ in 0..1000 {
+        if rig.participants().await == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(rig.participants().await, 1, "the publisher alone");
+    rig.supervisor.shut_down().await;
+}
