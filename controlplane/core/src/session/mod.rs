@@ -16,7 +16,8 @@ use sluice_protocol::media::{Bitrate, MediaKind, SrtpKeys, Ssrc};
 use sluice_protocol::plan::{Egress, Encoding, Key, Layer, Object, Source, Track, Transport};
 
 pub use cookie::{
-    CookieError, Parked, ParkedSession, cookie_key_of_room, cookie_key_of_session, park_room, transport_of_cookie, unpark,
+    CookieError, Parked, ParkedSession, cookie_key_of_room, cookie_key_of_session, park_room, transport_of_cookie,
+    unpark,
 };
 pub use ssrc::SsrcMinter;
 

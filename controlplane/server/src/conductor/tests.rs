@@ -74,7 +74,10 @@ impl Rig {
         port.wait_for(Option::is_some).await.unwrap();
         let rig = Self { app, supervisor, _folder: folder };
         // The port is told before the snapshot is read.
-        while rig.send("POST", "/api/rooms", "application/json", &json!({"id": "a", "name": "a"}).to_string()).await.status
+        while rig
+            .send("POST", "/api/rooms", "application/json", &json!({"id": "a", "name": "a"}).to_string())
+            .await
+            .status
             != 201
         {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -18,7 +18,7 @@ use super::limits::{
 };
 use super::link::{End, Holdings, Link};
 use super::process::{self, Process};
-use super::socket::Connection;
+use super::socket::{Connection, Trusted};
 use super::{DataplaneEvent, DataplaneHandle, epoch};
 
 /// What a supervisor needs to know.
@@ -142,10 +142,14 @@ impl Keeper {
 
     /// Connects to a data plane that answers, or starts one, or waits for one that somebody else starts.
     async fn reach(&mut self) -> Result<(Connection, Process), String> {
-        if let Ok(connection) = Connection::open(&self.setup.socket) {
-            let process = Process::open(connection.pid()).map_err(|error| error.to_string())?;
-            tracing::info!(pid = connection.pid(), "adopting a data plane that runs");
-            return Ok((connection, process));
+        match Connection::open(&self.setup.socket, Trusted::current()) {
+            Ok(connection) => {
+                let process = Process::open(connection.pid()).map_err(|error| error.to_string())?;
+                tracing::info!(pid = connection.pid(), "adopting a data plane that runs");
+                return Ok((connection, process));
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error.to_string()),
+            Err(_) => {}
         }
         if !self.setup.start {
             return self.await_foreign_start().await;
@@ -158,7 +162,7 @@ impl Keeper {
         self.child = Some(child);
         let deadline = Instant::now() + START_LIMIT;
         loop {
-            if let Ok(connection) = Connection::open(&self.setup.socket) {
+            if let Ok(connection) = Connection::open(&self.setup.socket, Trusted::current()) {
                 let process = Process::open(connection.pid()).map_err(|error| error.to_string())?;
                 return Ok((connection, process));
             }
@@ -182,7 +186,7 @@ impl Keeper {
         let socket = &self.setup.socket;
         let answering = async {
             loop {
-                match Connection::open(socket) {
+                match Connection::open(socket, Trusted::current()) {
                     Ok(connection) => return connection,
                     Err(_) => sleep(START_POLL).await,
                 }

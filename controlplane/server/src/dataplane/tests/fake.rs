@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixListener;
 
 use crate::dataplane::readiness::watch;
-use crate::dataplane::socket::Connection;
+use crate::dataplane::socket::{Connection, Trusted};
 
 /// Where the process listens, and whether it says that it cannot run: what the tests' script passes on.
 const SOCKET: &str = "SLUICE_TEST_DATAPLANE_SOCKET";
@@ -93,7 +93,7 @@ impl Fake {
             let stream = self.stream.clone();
             tokio::select! {
                 accepted = listener.accept() => {
-                    let connection = Connection::over(accepted?.0.into_std()?)?;
+                    let connection = Connection::over(accepted?.0.into_std()?, Trusted::current())?;
                     let greeting = Transmit { bytes: self.session.greeting(), descriptors: Vec::new() };
                     connection.send(greeting).await?;
                     newcomer = Some((connection, Newcomer::new()));
