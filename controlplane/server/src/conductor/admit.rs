@@ -67,8 +67,7 @@ impl Desk {
             return Err(ConductorError::Unavailable("the session ended while it was opened"));
         };
         let config = Config { certificate: std::sync::Arc::clone(&self.certificate), remote_fingerprint };
-        let association =
-            Association::accept(transport, config, self.outgoing.clone(), self.association_events.clone());
+        let association = Association::accept(transport, config, &self.endpoint);
         let _before = self.associations.insert(transport, association);
         let candidates = self.candidates(newcomer.client, newcomer.is_loopback);
         let own = self.own_fingerprint();

@@ -11,12 +11,11 @@ use sluice_protocol::event::{Event as DataplaneEvent, Refusal};
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::{Change, Key};
-use tokio::sync::mpsc;
 
 use super::clock;
 use crate::addresses::Announced;
 use crate::dataplane::{Acknowledged, DataplaneHandle};
-use crate::dtls::{Association, Certificate, Event as DtlsEvent};
+use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent};
 use crate::events::Events;
 use crate::store::Store;
 
@@ -33,8 +32,7 @@ pub(super) struct Desk {
     pub(super) ice_servers: Vec<String>,
     pub(super) store: Store,
     pub(super) events: Arc<Events>,
-    pub(super) outgoing: mpsc::Sender<(TransportId, Bytes)>,
-    pub(super) association_events: mpsc::Sender<(TransportId, DtlsEvent)>,
+    pub(super) endpoint: Endpoint,
 }
 
 impl Desk {

@@ -18,10 +18,10 @@ use tokio::time::sleep;
 use super::clock;
 use super::desk::Desk;
 use super::handle::{Handle, settings_of};
-use super::limits::{ASSOCIATION_EVENTS_MAX, JOBS_MAX, OUTGOING_MAX};
+use super::limits::{ASSOCIATION_EVENTS_MAX, HANDSHAKES_MAX, JOBS_MAX, OUTGOING_MAX};
 use crate::addresses::Announced;
 use crate::dataplane::{DataplaneEvent, DataplaneHandle, NotDone};
-use crate::dtls::{Association, Certificate, Event as DtlsEvent, Resumed};
+use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent, Resumed};
 use crate::events::Events;
 use crate::store::{Store, StoredRoom};
 
@@ -69,8 +69,7 @@ pub fn run(setup: Setup) -> (Handle, watch::Receiver<Option<u16>>) {
         ice_servers: setup.ice_servers,
         events: setup.events_of_rooms,
         jobs: jobs_of_task,
-        outgoing,
-        association_events,
+        endpoint: Endpoint::new(outgoing, association_events, HANDSHAKES_MAX),
         port,
     };
     let inlets = Inlets {
@@ -102,8 +101,7 @@ struct Task {
     ice_servers: Vec<String>,
     events: Arc<Events>,
     jobs: mpsc::Sender<Job>,
-    outgoing: mpsc::Sender<(TransportId, Bytes)>,
-    association_events: mpsc::Sender<(TransportId, DtlsEvent)>,
+    endpoint: Endpoint,
     port: watch::Sender<Option<u16>>,
 }
 
@@ -184,8 +182,7 @@ impl Task {
             ice_servers: self.ice_servers.clone(),
             store: self.store.clone(),
             events: Arc::clone(&self.events),
-            outgoing: self.outgoing.clone(),
-            association_events: self.association_events.clone(),
+            endpoint: self.endpoint.clone(),
         };
         let resumed = desk.resume_associations();
         desk.open_stored_rooms(&std::mem::take(&mut self.rooms));
@@ -225,9 +222,7 @@ impl Desk {
             self.control.sessions().map(|session| (session.transport, session.dtls_state.clone())).collect();
         let mut resumed = Vec::new();
         for (transport, state) in states {
-            let outcome =
-                Association::resume(transport, &state, self.outgoing.clone(), self.association_events.clone());
-            match outcome {
+            match Association::resume(transport, &state, &self.endpoint) {
                 Ok(association) => {
                     let parked = self.control.set_dtls_state(transport, association.state().to_vec());
                     if let Err(error) = parked {

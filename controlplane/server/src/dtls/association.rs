@@ -9,7 +9,6 @@
 //! A task exists only while the handshake runs. An open association is a few hundred bytes, and its datagrams are
 //! opened where they are handed in.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use tokio::task::AbortHandle;
 use super::limits::{DATAGRAM_BYTES_MAX, HANDSHAKE_DEADLINE, HANDSHAKE_QUEUE_MAX};
 use super::records::Dtls12;
 use super::session::{Opened, Session};
-use super::{Certificate, Error, Fingerprint};
+use super::{Certificate, Endpoint, Error, Fingerprint};
 
 /// The implementation in use.
 type Stack = Dtls12;
@@ -63,25 +62,21 @@ impl std::fmt::Debug for Connected {
     }
 }
 
-/// Where an association's datagrams go. Many associations share one channel: per association it would be the largest
-/// part of their memory.
+/// Where an association's datagrams go.
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     transport: TransportId,
-    sender: mpsc::Sender<(TransportId, Bytes)>,
-    dropped: Arc<AtomicU64>,
+    endpoint: Endpoint,
 }
 
 impl Outgoing {
-    pub(super) fn new(transport: TransportId, sender: mpsc::Sender<(TransportId, Bytes)>) -> Self {
-        Self { transport, sender, dropped: Arc::default() }
+    pub(super) const fn new(transport: TransportId, endpoint: Endpoint) -> Self {
+        Self { transport, endpoint }
     }
 
     /// Sends a datagram; drops and counts it when the channel is full, as a network would.
     pub(super) fn send(&self, datagram: Vec<u8>) {
-        if self.sender.try_send((self.transport, datagram.into())).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.endpoint.send(self.transport, datagram);
     }
 }
 
@@ -96,17 +91,12 @@ pub struct Association {
 impl Association {
     /// Makes an association that waits for a client's handshake.
     ///
-    /// The handshake's deadline ([`HANDSHAKE_DEADLINE`]) runs from the first datagram. The caller bounds the number of
-    /// handshakes that run at the same time. Both channels may be shared by all associations; datagrams that find
-    /// `outgoing` full, and application data that finds `events` full, are dropped and counted.
+    /// The handshake's deadline ([`HANDSHAKE_DEADLINE`]) runs from the first datagram that finds one of the endpoint's
+    /// places for handshakes free. Without one the datagram is dropped and counted: the client repeats its `ClientHello`
+    /// (RFC 6347 section 4.2.4), so that it queues by itself.
     #[must_use]
-    pub fn accept(
-        transport: TransportId,
-        config: Config,
-        outgoing: mpsc::Sender<(TransportId, Bytes)>,
-        events: mpsc::Sender<(TransportId, Event)>,
-    ) -> Self {
-        Self { shared: Shared::new(transport, outgoing, events, Phase::Idle(Box::new(config))) }
+    pub fn accept(transport: TransportId, config: Config, endpoint: &Endpoint) -> Self {
+        Self { shared: Shared::new(transport, endpoint, Phase::Idle(Box::new(config))) }
     }
 
     /// Rebuilds an association from its parked state, after a restart of the control plane.
@@ -115,15 +105,10 @@ impl Association {
     ///
     /// # Errors
     /// [`Error::State`]
-    pub fn resume(
-        transport: TransportId,
-        state: &[u8],
-        outgoing: mpsc::Sender<(TransportId, Bytes)>,
-        events: mpsc::Sender<(TransportId, Event)>,
-    ) -> Result<Resumed, Error> {
+    pub fn resume(transport: TransportId, state: &[u8], endpoint: &Endpoint) -> Result<Resumed, Error> {
         let session = Stack::resume(state)?;
         let state = session.export();
-        let association = Self { shared: Shared::new(transport, outgoing, events, Phase::Open(Box::new(session))) };
+        let association = Self { shared: Shared::new(transport, endpoint, Phase::Open(Box::new(session))) };
         Ok(Resumed { state, association })
     }
 
@@ -137,8 +122,13 @@ impl Association {
         }
         let mut phase = self.shared.phase();
         if let Phase::Idle(config) = &*phase {
+            let Some(place) = self.shared.endpoint().begin_handshake() else { return self.shared.drop_one() };
             let (sender, incoming) = mpsc::channel(HANDSHAKE_QUEUE_MAX);
-            let task = tokio::spawn(run_handshake(Arc::clone(&self.shared), config.clone(), incoming));
+            let handshake = run_handshake(Arc::clone(&self.shared), config.clone(), incoming);
+            let task = tokio::spawn(async move {
+                handshake.await;
+                drop(place);
+            });
             *phase = Phase::Handshaking(sender, task.abort_handle());
         }
         match &mut *phase {
@@ -195,16 +185,6 @@ impl Association {
         }
         phase.close();
     }
-
-    /// Returns how many datagrams and records were dropped, both ways.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        let session = match &*self.shared.phase() {
-            Phase::Open(session) => session.dropped(),
-            Phase::Idle(_) | Phase::Handshaking(..) | Phase::Closed => 0,
-        };
-        self.shared.outgoing.dropped.load(Ordering::Relaxed) + session
-    }
 }
 
 impl Drop for Association {
@@ -238,9 +218,7 @@ impl Resumed {
 
 #[derive(Debug)]
 struct Shared {
-    transport: TransportId,
     outgoing: Outgoing,
-    events: mpsc::Sender<(TransportId, Event)>,
     phase: Mutex<Phase>,
 }
 
@@ -278,14 +256,13 @@ enum Next {
 }
 
 impl Shared {
-    fn new(
-        transport: TransportId,
-        sender: mpsc::Sender<(TransportId, Bytes)>,
-        events: mpsc::Sender<(TransportId, Event)>,
-        phase: Phase,
-    ) -> Arc<Self> {
-        let outgoing = Outgoing::new(transport, sender);
-        Arc::new(Self { transport, outgoing, events, phase: Mutex::new(phase) })
+    fn new(transport: TransportId, endpoint: &Endpoint, phase: Phase) -> Arc<Self> {
+        let outgoing = Outgoing::new(transport, endpoint.clone());
+        Arc::new(Self { outgoing, phase: Mutex::new(phase) })
+    }
+
+    const fn endpoint(&self) -> &Endpoint {
+        &self.outgoing.endpoint
     }
 
     /// Locks the phase; no code that can panic half-way changes it.
@@ -294,11 +271,11 @@ impl Shared {
     }
 
     fn handle_open(&self, session: &mut Stack, datagram: &[u8]) -> Next {
-        let mut next = Next::Stay;
+        let (mut next, dropped_before) = (Next::Stay, session.dropped());
         session.handle_datagram(datagram, |opened| match opened {
             Opened::ApplicationData(data) => {
-                let event = (self.transport, Event::ApplicationData(data.into()));
-                if self.events.try_send(event).is_err() {
+                let event = (self.outgoing.transport, Event::ApplicationData(data.into()));
+                if self.endpoint().events().try_send(event).is_err() {
                     self.drop_one();
                 }
             }
@@ -313,23 +290,20 @@ impl Shared {
                 next = Next::Close;
             }
         });
+        self.endpoint().drop_many(session.dropped() - dropped_before);
         next
     }
 
     /// Sends an event that must not be lost, without blocking.
     fn send_last(&self, event: Event) {
-        let (transport, events) = (self.transport, self.events.clone());
+        let (transport, events) = (self.outgoing.transport, self.endpoint().events().clone());
         if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send((transport, event)) {
             tokio::spawn(async move { events.send(event).await });
         }
     }
 
     fn drop_one(&self) {
-        self.drop_many(1);
-    }
-
-    fn drop_many(&self, count: u64) {
-        self.outgoing.dropped.fetch_add(count, Ordering::Relaxed);
+        self.endpoint().drop_many(1);
     }
 }
 
@@ -340,21 +314,21 @@ async fn run_handshake(shared: Arc<Shared>, config: Box<Config>, mut incoming: m
         Ok(established) => established,
         Err(error) => {
             *shared.phase() = Phase::Closed;
-            drop(shared.events.send((shared.transport, Event::Failed(error))).await);
+            drop(shared.endpoint().events().send((shared.outgoing.transport, Event::Failed(error))).await);
             return;
         }
     };
-    shared.drop_many(established.dropped);
+    shared.endpoint().drop_many(established.dropped);
     let connected = Connected { keys: established.keys, state: established.session.export() };
     let mut session = Box::new(established.session);
     // Until the event has its place, datagrams wait in `incoming`: nothing overtakes it.
-    let Ok(place) = shared.events.reserve().await else { return };
+    let Ok(place) = shared.endpoint().events().reserve().await else { return };
     // Who gets the event finds the association open: the phase is locked until it is.
     let mut phase = shared.phase();
     if !matches!(*phase, Phase::Handshaking(..)) {
         return;
     }
-    place.send((shared.transport, Event::Connected(Box::new(connected))));
+    place.send((shared.outgoing.transport, Event::Connected(Box::new(connected))));
     let mut next = Next::Stay;
     for datagram in established.early.into_iter().chain(std::iter::from_fn(|| incoming.try_recv().ok())) {
         if next == Next::Stay {

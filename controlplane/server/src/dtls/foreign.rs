@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::testing::peer::TRANSPORT;
-use super::{Association, Certificate, Config, Event, Fingerprint, install_crypto_provider};
+use super::{Association, Certificate, Config, Endpoint, Event, Fingerprint, install_crypto_provider};
 
 /// Lets OpenSSL connect under the profile of this name, says a line each way, and returns its name of the profile, its
 /// keying material, and our keys.
@@ -29,7 +29,7 @@ async fn handshake(offered: &str, material_bytes: usize) -> (String, Vec<u8>, Sr
     };
     let (outgoing, mut from_server) = mpsc::channel(64);
     let (events, mut events_receiver) = mpsc::channel(64);
-    let server = Association::accept(TRANSPORT, config, outgoing, events);
+    let server = Association::accept(TRANSPORT, config, &Endpoint::new(outgoing, events, 1));
     let pem = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(pem.path(), to_pem(&client_certificate)).unwrap();
     let port = socket.local_addr().unwrap().port();

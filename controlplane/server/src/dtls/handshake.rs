@@ -252,11 +252,12 @@ mod tests {
     use sluice_protocol::ids::TransportId;
 
     use super::*;
+    use crate::dtls::Endpoint;
 
     #[tokio::test(start_paused = true)]
     async fn receiving_gives_each_datagram_once_and_then_pends() {
-        let (sender, _outgoing) = mpsc::channel(1);
-        let pipe = Pipe::new(Outgoing::new(TransportId::new(0, 0, 0), sender));
+        let endpoint = Endpoint::new(mpsc::channel(1).0, mpsc::channel(1).0, 1);
+        let pipe = Pipe::new(Outgoing::new(TransportId::new(0, 0, 0), endpoint));
         pipe.push(vec![vec![1, 2], vec![3]]);
         let mut buffer = [0; 10];
         assert_eq!(pipe.recv(&mut buffer).await.unwrap(), 2);

@@ -3,7 +3,8 @@
 //! The data plane hands over the datagrams that RFC 7983 takes for DTLS; each transport has one [`Association`], which
 //! answers with datagrams and with [`Event`]s. `docs/life-of-a-join.md` shows where it stands.
 //!
-//! - [`mod@association`] is the handle, [`mod@certificate`] what SDP says of both ends.
+//! - [`mod@association`] is the handle, [`mod@certificate`] what SDP says of both ends; `endpoint` is what all
+//!   associations share, the bound on handshakes among it.
 //! - `handshake` runs the library's handshake behind `admission`, which reads the `ClientHello` (`client_hello`) and
 //!   gives the library only whole and well-formed messages (`record`, `fragments`).
 //! - `records` carries what comes after the handshake and the state that survives a restart.
@@ -14,6 +15,7 @@ mod admission;
 pub mod association;
 pub mod certificate;
 mod client_hello;
+mod endpoint;
 pub mod error;
 mod fragments;
 mod handshake;
@@ -32,6 +34,7 @@ mod tests;
 
 pub use association::{Association, Config, Connected, Event, Resumed};
 pub use certificate::{Certificate, Fingerprint};
+pub use endpoint::{Counts, Endpoint};
 pub use error::Error;
 
 /// Installs the process's provider of `rustls`. Call it first in `main`: the DTLS library builds verifiers of `rustls`

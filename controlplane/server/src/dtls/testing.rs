@@ -35,8 +35,10 @@ pub(super) mod peer {
     use webrtc_util::conn::Conn;
 
     use super::super::limits::FLIGHT_INTERVAL;
-    use super::super::{Association, Certificate, Config, Event, Fingerprint, install_crypto_provider};
+    use super::super::{Association, Certificate, Config, Endpoint, Event, Fingerprint, install_crypto_provider};
 
+    /// Places for handshakes.
+    pub(in super::super) const HANDSHAKES_MAX: usize = 1;
     pub(in super::super) const TRANSPORT: TransportId = TransportId::new(0, 1, 1);
 
     /// Who sent a datagram.
@@ -68,8 +70,7 @@ pub(super) mod peer {
         pub(in super::super) sent: Arc<Mutex<Vec<(From, Bytes)>>>,
         /// The association that datagrams go to; the same as `server` until that is restarted.
         pub(in super::super) current: Arc<Mutex<Arc<Association>>>,
-        outgoing: mpsc::Sender<(TransportId, Bytes)>,
-        event_sender: mpsc::Sender<(TransportId, Event)>,
+        pub(in super::super) endpoint: Endpoint,
     }
 
     impl World {
@@ -95,7 +96,8 @@ pub(super) mod peer {
             };
             let (outgoing, from_server) = mpsc::channel(64);
             let (event_sender, events) = mpsc::channel(64);
-            let server = Arc::new(Association::accept(TRANSPORT, config, outgoing.clone(), event_sender.clone()));
+            let endpoint = Endpoint::new(outgoing, event_sender, HANDSHAKES_MAX);
+            let server = Arc::new(Association::accept(TRANSPORT, config, &endpoint));
             let (to_client, client_receives) = mpsc::unbounded_channel();
             let (client_sends, from_client) = mpsc::unbounded_channel();
             let client = ClientSocket { outgoing: client_sends, incoming: AsyncMutex::new(client_receives) };
@@ -103,7 +105,7 @@ pub(super) mod peer {
             let sent = Arc::default();
             let wires = Wires { from_client, from_server, to_client, current: Arc::clone(&current) };
             tokio::spawn(carry(wires, network, Arc::clone(&sent)));
-            Self { server, events, client: Arc::new(client), client_config, sent, current, outgoing, event_sender }
+            Self { server, events, client: Arc::new(client), client_config, sent, current, endpoint }
         }
 
         /// Runs the client's handshake.
@@ -119,12 +121,16 @@ pub(super) mod peer {
 
         /// Replaces the association by one that is resumed from `state`; returns the state to park.
         pub(in super::super) fn restart(&mut self, state: &[u8]) -> Vec<u8> {
-            let (outgoing, events) = (self.outgoing.clone(), self.event_sender.clone());
-            let resumed = Association::resume(TRANSPORT, state, outgoing, events).unwrap();
+            let resumed = Association::resume(TRANSPORT, state, &self.endpoint).unwrap();
             let state = resumed.state().to_vec();
             self.server = Arc::new(resumed.start());
             *self.current.lock().unwrap() = Arc::clone(&self.server);
             state
+        }
+
+        /// Returns how many datagrams and records were dropped.
+        pub(in super::super) fn dropped(&self) -> u64 {
+            self.endpoint.counts().dropped
         }
 
         pub(in super::super) fn sent_by(&self, from: From) -> Vec<Bytes> {

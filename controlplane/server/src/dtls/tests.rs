@@ -1,8 +1,10 @@
 //! Handshakes and what follows them, against a client of the library, under paused time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sluice_protocol::ids::TransportId;
 use sluice_protocol::media::{SrtpKeys, SrtpProfile};
 use tokio::time::{Instant, sleep, timeout};
 use webrtc_dtls::conn::DTLSConn;
@@ -14,7 +16,7 @@ use super::limits::{FINAL_FLIGHT_REPEATS_MAX, HANDSHAKE_DEADLINE};
 use super::record::{ContentType, Records, write_header};
 use super::testing::peer::{Fate, From, World};
 use super::testing::vector;
-use super::{Certificate, Connected, Error, Event, Fingerprint};
+use super::{Association, Certificate, Config, Connected, Error, Event, Fingerprint};
 
 fn quiet() -> World {
     World::new(Box::new(|_, _| Fate::Deliver))
@@ -81,7 +83,7 @@ async fn both_ends_have_the_same_keys_under_the_profile_we_prefer() {
         assert_ne!(event.keys.local, event.keys.remote);
         assert_eq!(Some(event.state), world.server.export_state());
         talk(&mut world, &client, "both ways").await;
-        assert_eq!(world.server.dropped(), 0);
+        assert_eq!(world.dropped(), 0);
     }
 }
 
@@ -109,7 +111,7 @@ async fn a_lost_final_flight_is_repeated_when_the_client_asks_even_after_a_resta
         let mut world =
             World::new(Box::new(|by, n| if (by, n) == (From::Server, 2) { Fate::Drop } else { Fate::Deliver }));
         let handshake = world.client_config.clone();
-        let socket = std::sync::Arc::clone(&world.client) as std::sync::Arc<dyn webrtc_util::conn::Conn + Send + Sync>;
+        let socket = Arc::clone(&world.client) as Arc<dyn webrtc_util::conn::Conn + Send + Sync>;
         let client = tokio::spawn(DTLSConn::new(socket, handshake, true, None));
         let Event::Connected(event) = world.event().await else { panic!("not connected") };
         assert!(!client.is_finished());
@@ -219,7 +221,7 @@ async fn what_a_client_hello_lacks_is_named_and_the_client_is_told() {
 async fn a_handshake_that_stops_fails_at_the_deadline() {
     let mut world = World::new(Box::new(|by, n| if by == From::Client && n > 0 { Fate::Drop } else { Fate::Deliver }));
     let begin = Instant::now();
-    let socket = std::sync::Arc::clone(&world.client) as std::sync::Arc<dyn webrtc_util::conn::Conn + Send + Sync>;
+    let socket = Arc::clone(&world.client) as Arc<dyn webrtc_util::conn::Conn + Send + Sync>;
     let client = tokio::spawn(DTLSConn::new(socket, world.client_config.clone(), true, None));
     assert_eq!(failure(&mut world).await, Error::HandshakeTimeout);
     assert_eq!(begin.elapsed().as_secs(), HANDSHAKE_DEADLINE.as_secs());
@@ -264,7 +266,7 @@ async fn spoofed_records_do_not_end_or_disturb_an_open_association() {
     for datagram in &spoofed {
         world.server.handle_datagram(datagram.clone());
     }
-    assert_eq!(world.server.dropped(), spoofed.len() as u64);
+    assert_eq!(world.dropped(), spoofed.len() as u64);
     talk(&mut world, &client, "undisturbed").await;
     assert_eq!(world.sent_by(From::Server).len(), answers + 1, "no answer but the line");
 }
@@ -278,7 +280,7 @@ async fn application_data_is_delivered_once_however_often_it_comes() {
     let datagram = world.sent_by(From::Client).pop().unwrap();
     world.server.handle_datagram(datagram);
     talk(&mut world, &client, "next").await;
-    assert_eq!(world.server.dropped(), 1);
+    assert_eq!(world.dropped(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,14 +289,14 @@ async fn data_that_overtakes_the_finished_follows_the_connected_event() {
     let late = Fate::Delay(Duration::from_millis(50));
     let mut world = World::new(Box::new(move |by, n| if (by, n) == (From::Client, 2) { late } else { Fate::Deliver }));
     let recorded = vector("firefox-153").received.pop().unwrap();
-    let server = std::sync::Arc::clone(&world.server);
+    let server = Arc::clone(&world.server);
     tokio::spawn(async move {
         sleep(Duration::from_millis(20)).await;
         server.handle_datagram(recorded); // another association's alert: kept, then found forged
     });
     let (client, _) = connected(&mut world).await;
     talk(&mut world, &client, "in order").await;
-    assert_eq!(world.server.dropped(), 1);
+    assert_eq!(world.dropped(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -344,7 +346,7 @@ async fn nothing_of_the_library_is_left_after_a_handshake_however_it_ended() {
 async fn the_final_flight_is_repeated_a_bounded_number_of_times() {
     // Every answer to the client's last flight is lost: it asks again and again.
     let mut world = World::new(Box::new(|by, n| if by == From::Server && n >= 2 { Fate::Drop } else { Fate::Deliver }));
-    let socket = std::sync::Arc::clone(&world.client) as std::sync::Arc<dyn webrtc_util::conn::Conn + Send + Sync>;
+    let socket = Arc::clone(&world.client) as Arc<dyn webrtc_util::conn::Conn + Send + Sync>;
     let client = tokio::spawn(DTLSConn::new(socket, world.client_config.clone(), true, None));
     assert!(matches!(world.event().await, Event::Connected(_)));
     sleep(Duration::from_secs(30)).await;
@@ -401,17 +403,14 @@ async fn a_resumed_association_refuses_records_that_its_state_knew() {
         world.server.handle_datagram(old);
     }
     talk(&mut world, &client, "three").await;
-    assert!(world.server.dropped() >= 4, "two lines and the handshake: {}", world.server.dropped());
+    assert!(world.dropped() >= 4, "two lines and the handshake: {}", world.dropped());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_state_that_is_not_ours_is_refused() {
     let mut world = quiet();
     let (_client, event) = connected(&mut world).await;
-    let resume = |state: &[u8]| {
-        let (outgoing, events) = (tokio::sync::mpsc::channel(1).0, tokio::sync::mpsc::channel(1).0);
-        super::Association::resume(super::testing::peer::TRANSPORT, state, outgoing, events).map(drop)
-    };
+    let resume = |state: &[u8]| Association::resume(super::testing::peer::TRANSPORT, state, &world.endpoint).map(drop);
     assert_eq!(resume(&event.state), Ok(()));
     assert!(event.state.len() < 160, "{}", event.state.len());
     for end in 0..58 {
@@ -435,8 +434,39 @@ async fn a_flood_before_the_handshake_is_dropped_and_counted() {
         world.server.handle_datagram(record(ContentType::Handshake, 0, 0, &[1; 50]));
     }
     sleep(Duration::from_millis(10)).await;
-    let dropped = world.server.dropped();
+    let dropped = world.dropped();
     assert!((900..=1000).contains(&dropped), "{dropped}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_finds_no_place_waits_by_its_own_repeats_until_one_is_given_back() {
+    let mut world = quiet();
+    let endpoint = world.endpoint.clone();
+    let other = |slot| {
+        let remote_fingerprint = Fingerprint::parse(&Certificate::generate().unwrap().fingerprint()).unwrap();
+        let config = Config { certificate: Arc::new(Certificate::generate().unwrap()), remote_fingerprint };
+        Association::accept(TransportId::new(0, slot, 1), config, &endpoint)
+    };
+    let nonsense = record(ContentType::Handshake, 0, 0, &[1; 50]);
+    let stalling = other(2);
+    stalling.handle_datagram(nonsense.clone());
+    assert_eq!(world.endpoint.counts().deferred, 0, "the only place");
+    let began = Instant::now();
+    let client = timeout(2 * HANDSHAKE_DEADLINE, world.connect()).await.expect("in time").expect("a handshake");
+    assert!(began.elapsed() >= HANDSHAKE_DEADLINE, "{:?}", began.elapsed());
+    let deferred = world.endpoint.counts().deferred;
+    assert!(deferred > 0 && world.dropped() >= deferred, "{:?}", world.endpoint.counts());
+    let next = other(3);
+    assert_eq!(failure(&mut world).await, Error::HandshakeTimeout);
+    assert!(matches!(world.event().await, Event::Connected(_)));
+    next.handle_datagram(nonsense.clone());
+    assert_eq!(world.endpoint.counts().deferred, deferred, "a handshake that ended gives its place back");
+    drop(next);
+    tokio::task::yield_now().await;
+    let last = other(4);
+    last.handle_datagram(nonsense);
+    assert_eq!(world.endpoint.counts().deferred, deferred, "and so does one that is given up");
+    talk(&mut world, &client, "open").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -458,7 +488,7 @@ async fn fragments_that_overflow_the_librarys_stack_do_not_reach_it() {
     sleep(Duration::from_millis(10)).await;
     let (client, _) = connected(&mut world).await;
     talk(&mut world, &client, "unharmed").await;
-    assert_eq!(world.server.dropped(), 400);
+    assert_eq!(world.dropped(), 400);
 }
 
 #[test]
