@@ -3,6 +3,7 @@
 //! [`sdp`] turns a client's offer into what was negotiated and that into an answer. [`room`] decides who is where and who
 //! hears whom. [`session`] is one peer connection. [`plan`] ties them to the objects that the data plane forwards by, and
 //! rebuilds everything from a snapshot of these. [`access`] says who may do what.
+//! [`supervision`] decides over the data plane's process.
 
 pub mod access;
 pub mod fuzzing;
@@ -11,3 +12,4 @@ pub mod plan;
 pub mod room;
 pub mod sdp;
 pub mod session;
+pub mod supervision;

@@ -1,5 +1,7 @@
 //! Every maximum of the control core, and what relates them.
 
+use std::time::Duration;
+
 use sluice_protocol::limits::{CODECS_MAX, COOKIE_BYTES_MAX};
 
 /// Bytes of one session description or fragment; a longer one is refused unread. Browsers' largest offers are 12 kB.
@@ -55,6 +57,15 @@ pub const SOURCES_MAX: usize = 8;
 pub const REVOKED_MAX: usize = 256;
 /// Rooms that one token may name.
 pub const ROOMS_PER_TOKEN_MAX: usize = 64;
+
+/// A data plane that served for less counts as failing; one that dies of what is replayed to it dies within milliseconds.
+pub const SHORT_LIFE: Duration = Duration::from_secs(2);
+/// Short lives in a row from which on the next start waits.
+pub const SHORT_LIVES_MAX: u32 = 2;
+/// The longest wait between starts of a data plane.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// Connections in a row that a living data plane may break before it was ready; then it is replaced.
+pub const BROKEN_CONNECTIONS_MAX: u32 = 3;
 
 const _: () = assert!(
     METADATA_BYTES_MAX + DTLS_STATE_BYTES_MAX + CERTIFICATE_BYTES_MAX < COOKIE_BYTES_MAX / 2,

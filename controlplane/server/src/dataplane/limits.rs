@@ -17,15 +17,9 @@ pub(super) const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// How long it may take to answer before it counts as hung, is killed and replaced. Forwarding itself needs microseconds;
 /// a machine that schedules a process so late serves no calls either.
 pub(super) const PONG_LIMIT: Duration = Duration::from_secs(2);
-/// A data plane that served for less counts as failing; one that dies of what is replayed to it dies within milliseconds.
-pub(super) const SHORT_LIFE: Duration = Duration::from_secs(2);
-/// Short lives in a row from which on the next start waits.
-pub(super) const SHORT_LIVES_MAX: u32 = 2;
-/// The longest wait between starts.
-pub(super) const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// How long a data plane that was asked to end may take.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(3);
-/// Connections in a row that a living data plane may break before it is replaced.
-pub(super) const BROKEN_CONNECTIONS_MAX: u32 = 3;
+/// How long a process whose stream broke may take to show that it is dying: it closes its sockets first.
+pub(super) const DYING_LIMIT: Duration = Duration::from_millis(50);
 
 const _: () = assert!(PING_INTERVAL.as_millis() * 2 <= PONG_LIMIT.as_millis(), "a lost tick is no hang");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
+use sluice_controlplane_core::supervision::Ended;
 use sluice_protocol::event::Event as HappenedThere;
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::session::controller::Event;
@@ -51,16 +52,19 @@ pub(super) enum End {
 }
 
 impl End {
-    /// Tells whether another control plane has taken the data plane over: this one must leave it alone.
-    pub(super) const fn is_fenced(&self) -> bool {
-        matches!(
-            self,
+    /// Returns what this is to the one who decides over processes; `None` at the end of this control plane.
+    pub(super) const fn ended(&self) -> Option<Ended> {
+        Some(match self {
+            Self::Died => Ended::Died,
+            Self::Hung | Self::NotReady => Ended::Silent,
             Self::Session(
                 SessionError::Fenced { .. }
-                    | SessionError::EpochsUsedUp
-                    | SessionError::Peer { code: ErrorCode::Fenced, .. }
-            )
-        )
+                | SessionError::EpochsUsedUp
+                | SessionError::Peer { code: ErrorCode::Fenced, .. },
+            ) => Ended::Fenced,
+            Self::Broken(_) | Self::Session(_) => Ended::Broken,
+            Self::Shutdown => return None,
+        })
     }
 }
 

@@ -1,13 +1,9 @@
 //! The other plane: its process, the control stream to it, and the packet streams.
 //!
 //! [`supervisor`] keeps exactly one data plane alive: it adopts one that answers, starts one when none does, proves it dead
-//! before another takes over its keys. [`link`] drives one connection. Everybody else holds a [`DataplaneHandle`]: changes
-//! of the plan go in, [`DataplaneEvent`]s come out.
-//!
-//! ```text
-//! Searching ──answers──► Connected ──died, hung, closed──► Proving dead ──► Searching
-//!     └──nobody──► Starting ──answers──┘
-//! ```
+//! before another takes over its keys. What it does when is decided by [`sluice_controlplane_core::supervision`]. [`link`]
+//! drives one connection. Everybody else holds a [`DataplaneHandle`]: changes of the plan go in, [`DataplaneEvent`]s come
+//! out.
 
 mod epoch;
 mod handle;

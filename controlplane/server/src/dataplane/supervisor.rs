@@ -6,16 +6,15 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_controlplane_core::supervision::{self, Answer, Ended, Reach, Supervision, Verdict, Wait};
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::session::controller::Controller;
 use sluice_protocol::session::{Configuration, Identity, Ready};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::handle::{Shared, Status};
-use super::limits::{
-    BACK_OFF_MAX, BROKEN_CONNECTIONS_MAX, EVENTS_MAX, SHORT_LIFE, SHORT_LIVES_MAX, START_LIMIT, START_POLL, STOP_LIMIT,
-};
+use super::limits::{DYING_LIMIT, EVENTS_MAX, START_LIMIT, START_POLL, STOP_LIMIT};
 use super::link::{End, Holdings, Link};
 use super::process::{self, Process};
 use super::socket::{Connection, Trusted};
@@ -81,8 +80,8 @@ pub fn start(setup: Setup) -> io::Result<(Supervisor, DataplaneHandle, mpsc::Rec
         events: sender,
         holdings: Vec::new(),
         child: None,
-        short_lives: 0,
-        broken_connections: 0,
+        process: None,
+        supervision: Supervision::new(),
     };
     let task = tokio::spawn(keeper.run(stopping));
     Ok((Supervisor { shutdown, task }, handle, receiver))
@@ -97,8 +96,9 @@ struct Keeper {
     holdings: Holdings,
     /// The data plane, where this process started it: to be reaped.
     child: Option<Child>,
-    short_lives: u32,
-    broken_connections: u32,
+    /// The data plane that was spoken to last, until it is proved dead.
+    process: Option<Arc<Process>>,
+    supervision: Supervision,
 }
 
 impl Keeper {
@@ -107,8 +107,7 @@ impl Keeper {
             () = self.keep() => {}
             _ = stopping.wait_for(|stop| *stop) => {}
         }
-        let pid = self.shared.status().pid.and_then(|pid| i32::try_from(pid).ok()).filter(|_| self.setup.stop);
-        if let Some(process) = pid.and_then(|pid| Process::open(pid).ok()) {
+        if let Some(process) = self.process.take().filter(|_| self.setup.stop) {
             process.stop(STOP_LIMIT).await;
             self.reap();
         }
@@ -119,19 +118,24 @@ impl Keeper {
             let reason = match self.reach().await {
                 Ok((connection, process)) => {
                     self.shared.status().pid = process.pid();
-                    let end = self.serve(&connection, &process).await;
-                    if matches!(end, End::Shutdown) {
-                        return;
+                    self.process = Some(Arc::clone(&process));
+                    let (end, served) = self.serve(&connection, &process).await;
+                    let Some(mut ended) = end.ended() else { return };
+                    if ended == Ended::Broken && timeout(DYING_LIMIT, process.died()).await.is_ok() {
+                        ended = Ended::Died;
                     }
-                    if end.is_fenced() {
-                        self.give_way(&end);
-                        return std::future::pending().await;
+                    match self.supervision.handle_end(ended, served) {
+                        Verdict::Reconnect => {}
+                        Verdict::Replace => self.prove_dead(&process).await,
+                        Verdict::GiveWay => {
+                            self.give_way(&end);
+                            return std::future::pending().await;
+                        }
                     }
-                    self.settle(&end, &process).await;
                     end.to_string()
                 }
                 Err(error) => {
-                    self.short_lives += 1;
+                    self.supervision.handle_unreachable();
                     error
                 }
             };
@@ -141,19 +145,54 @@ impl Keeper {
     }
 
     /// Connects to a data plane that answers, or starts one, or waits for one that somebody else starts.
-    async fn reach(&mut self) -> Result<(Connection, Process), String> {
-        match Connection::open(&self.setup.socket, Trusted::current()) {
-            Ok(connection) => {
-                let process = Process::open(connection.pid()).map_err(|error| error.to_string())?;
-                tracing::info!(pid = connection.pid(), "adopting a data plane that runs");
-                return Ok((connection, process));
+    async fn reach(&mut self) -> Result<(Connection, Arc<Process>), String> {
+        loop {
+            let found = Connection::open(&self.setup.socket, Trusted::current());
+            let answer = self.answer(&found);
+            match (supervision::reach(answer, self.process.is_some(), self.setup.start), found) {
+                (Reach::Serve, Ok(connection)) => {
+                    tracing::info!(pid = connection.pid(), "adopting a data plane that runs");
+                    return match &self.process {
+                        Some(known) => Ok((connection, Arc::clone(known))),
+                        None => hold(connection),
+                    };
+                }
+                (Reach::ProveDead, _) => {
+                    if let Some(process) = self.process.clone() {
+                        tracing::warn!(pid = process.pid(), "a data plane that does not answer any more is killed");
+                        self.prove_dead(&process).await;
+                    }
+                }
+                (Reach::Start, _) => return self.start().await,
+                (Reach::Await, _) => return self.await_foreign_start().await,
+                (Reach::Serve | Reach::Report, found) => {
+                    let reason = found.map_or_else(|error| error.to_string(), |_| String::new());
+                    return Err(format!("{} takes no connection: {reason}", self.setup.socket.display()));
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error.to_string()),
-            Err(_) => {}
         }
-        if !self.setup.start {
-            return self.await_foreign_start().await;
+    }
+
+    /// Tells who answers on the socket.
+    fn answer(&self, found: &io::Result<Connection>) -> Answer {
+        match found {
+            Ok(connection) => {
+                let known = self.process.as_ref().and_then(|process| process.pid());
+                if known.is_some() && known == u32::try_from(connection.pid()).ok() {
+                    Answer::Known
+                } else {
+                    Answer::Other
+                }
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Answer::Nobody
+            }
+            Err(_) => Answer::Deaf,
         }
+    }
+
+    /// Starts a data plane and waits until it answers.
+    async fn start(&mut self) -> Result<(Connection, Arc<Process>), String> {
         let program = process::program(&self.setup.program).map_err(|error| error.to_string())?;
         let log = self.setup.data_dir.join("dataplane.log");
         let child = process::spawn(&program, &self.setup.socket, &log, &self.setup.arguments)
@@ -163,8 +202,7 @@ impl Keeper {
         let deadline = Instant::now() + START_LIMIT;
         loop {
             if let Ok(connection) = Connection::open(&self.setup.socket, Trusted::current()) {
-                let process = Process::open(connection.pid()).map_err(|error| error.to_string())?;
-                return Ok((connection, process));
+                return hold(connection);
             }
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
                 self.child = None;
@@ -182,7 +220,7 @@ impl Keeper {
     }
 
     /// Waits for a data plane that a service manager starts.
-    async fn await_foreign_start(&self) -> Result<(Connection, Process), String> {
+    async fn await_foreign_start(&self) -> Result<(Connection, Arc<Process>), String> {
         let socket = &self.setup.socket;
         let answering = async {
             loop {
@@ -192,15 +230,15 @@ impl Keeper {
                 }
             }
         };
-        let connection = tokio::time::timeout(START_LIMIT, answering).await.map_err(|_| {
+        let connection = timeout(START_LIMIT, answering).await.map_err(|_| {
             format!("no data plane answers on {}, and dataplane.start leaves starting it to others", socket.display())
         })?;
-        let process = Process::open(connection.pid()).map_err(|error| error.to_string())?;
         tracing::info!(pid = connection.pid(), "connected to a data plane that was started");
-        Ok((connection, process))
+        hold(connection)
     }
 
-    async fn serve(&mut self, connection: &Connection, process: &Process) -> End {
+    /// Drives a connection to its end; tells for how long the data plane was served, if it was ever ready.
+    async fn serve(&mut self, connection: &Connection, process: &Process) -> (End, Option<Duration>) {
         let data_dir = self.setup.data_dir.clone();
         let store_epoch = move |_: &Ready, raised: u16| {
             if let Err(error) = epoch::store(&data_dir, raised) {
@@ -210,17 +248,12 @@ impl Keeper {
         let mut link = Link::new(&self.shared, connection, process, &self.events, &mut self.holdings, &store_epoch);
         let began = Instant::now();
         let end = link.run().await;
-        let was_ready = link.was_ready;
-        if was_ready {
-            self.broken_connections = 0;
-        }
-        let served = was_ready && began.elapsed() >= SHORT_LIFE;
-        self.short_lives = if served { 0 } else { self.short_lives + 1 };
-        end
+        (end, link.was_ready.then(|| began.elapsed()))
     }
 
     /// Leaves the data plane to the control plane that came after this one: neither kills it nor stops it at the end.
-    fn give_way(&self, end: &End) {
+    fn give_way(&mut self, end: &End) {
+        self.process = None;
         let reason = format!("another control plane has taken over: {end}");
         tracing::error!(reason, "this control plane serves no media any more");
         let mut status = self.shared.status();
@@ -228,23 +261,11 @@ impl Keeper {
         status.state = Status::Failing { reason };
     }
 
-    /// Makes sure that a data plane whose connection ended is dead, unless it may be connected to again.
-    async fn settle(&mut self, end: &End, process: &Process) {
-        let may_go_on = match end {
-            End::Died | End::Hung | End::NotReady | End::Shutdown => false,
-            End::Broken(_) | End::Session(_) => self.broken_connections < BROKEN_CONNECTIONS_MAX,
-        };
-        if may_go_on {
-            self.broken_connections += 1;
-            // A process that is dying closes its sockets first: give it the moment that this takes.
-            let died = tokio::time::timeout(Duration::from_millis(50), process.died()).await.is_ok();
-            if !died {
-                return;
-            }
-        }
+    /// Makes sure that a data plane is dead: only then may another one be given its keys.
+    async fn prove_dead(&mut self, process: &Process) {
         process.prove_dead().await;
+        self.process = None;
         self.reap();
-        self.broken_connections = 0;
         let mut status = self.shared.status();
         status.pid = None;
         status.restarts += 1;
@@ -257,14 +278,20 @@ impl Keeper {
         }
     }
 
-    /// Waits before the next start when the last ones were of no use; the first restart is at once.
+    /// Waits before the next look when the last ones were of no use.
     async fn back_off(&self, reason: String) {
-        if self.short_lives <= SHORT_LIVES_MAX {
-            self.shared.status().state = Status::Starting;
-            return;
+        match self.supervision.wait() {
+            Wait::Not => self.shared.status().state = Status::Starting,
+            Wait::Failing(delay) => {
+                self.shared.status().state = Status::Failing { reason };
+                sleep(delay).await;
+            }
         }
-        self.shared.status().state = Status::Failing { reason };
-        let doublings = (self.short_lives - SHORT_LIVES_MAX).min(10);
-        sleep(BACK_OFF_MAX.min(Duration::from_millis(50) * 2_u32.pow(doublings))).await;
     }
+}
+
+/// Takes hold of the process at the other end.
+fn hold(connection: Connection) -> Result<(Connection, Arc<Process>), String> {
+    let process = Process::open(connection.pid()).map_err(|error| error.to_string())?;
+    Ok((connection, Arc::new(process)))
 }

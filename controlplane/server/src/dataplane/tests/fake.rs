@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use sluice_protocol::event::Event as Happened;
-use sluice_protocol::ids::TransportId;
+use sluice_protocol::ids::{TrackId, TransportId};
 use sluice_protocol::limits::PACKET_BATCH_BYTES_MAX;
 use sluice_protocol::media::{PayloadType, Ssrc};
 use sluice_protocol::packet::{BatchReader, BatchWriter, Packet, PacketKind};
@@ -27,6 +27,8 @@ use crate::dataplane::socket::{Connection, Trusted};
 /// Where the process listens, and whether it says that it cannot run: what the tests' script passes on.
 const SOCKET: &str = "SLUICE_TEST_DATAPLANE_SOCKET";
 const BROKEN: &str = "SLUICE_TEST_DATAPLANE_BROKEN";
+/// The track of which a key frame is asked to have the process break its connection and live on.
+pub(super) const BREAKS: TrackId = TrackId::new(0, 999, 1);
 /// How long such a process lives at most.
 const LIFE: Duration = Duration::from_secs(120);
 
@@ -161,6 +163,11 @@ impl Fake {
                         self.session.acknowledge(id, Err(sluice_protocol::event::Refusal::NoSuchReference));
                     }
                     self.session.acknowledge(id, Ok(()));
+                }
+                Event::RequestKeyFrame(BREAKS) => {
+                    self.served = None;
+                    self.session.handle_disconnected();
+                    return Ok(());
                 }
                 Event::RequestKeyFrame(track) => {
                     let (ssrc, payload_type) = (Ssrc(1), PayloadType(96));

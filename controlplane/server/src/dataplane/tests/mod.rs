@@ -238,6 +238,50 @@ async fn one_that_hangs_is_killed_before_another_is_started() {
 }
 
 #[tokio::test]
+async fn one_that_breaks_its_connection_and_lives_is_spoken_to_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(&folder).await;
+    rig.change(vec![put(transport(1))]).await;
+    let process = rig.running_after(None).await;
+    rig.handle.request_key_frame(fake::BREAKS);
+    rig.change(vec![put(transport(2))]).await;
+    assert_eq!((rig.running_after(None).await, rig.handle.status().restarts), (process, 0));
+    rig.supervisor.shut_down().await;
+    assert!(!is_alive(process), "stopped, though it was connected to twice");
+}
+
+#[tokio::test]
+async fn one_that_breaks_its_connection_and_cannot_be_reached_is_dead_before_another_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(&folder).await;
+    rig.change(vec![put(transport(1))]).await;
+    let process = rig.running_after(None).await;
+    std::fs::remove_file(folder.path().join("socket")).unwrap();
+    rig.handle.request_key_frame(fake::BREAKS);
+    let next = rig.running_after(Some(process)).await;
+    assert!(!is_alive(process), "never two on one set of keys");
+    rig.change(vec![put(transport(2))]).await;
+    assert_eq!(rig.counters().await["resumed"], 1);
+    assert_eq!(rig.handle.status().restarts, 1);
+    rig.supervisor.shut_down().await;
+    assert!(!is_alive(next));
+}
+
+#[tokio::test]
+async fn a_socket_that_somebody_else_holds_without_answering_is_reported_and_nothing_started_beside() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let _waiting = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let rig = rig(folder.path(), &socket, true, false);
+    let reason = rig.failing().await;
+    assert!(reason.contains("takes no connection"), "{reason}");
+    assert!(!folder.path().join("starts").exists(), "nothing was started");
+    rig.supervisor.shut_down().await;
+}
+
+#[tokio::test]
 async fn refusals_key_frames_and_datagrams_find_their_way() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::new(&folder).await;
