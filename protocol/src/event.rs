@@ -25,7 +25,13 @@ pub enum Event {
         /// The payload type.
         payload_type: PayloadType,
     },
-    /// A stream ended by BYE or long silence.
+    /// A stream ended by BYE (RFC 3550 section 6.6); its next packet starts it again.
+    ///
+    /// Silence ends nothing, however long: a microphone with nothing attached to it, a screen that does not change, an
+    /// encoding that Chromium suspends for want of bandwidth, and a tab that is frozen in the background all send no
+    /// packet for minutes and then go on. Their participant is there all the while, and viewers of whoever has published
+    /// longest stay with that one. A peer that is gone sends no binding requests either: [`Event::TransportSilent`]
+    /// says so, and that is what its room goes by.
     TrackStopped {
         /// The track.
         track: TrackId,

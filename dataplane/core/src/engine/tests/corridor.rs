@@ -294,3 +294,37 @@ fn removing_a_subscriber_ends_its_media_and_nobody_elses() {
     world.flush();
     assert_eq!((subscriber.take(&mut world).len(), other.take(&mut world).len()), (0, 1));
 }
+
+#[test]
+fn silence_ends_no_track_and_what_follows_it_goes_on_where_it_was() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let stopped = |event: &Event| matches!(event, Event::TrackStopped { .. });
+    let started = |event: &Event| matches!(event, Event::TrackStarted { .. });
+    publisher.send(&mut world, &opus(MICROPHONE, 1));
+    publisher.send(&mut world, &vp8(CAMERA, 1, 1, true, true, true));
+    world.pass(10);
+    let before = subscriber.take(&mut world);
+    for _ in 0..30 {
+        // The tab is frozen; its browser goes on with ICE.
+        publisher.connect(&mut world);
+        subscriber.connect(&mut world);
+        world.step(20_000);
+    }
+    assert_eq!((world.count_events(stopped), world.count_events(started)), (0, 2));
+    let mut sound = opus(MICROPHONE, 2);
+    sound.timestamp += 600 * 48_000;
+    publisher.send(&mut world, &sound);
+    world.flush();
+    let after = subscriber.take(&mut world);
+    assert_eq!(after.len(), 1);
+    let last = before.iter().find(|packet| packet.header.ssrc == after[0].header.ssrc).unwrap();
+    assert_eq!(after[0].header.sequence_number, last.header.sequence_number.wrapping_add(1));
+    assert_eq!(after[0].header.timestamp.wrapping_sub(last.header.timestamp), 600 * 48_000 + 960);
+    assert_eq!((world.count_events(stopped), world.count_events(started)), (0, 2), "it had never ended");
+    let goodbye = rtcp::goodbye::Goodbye { sources: vec![MICROPHONE.0], ..rtcp::goodbye::Goodbye::default() };
+    publisher.send_rtcp(&mut world, &[Box::new(goodbye)]);
+    world.flush();
+    publisher.send(&mut world, &opus(MICROPHONE, 3));
+    world.flush();
+    assert_eq!((world.count_events(stopped), world.count_events(started)), (1, 3), "a goodbye ends it");
+}
