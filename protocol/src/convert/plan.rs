@@ -98,6 +98,7 @@ fn transport(wire: &wire::Transport) -> Result<Transport, FieldError> {
         cname: wire.cname.clone(),
         extmap_allow_mixed: wire.extmap_allow_mixed,
         remb_cap: wire.remb_cap.map(Bitrate),
+        rtcp_rsize: wire.rtcp_rsize,
     })
 }
 
@@ -109,6 +110,7 @@ fn write_transport(transport: &Transport) -> wire::Transport {
         cname: transport.cname.clone(),
         extmap_allow_mixed: transport.extmap_allow_mixed,
         remb_cap: transport.remb_cap.map(|bitrate| bitrate.0),
+        rtcp_rsize: transport.rtcp_rsize,
     }
 }
 

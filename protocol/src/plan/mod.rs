@@ -88,6 +88,8 @@ pub struct Transport {
     pub extmap_allow_mixed: bool,
     /// A fixed cap to tell a publisher that has no transport-wide feedback (draft-alvestrand-rmcat-remb).
     pub remb_cap: Option<Bitrate>,
+    /// Whether feedback may leave alone, without a report and a description in front (`a=rtcp-rsize`, RFC 5506).
+    pub rtcp_rsize: bool,
 }
 
 /// Where the peer of a transport is: the pair that was last nominated.

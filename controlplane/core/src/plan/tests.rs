@@ -118,6 +118,8 @@ fn a_publisher_and_a_viewer_become_a_plan() {
     assert_eq!(count(|object| matches!(object, Object::Cookie(_))), 3, "two sessions and a room");
     let Some(Object::Transport(transport)) = world.control.plan().object(&Key::Transport(publisher)) else { panic!() };
     assert_eq!((transport.keys, transport.remb_cap, transport.extmap_allow_mixed), (None, None, true));
+    let Some(Object::Transport(to_firefox)) = world.control.plan().object(&Key::Transport(viewer)) else { panic!() };
+    assert_eq!((transport.rtcp_rsize, to_firefox.rtcp_rsize), (true, false));
     assert_ne!(publisher, viewer);
     for key in world.control.plan().keys() {
         let owner = world.control.session_of_key(key).map(|session| session.transport);

@@ -176,6 +176,13 @@ impl Negotiated {
     pub fn bundle(&self) -> impl Iterator<Item = Mid> {
         self.sections.iter().filter(|section| section.is_bundled()).map(|section| section.mid)
     }
+
+    /// Tells whether the client takes RTCP of reduced size (RFC 5506). Sections of one transport are to say the same of it
+    /// (RFC 8859); where one does not take it, none is taken to.
+    #[must_use]
+    pub fn has_rtcp_rsize(&self) -> bool {
+        self.sections.iter().filter(|section| section.is_bundled()).all(|section| section.rtcp_rsize)
+    }
 }
 
 impl NegotiatedSection {

@@ -325,6 +325,20 @@ fn a_publisher_without_transport_wide_feedback_is_capped_by_remb() {
 }
 
 #[test]
+fn reduced_size_is_taken_to_be_negotiated_only_where_every_section_says_so() {
+    assert!(negotiated("chromium-a-vp8-opus", Role::Publish).has_rtcp_rsize());
+    let firefox = negotiated("firefox-a-vp8-opus", Role::Publish);
+    assert!(!firefox.has_rtcp_rsize(), "Firefox says so of its pictures alone");
+    let answer = answer_example(&firefox);
+    let (audio, video) = answer.split_once("m=video").unwrap();
+    assert!(!audio.contains("a=rtcp-rsize") && video.contains("a=rtcp-rsize"));
+    let (_, text) = OFFERS.iter().find(|(name, _)| *name == "chromium-a-vp8-opus").unwrap();
+    let offer = Offer::parse(text.replace("a=rtcp-rsize\r\n", "").as_bytes()).unwrap();
+    assert!(!negotiate_example(&offer, Role::Publish).unwrap().has_rtcp_rsize());
+    assert!(negotiated("chromium-f-all", Role::Publish).has_rtcp_rsize(), "what leaves the bundle has no say");
+}
+
+#[test]
 fn firefox_plays_what_chromium_publishes_in_vp8_vp9_and_av1_but_not_h264() {
     let publisher = negotiated("chromium-a-all-codecs", Role::Publish);
     let viewer = negotiated("firefox-d-recvonly", Role::Play);

@@ -108,6 +108,7 @@ impl Session {
             cname: self.negotiated.cname.clone(),
             extmap_allow_mixed: self.negotiated.extmap_allow_mixed,
             remb_cap: self.remb_cap.filter(|_| self.negotiated.wants_remb),
+            rtcp_rsize: self.negotiated.has_rtcp_rsize(),
         })];
         for (section, object) in self.negotiated.sections.iter().zip(&self.sections) {
             match object {

@@ -5,7 +5,7 @@ use sluice_protocol::media::Ssrc;
 use sluice_protocol::time::Instant;
 
 use super::Engine;
-use super::report::{COMPOUND_BYTES_MAX, OWN_SSRC};
+use super::report::{FEEDBACK_BYTES_MAX, OWN_SSRC};
 use crate::limits::{FEEDBACK_INTERVAL, REMB_INTERVAL};
 use crate::timer::Timer;
 use crate::wire::rtcp::twcc::{self, FeedbackFields};
@@ -33,7 +33,7 @@ impl Engine {
     }
 
     fn give_arrivals(&mut self, id: TransportId, media: Ssrc) {
-        let mut buffer = [0; COMPOUND_BYTES_MAX];
+        let mut buffer = [0; FEEDBACK_BYTES_MAX];
         // Each turn tells at least one arrival, or drops what cannot be told.
         while let Some(transport) = self.transports.get_mut(id.0).filter(|transport| !transport.arrivals.is_empty()) {
             let mut writer = RtcpWriter::new(&mut buffer);
@@ -44,7 +44,7 @@ impl Engine {
                 Ok(_) | Err(_) => transport.arrivals.clear(),
             }
             let size = writer.size_bytes();
-            self.send_rtcp(id, buffer.get(..size).unwrap_or(&[]));
+            self.send_feedback(id, buffer.get(..size).unwrap_or(&[]));
         }
     }
 
@@ -55,11 +55,11 @@ impl Engine {
             return;
         }
         transport.cap_told = Some(now);
-        let mut buffer = [0; COMPOUND_BYTES_MAX];
+        let mut buffer = [0; FEEDBACK_BYTES_MAX];
         let mut writer = RtcpWriter::new(&mut buffer);
         let written = remb::write(&mut writer, OWN_SSRC, cap, &[media]).is_ok();
         let size = writer.size_bytes();
-        self.send_rtcp(id, buffer.get(..size).filter(|_| written).unwrap_or(&[]));
+        self.send_feedback(id, buffer.get(..size).filter(|_| written).unwrap_or(&[]));
     }
 
     /// Returns a media SSRC that the transport was heard with.

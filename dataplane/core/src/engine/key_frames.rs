@@ -7,7 +7,7 @@ use sluice_protocol::media::{MediaKind, Ssrc};
 use sluice_protocol::time::Instant;
 
 use super::Engine;
-use super::report::{COMPOUND_BYTES_MAX, OWN_SSRC};
+use super::report::{FEEDBACK_BYTES_MAX, OWN_SSRC};
 use crate::history::Position;
 use crate::ingress::StreamIndex;
 use crate::key_frame_requests::Wish;
@@ -17,9 +17,7 @@ use crate::timer::Timer;
 use crate::wire::rtcp::{RtcpWriter, pli};
 
 /// Requests, of 12 bytes each, that fit one compound.
-const REQUESTS_PER_COMPOUND: usize = 96;
-
-const _: () = assert!(REQUESTS_PER_COMPOUND * 12 <= COMPOUND_BYTES_MAX, "a compound of requests fits");
+const REQUESTS_PER_COMPOUND: usize = FEEDBACK_BYTES_MAX / 12;
 
 impl Engine {
     /// Notes that somebody wants a key frame of a track: of the stream that `ssrc` carries, or of the first one heard.
@@ -101,11 +99,11 @@ impl Engine {
     }
 
     fn send_key_frame_requests(&mut self, id: TransportId, ssrcs: &[Ssrc]) {
-        let mut buffer = [0; COMPOUND_BYTES_MAX];
+        let mut buffer = [0; FEEDBACK_BYTES_MAX];
         let mut writer = RtcpWriter::new(&mut buffer);
         let written = ssrcs.iter().all(|ssrc| pli::write(&mut writer, OWN_SSRC, *ssrc).is_ok());
         debug_assert!(written, "the compound was measured");
         let size = writer.size_bytes();
-        self.send_rtcp(id, buffer.get(..size).unwrap_or(&[]));
+        self.send_feedback(id, buffer.get(..size).unwrap_or(&[]));
     }
 }

@@ -8,7 +8,7 @@ use sluice_protocol::ids::{EgressId, TransportId};
 use sluice_protocol::time::Instant;
 
 use super::Engine;
-use super::report::{COMPOUND_BYTES_MAX, OWN_SSRC};
+use super::report::{FEEDBACK_BYTES_MAX, OWN_SSRC};
 use crate::discard::Discard;
 use crate::egress::Repeat;
 use crate::limits::{MISSING_MAX, REPEAT_QUEUE_MAX, REPEAT_WINDOW, REPEATS_PER_WINDOW_MAX, SEALED_BYTES_MAX};
@@ -24,7 +24,7 @@ impl Engine {
     pub(super) fn ask_for_repeats(&mut self, now: Instant, id: TransportId) {
         let Some(transport) = self.transports.get(id.0) else { return };
         let patience = transport.repair_time.patience(transport.rtt);
-        let mut buffer = [0; COMPOUND_BYTES_MAX];
+        let mut buffer = [0; FEEDBACK_BYTES_MAX];
         let mut writer = RtcpWriter::new(&mut buffer);
         let mut next: Option<Instant> = None;
         let tracks = &mut self.tracks;
@@ -44,7 +44,7 @@ impl Engine {
             }
         }
         let size = writer.size_bytes();
-        self.send_rtcp(id, buffer.get(..size).unwrap_or(&[]));
+        self.send_feedback(id, buffer.get(..size).unwrap_or(&[]));
         if let (Some(at), Some(transport)) = (next, self.transports.get_mut(id.0)) {
             self.timers.arm(id, &mut transport.deadlines, Timer::Nack, at);
         }

@@ -1,6 +1,7 @@
 //! What is due by the clock, and the sender and receiver reports (RFC 3550 section 6.4).
 
 use sluice_protocol::ids::{EgressId, TransportId};
+use sluice_protocol::limits::CNAME_BYTES_MAX;
 use sluice_protocol::media::Ssrc;
 use sluice_protocol::time::{Instant, NtpTime};
 
@@ -18,6 +19,10 @@ use crate::wire::rtcp::{RtcpWriter, bye, rr, sdes, sr};
 pub(super) const OWN_SSRC: Ssrc = Ssrc(1);
 /// A compound of ours, before it is sealed, fits any path.
 pub(super) const COMPOUND_BYTES_MAX: usize = 1200;
+/// What may stand in front of feedback: an empty receiver report, and a description of one source.
+const PREFIX_BYTES_MAX: usize = 8 + 8 + (2 + CNAME_BYTES_MAX + 1).next_multiple_of(4);
+/// Feedback of ours, before what may have to stand in front of it.
+pub(super) const FEEDBACK_BYTES_MAX: usize = COMPOUND_BYTES_MAX - PREFIX_BYTES_MAX;
 /// What sealing may add.
 const SEALING_BYTES_MAX: usize = crate::srtp::RTCP_OVERHEAD_BYTES_MAX;
 /// Sender reports with their descriptions that fit one compound: 28 bytes and at most 48 each.
@@ -165,6 +170,24 @@ impl Engine {
         debug_assert!(written, "the compound was measured");
         let size = writer.size_bytes();
         self.send_rtcp(transport_id, buffer.get(..size).unwrap_or(&[]));
+    }
+
+    /// Sends feedback of at most [`FEEDBACK_BYTES_MAX`]; nothing happens for none. It goes alone where the peer takes
+    /// reduced size (RFC 5506), else in a compound that starts with a report and a name (RFC 3550 section 6.1). That
+    /// report is empty: those about streams have their own interval, and tell what was lost since the last of them.
+    pub(super) fn send_feedback(&mut self, id: TransportId, feedback: &[u8]) {
+        let Some(transport) = self.transports.get(id.0).filter(|_| !feedback.is_empty()) else { return };
+        if transport.plan.rtcp_rsize {
+            return self.send_rtcp(id, feedback);
+        }
+        let mut buffer = [0; COMPOUND_BYTES_MAX];
+        let mut writer = RtcpWriter::new(&mut buffer);
+        let written = rr::write(&mut writer, OWN_SSRC, &[]).is_ok()
+            && sdes::write(&mut writer, &[OWN_SSRC], transport.plan.cname.as_bytes()).is_ok()
+            && writer.append(feedback).is_ok();
+        debug_assert!(written, "the compound was measured");
+        let size = writer.size_bytes();
+        self.send_rtcp(id, buffer.get(..size).filter(|_| written).unwrap_or(&[]));
     }
 
     /// Seals a compound and queues it for the peer; nothing happens for an empty one. The index is stored before it is

@@ -73,6 +73,7 @@ fn object() -> impl Strategy<Value = Object> {
             cname: if variant == 2 && id.slot() == 2 { "refuse" } else { "cname" }.into(),
             extmap_allow_mixed: variant == 1,
             remb_cap: None,
+            rtcp_rsize: variant == 1,
         })
     });
     let track = (track_id(), any::<bool>()).prop_map(|(id, muted)| {

@@ -49,6 +49,7 @@ fn full_transport() -> Object {
     Object::Transport(Transport {
         keys: Some(keys(SrtpProfile::AeadAes128Gcm, 0x11)),
         remb_cap: Some(Bitrate(1_000_000)),
+        rtcp_rsize: true,
         ..transport(3)
     })
 }
@@ -224,9 +225,22 @@ fn the_bytes_of_every_kind_of_frame_are_golden() {
     assert_eq!(lines.next(), None);
 }
 
+#[test]
+fn a_transport_of_a_version_before_reduced_size_was_told_takes_compounds() {
+    // The golden transport without its field 7.
+    let body = "5a76080112700a6e090100000003000000120e0901000000030000001d050000001a46080112200a10111111111111111111111111\
+                11111111120c1212121212121212121212121a200a1091919191919191919191919191919191120c92929292929292929292929222\
+                05636e616d65280130c0843d2001";
+    let bytes: Vec<u8> =
+        (0..body.len()).step_by(2).map(|at| u8::from_str_radix(&body[at..at + 2], 16).unwrap()).collect();
+    let Object::Transport(transport) = full_transport() else { unreachable!("a transport") };
+    let older = Object::Transport(Transport { rtcp_rsize: false, ..transport });
+    assert_eq!(parse(&bytes), Ok(Some(put(1, older))));
+}
+
 fn objects() -> impl Strategy<Value = Object> {
-    let transport = (any::<u64>(), 0_u8..3, any::<u8>(), any::<Option<u64>>(), "[a-z]{0,32}", any::<bool>());
-    let transport = transport.prop_map(|(word, profile, seed, remb, cname, mixed)| {
+    let transport = (any::<u64>(), 0_u8..3, any::<u8>(), any::<Option<u64>>(), "[a-z]{0,32}", any::<[bool; 2]>());
+    let transport = transport.prop_map(|(word, profile, seed, remb, cname, [mixed, reduced])| {
         let profiles = [SrtpProfile::AeadAes128Gcm, SrtpProfile::AeadAes256Gcm, SrtpProfile::AesCm128HmacSha1_80];
         let id = TransportId::from_word(word);
         Object::Transport(Transport {
@@ -236,6 +250,7 @@ fn objects() -> impl Strategy<Value = Object> {
             cname,
             extmap_allow_mixed: mixed,
             remb_cap: remb.map(Bitrate),
+            rtcp_rsize: reduced,
         })
     });
     let path = (any::<u64>(), any::<std::net::IpAddr>(), any::<std::net::IpAddr>(), any::<u16>()).prop_map(

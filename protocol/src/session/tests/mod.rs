@@ -111,6 +111,7 @@ pub(super) fn transport(slot: u32) -> Transport {
         cname: "cname".into(),
         extmap_allow_mixed: true,
         remb_cap: None,
+        rtcp_rsize: false,
     }
 }
 

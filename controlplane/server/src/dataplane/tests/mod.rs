@@ -123,6 +123,7 @@ fn transport(slot: u32) -> Object {
         keys: None,
         cname: String::new(),
         extmap_allow_mixed: false,
+        rtcp_rsize: false,
         remb_cap: None,
     })
 }

@@ -19,6 +19,9 @@ use webrtc_util::marshal::{Marshal, Unmarshal};
 use super::world::{SECRET, World, keys, ufrag};
 use crate::port::FiveTuple;
 
+/// RTCP packets as they came.
+pub(super) type Compound = Vec<Box<dyn rtcp::packet::Packet + Send + Sync>>;
+
 pub(super) struct Peer {
     pub(super) five_tuple: FiveTuple,
     pub(super) ufrag: Ufrag,
@@ -156,17 +159,20 @@ impl Peer {
     }
 
     /// Takes all RTP and RTCP that came for this peer.
-    pub(super) fn take_all(
-        &mut self,
-        world: &mut World,
-    ) -> (Vec<Packet>, Vec<Box<dyn rtcp::packet::Packet + Send + Sync>>) {
-        let (mut media, mut reports) = (Vec::new(), Vec::new());
+    pub(super) fn take_all(&mut self, world: &mut World) -> (Vec<Packet>, Compound) {
+        let (media, compounds) = self.take_datagrams(world);
+        (media, compounds.into_iter().flatten().collect())
+    }
+
+    /// Takes all RTP, and RTCP datagram by datagram.
+    fn take_datagrams(&mut self, world: &mut World) -> (Vec<Packet>, Vec<Compound>) {
+        let (mut media, mut compounds) = (Vec::new(), Vec::new());
         for datagram in world.inbox(self.five_tuple) {
             match (datagram[0], datagram[1]) {
                 (0..=3, _) | (20..=63, _) => {}
                 (_, 192..=223) => {
                     let plain = self.open.decrypt_rtcp(&datagram).expect("SRTCP authenticates");
-                    reports.extend(rtcp::packet::unmarshal(&mut &plain[..]).expect("RTCP parses"));
+                    compounds.push(rtcp::packet::unmarshal(&mut &plain[..]).expect("RTCP parses"));
                 }
                 _ => {
                     let plain = self.open.decrypt_rtp(&datagram).expect("SRTP authenticates");
@@ -174,11 +180,15 @@ impl Peer {
                 }
             }
         }
-        (media, reports)
+        (media, compounds)
     }
 
-    pub(super) fn take_reports(&mut self, world: &mut World) -> Vec<Box<dyn rtcp::packet::Packet + Send + Sync>> {
+    pub(super) fn take_reports(&mut self, world: &mut World) -> Compound {
         self.take_all(world).1
+    }
+
+    pub(super) fn take_compounds(&mut self, world: &mut World) -> Vec<Compound> {
+        self.take_datagrams(world).1
     }
 }
 

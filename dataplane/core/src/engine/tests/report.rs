@@ -7,12 +7,15 @@ use rtcp::reception_report::ReceptionReport;
 use rtcp::sender_report::SenderReport;
 use rtcp::source_description::SourceDescription;
 use rtcp::transport_feedbacks::transport_layer_cc::{PacketStatusChunk, TransportLayerCc};
+use rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
+use sluice_protocol::limits::CNAME_BYTES_MAX;
 use sluice_protocol::media::Bitrate;
-use sluice_protocol::plan::{Key, Object};
+use sluice_protocol::plan::{self, Key, Object};
 use sluice_protocol::stats::Stats;
 use sluice_protocol::time::NtpTime;
 
-use super::peer::of_kind;
+use super::super::report::OWN_SSRC;
+use super::peer::{Compound, is_pli, of_kind};
 use super::stage::{CAMERA, MICROPHONE, frame, sound, stage};
 use super::world::*;
 
@@ -133,7 +136,7 @@ fn transport_wide_feedback_covers_every_number_once() {
 #[test]
 fn a_publisher_without_transport_wide_feedback_is_told_its_cap_every_second() {
     let (mut world, mut publisher, _) = stage();
-    let capped = sluice_protocol::plan::Transport { remb_cap: Some(Bitrate(2_500_000)), ..transport(1) };
+    let capped = plan::Transport { remb_cap: Some(Bitrate(2_500_000)), ..transport(1) };
     world.put(Object::Transport(capped));
     publisher.send(&mut world, &frame(1, true));
     world.pass(3100);
@@ -147,7 +150,7 @@ fn a_goodbye_is_said_only_when_an_ssrc_retires() {
     let (mut world, mut publisher, mut subscriber) = stage();
     publisher.send(&mut world, &frame(1, true));
     world.flush();
-    world.put(Object::Egress(sluice_protocol::plan::Egress { paused: true, ..video_egress(1, 2, 1) }));
+    world.put(Object::Egress(plan::Egress { paused: true, ..video_egress(1, 2, 1) }));
     world.remove(Key::Track(track_id(1)));
     world.pass(10);
     assert!(of_kind::<Goodbye>(&subscriber.take_reports(&mut world)).is_empty());
@@ -157,4 +160,62 @@ fn a_goodbye_is_said_only_when_an_ssrc_retires() {
     let egress = video_egress(1, 2, 1);
     assert_eq!(goodbyes.len(), 1);
     assert_eq!(goodbyes[0].sources, [egress.ssrc.0, egress.rtx.unwrap().0]);
+}
+
+/// As long as a canonical name may be.
+const LONG_NAME: &str = "0123456789abcdef0123456789abcdef";
+const _: () = assert!(LONG_NAME.len() == CNAME_BYTES_MAX);
+
+/// Lets a publisher in slot 1 lose a packet and have a viewer who needs a key frame, and returns what it is told.
+fn told_to_a_publisher(rtcp_rsize: bool) -> Vec<Compound> {
+    let (mut world, mut publisher, _) = stage();
+    let cname = LONG_NAME.to_owned();
+    let plan = plan::Transport { rtcp_rsize, cname, remb_cap: Some(Bitrate(2_500_000)), ..transport(1) };
+    world.put(Object::Transport(plan));
+    for number in [1, 2, 4] {
+        let mut media = frame(number, false);
+        media.extensions.push((3, number.to_be_bytes().to_vec()));
+        publisher.send(&mut world, &media);
+        world.flush();
+    }
+    world.pass(500);
+    publisher.take_compounds(&mut world)
+}
+
+fn is<T: 'static>(packet: &(dyn rtcp::packet::Packet + Send + Sync)) -> bool {
+    packet.as_any().is::<T>()
+}
+
+fn is_feedback(packet: &(dyn rtcp::packet::Packet + Send + Sync)) -> [bool; 4] {
+    [
+        is_pli(packet),
+        is::<TransportLayerNack>(packet),
+        is::<TransportLayerCc>(packet),
+        is::<ReceiverEstimatedMaximumBitrate>(packet),
+    ]
+}
+
+#[test]
+fn feedback_has_a_report_and_a_name_in_front_unless_reduced_size_was_negotiated() {
+    let compounds = told_to_a_publisher(false);
+    for kind in 0..4 {
+        let count = compounds.iter().flatten().filter(|packet| is_feedback(packet.as_ref())[kind]).count();
+        assert!(count > 0, "feedback of kind {kind}");
+    }
+    for compound in &compounds {
+        let (report, name) = (compound[0].as_ref(), compound[1].as_ref());
+        assert!(is::<ReceiverReport>(report) || is::<SenderReport>(report), "{report:?}");
+        let name = name.as_any().downcast_ref::<SourceDescription>().expect("a description follows");
+        assert_eq!((name.chunks.len(), name.chunks[0].items[0].text.as_ref()), (1, LONG_NAME.as_bytes()));
+        assert_eq!(name.chunks[0].source, OWN_SSRC.0);
+    }
+}
+
+#[test]
+fn feedback_goes_alone_where_reduced_size_was_negotiated() {
+    let compounds = told_to_a_publisher(true);
+    for kind in 0..4 {
+        let alone = |compound: &&Compound| compound.iter().all(|packet| is_feedback(packet.as_ref())[kind]);
+        assert!(compounds.iter().any(|compound| alone(&compound)), "feedback of kind {kind}");
+    }
 }

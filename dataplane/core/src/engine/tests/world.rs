@@ -181,6 +181,7 @@ pub(super) fn transport(slot: u32) -> plan::Transport {
         cname: format!("peer{slot}"),
         extmap_allow_mixed: true,
         remb_cap: None,
+        rtcp_rsize: true,
     }
 }
 

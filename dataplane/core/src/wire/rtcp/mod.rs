@@ -177,6 +177,14 @@ impl<'a> RtcpWriter<'a> {
         self.writer.remaining()
     }
 
+    /// Appends packets that were written elsewhere.
+    ///
+    /// # Errors
+    /// [`RtcpError::Buffer`].
+    pub fn append(&mut self, packets: &[u8]) -> Result<(), RtcpError> {
+        self.writer.bytes(packets).ok_or(RtcpError::Buffer)
+    }
+
     /// Writes a packet; a `body` that does not fill whole words is padded.
     fn packet(
         &mut self,
