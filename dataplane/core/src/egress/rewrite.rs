@@ -290,13 +290,13 @@ impl Descriptor {
 
     fn write(&self, payload: &[u8], body: &mut [u8]) -> Option<()> {
         match self.picture_id {
-            None => body.copy_from_slice(payload),
+            None => copy(payload, body)?,
             Some((offset, size, value)) => {
                 let (head, rest) = body.split_at_mut_checked(offset)?;
                 let (id, tail) = rest.split_at_mut_checked(2)?;
-                head.copy_from_slice(payload.get(..offset)?);
+                copy(payload.get(..offset)?, head)?;
                 id.copy_from_slice(&(value | 0x8000).to_be_bytes());
-                tail.copy_from_slice(payload.get(offset + size..)?);
+                copy(payload.get(offset + size..)?, tail)?;
             }
         }
         if let Some((offset, value)) = self.tl0picidx {
@@ -304,6 +304,11 @@ impl Descriptor {
         }
         Some(())
     }
+}
+
+/// Copies all of `from` to all of `to`; `None` when they are not of one size.
+fn copy(from: &[u8], to: &mut [u8]) -> Option<()> {
+    (from.len() == to.len()).then(|| to.copy_from_slice(from))
 }
 
 /// Returns the sequence number of an SRTP index.

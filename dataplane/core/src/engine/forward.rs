@@ -373,21 +373,32 @@ fn seal_run(
     let sent_at = AbsSendTime::from_nanos(now.nanos);
     for ((index, planned), segment) in packets.iter().enumerate().zip(bytes.chunks_mut(shape.segment_size_bytes)) {
         let plain_size = shape.size_of(index) - open.sealer.rtp_overhead_bytes();
-        let sealed = history
-            .packet(planned.position)
-            .and_then(|packet| target.stream.write(&planned.outgoing, &packet, sent_at, segment))
-            .and_then(|size| pad(segment, size, plain_size))
-            .and_then(|size| {
-                target.guard.media(planned.outgoing.index, planned.outgoing.timestamp);
-                let header = RtpHeader::parse(segment).ok()?.size_bytes();
-                open.sealer.seal_rtp(segment, header, size, planned.outgoing.index).ok()
-            });
+        target.guard.media(planned.outgoing.index, planned.outgoing.timestamp);
+        let sealed = seal(open, planned.outgoing.index, plain_size, segment, |buffer| {
+            target.stream.write(&planned.outgoing, &history.packet(planned.position)?, sent_at, buffer)
+        });
         debug_assert_eq!(sealed, Some(shape.size_of(index)), "a planned packet is written as planned");
-        if sealed.is_none() {
-            // Plain bytes never leave: zeros are no packet of any kind.
-            segment.fill(0);
-        }
     }
+}
+
+/// Writes a packet to the front of `segment`, pads it to `plain_size` and seals it under `index`; returns its sealed size.
+/// When any of that fails the segment is nothing but zeros: it leaves with its run, and neither plain bytes nor what lay in
+/// the buffer before may; zeros are no packet of any kind.
+pub(super) fn seal(
+    open: &Open,
+    index: u64,
+    plain_size: usize,
+    segment: &mut [u8],
+    write: impl FnOnce(&mut [u8]) -> Option<usize>,
+) -> Option<usize> {
+    let sealed = write(segment).and_then(|size| pad(segment, size, plain_size)).and_then(|size| {
+        let header = RtpHeader::parse(segment).ok()?.size_bytes();
+        open.sealer.seal_rtp(segment, header, size, index).ok()
+    });
+    if sealed.is_none() {
+        segment.fill(0);
+    }
+    sealed
 }
 
 /// Pads a packet of `size` to `wanted`.

@@ -8,6 +8,7 @@ use sluice_protocol::ids::{EgressId, TransportId};
 use sluice_protocol::time::Instant;
 
 use super::Engine;
+use super::forward::seal;
 use super::report::{FEEDBACK_BYTES_MAX, OWN_SSRC};
 use crate::discard::Discard;
 use crate::egress::Repeat;
@@ -17,7 +18,6 @@ use crate::timer::Timer;
 use crate::wire::extension::AbsSendTime;
 use crate::wire::rtcp::nack::Nack;
 use crate::wire::rtcp::{RtcpWriter, nack};
-use crate::wire::rtp::RtpHeader;
 
 impl Engine {
     /// Asks a publisher for what is missing and due, and comes back for the rest.
@@ -114,11 +114,9 @@ impl Engine {
         let Some(bytes) = outbox.reserve_run(run) else { return Ok(ControlFlow::Break(())) };
         rows.store_index(row, outgoing.index);
         target.rtx_guard.repair(outgoing.index);
-        let sealed = target
-            .stream
-            .write(&outgoing, &packet, AbsSendTime::from_nanos(now.nanos), bytes)
-            .zip(RtpHeader::parse(bytes).ok())
-            .and_then(|(plain, header)| open.sealer.seal_rtp(bytes, header.size_bytes(), plain, outgoing.index).ok());
+        let sent_at = AbsSendTime::from_nanos(now.nanos);
+        let write = |buffer: &mut [u8]| target.stream.write(&outgoing, &packet, sent_at, buffer);
+        let sealed = seal(open, outgoing.index, outgoing.size_bytes, bytes, write);
         debug_assert_eq!(sealed, Some(size), "a planned repeat is written as planned");
         target.counters.repeats += 1;
         transport.counters.sent_packets += 1;

@@ -33,6 +33,27 @@ fn loss_upstream_stays_a_gap_that_the_late_packet_fills() {
 }
 
 #[test]
+fn another_packet_than_was_planned_is_not_written() {
+    let (mut stream, mut publisher) = (video(), Publisher::new(7));
+    let planned = publisher.key(1).remove(0);
+    let outgoing = stream.plan_packet(&planned.accepted()).unwrap();
+    let mut buffer = vec![0; 1500];
+    let mut written = |change: fn(&mut Packet)| {
+        let mut packet = planned.clone();
+        change(&mut packet);
+        stream.write(&outgoing, &packet.accepted(), AbsSendTime::from_nanos(0), &mut buffer)
+    };
+    assert_eq!(written(|_| {}), Some(outgoing.size_bytes));
+    assert_eq!(written(|packet| packet.payload.push(0)), None, "longer");
+    assert_eq!(written(|packet| packet.payload.truncate(3)), None, "shorter");
+    let plain = |packet: &mut Packet| {
+        packet.codec = CodecKind::H264;
+        packet.payload.truncate(4);
+    };
+    assert_eq!(written(plain), None, "without a descriptor");
+}
+
+#[test]
 fn no_packet_is_sent_twice() {
     let (mut stream, mut publisher) = (video(), Publisher::new(7));
     let packets: Vec<_> = [publisher.key(2), publisher.delta(3)].concat();

@@ -1,12 +1,15 @@
 //! Losses on the way in and on the way out.
 
 use rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack, nack_pairs_from_sequence_numbers};
+use sluice_protocol::media::SrtpProfile;
 use sluice_protocol::plan::Object;
 
+use super::super::forward::seal;
 use super::peer::{Peer, of_kind};
 use super::stage::{CAMERA, frame, number, repair, stage};
 use super::world::*;
 use crate::discard::Discard;
+use crate::transport::Open;
 
 fn asked(world: &mut World, publisher: &mut Peer) -> Vec<u16> {
     let nacks: Vec<TransportLayerNack> = of_kind(&publisher.take_reports(world));
@@ -205,4 +208,30 @@ fn late_packets_and_unasked_repairs_tell_nothing_of_the_repair_time() {
     world.pass(50);
     let patience = world.engine.transports.get(transport_id(1).0).unwrap().repair_time.patience(None);
     assert_eq!(patience, crate::limits::REPAIR_TIME_UNKNOWN);
+}
+
+#[test]
+fn what_cannot_be_written_or_sealed_leaves_as_zeros() {
+    let open = Open::new(&keys(1, SrtpProfile::AeadAes128Gcm)).unwrap();
+    let rtp = |buffer: &mut [u8]| buffer[..12].copy_from_slice(&[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7]);
+    let seal_in = |size: usize, write: &dyn Fn(&mut [u8]) -> Option<usize>| {
+        let mut segment = vec![0xaa; size];
+        let sealed = seal(&open, 1, 100, &mut segment, write);
+        (sealed, segment.iter().all(|byte| *byte == 0))
+    };
+    let plain = |buffer: &mut [u8]| {
+        buffer.fill(0x5a);
+        rtp(buffer);
+        Some(100)
+    };
+    assert_eq!(seal_in(116, &plain), (Some(116), false), "as planned");
+    assert_eq!(seal_in(115, &plain), (None, true), "no room for the tag");
+    assert_eq!(seal_in(116, &|_| None), (None, true), "what lay there before");
+    assert_eq!(seal_in(116, &|buffer| plain(buffer).map(|size| size + 1)), (None, true), "larger than planned");
+    assert_eq!(seal_in(116, &|buffer| plain(buffer).filter(|_| false)), (None, true), "half written");
+    let other = |buffer: &mut [u8]| {
+        buffer.fill(0x5a);
+        Some(100)
+    };
+    assert_eq!(seal_in(116, &other), (None, true), "no RTP");
 }
