@@ -5,3 +5,4 @@ mod documents;
 mod media;
 mod privileges;
 mod survival;
+mod units;
