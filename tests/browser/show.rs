@@ -8,14 +8,6 @@ use sluice_tests::{ADDRESS, Browser, Browsers, Options, Server};
 /// How long a page may take for anything, on a machine that encodes and decodes at the same time.
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 
-/// Records in the page when each picture is shown.
-const RECORD_PICTURES: &str = "(() => {
-    const video = document.querySelector('video');
-    watched.shown = [];
-    const next = () => video.requestVideoFrameCallback((now) => { watched.shown.push(now); next(); });
-    next();
-})()";
-
 /// A server with somebody live (`publisher`) and somebody who watches (`viewer`).
 pub(crate) struct Show {
     pub(crate) server: Server,
@@ -40,7 +32,7 @@ impl Show {
         browsers.open("viewer", viewer, &watch).await.unwrap();
         let mut show = Self { server, browsers };
         show.wait_playing("viewer").await;
-        let _none = show.browsers.evaluate("viewer", RECORD_PICTURES).await.unwrap();
+        show.browsers.record_pictures("viewer").await.unwrap();
         show
     }
 
@@ -53,20 +45,6 @@ impl Show {
 
     pub(crate) async fn measure(&mut self, page: &str) -> Value {
         self.browsers.measure(page).await.unwrap()
-    }
-
-    /// The page's clock, in milliseconds.
-    pub(crate) async fn clock(&mut self, page: &str) -> f64 {
-        number(&self.browsers.evaluate(page, "performance.now()").await.unwrap())
-    }
-
-    /// The longest time without a new picture since `from_ms` of the viewer's clock, with what has passed since the last.
-    pub(crate) async fn longest_standstill(&mut self, from_ms: f64) -> Duration {
-        let script = format!(
-            "[...watched.shown.filter((at) => at > {from_ms}), performance.now()]
-                .reduce(([longest, last], at) => [Math.max(longest, at - last), at], [0, {from_ms}])[0]"
-        );
-        Duration::from_secs_f64(number(&self.browsers.evaluate("viewer", &script).await.unwrap()) / 1000.0)
     }
 
     /// Waits for a time of which a test says why it passes.

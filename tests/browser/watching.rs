@@ -63,12 +63,12 @@ async fn survives_the_control_plane(show: &mut Show) {
 async fn survives_the_data_plane(show: &mut Show) {
     let sending = show.measure("publisher").await;
     let before = show.measure("viewer").await;
-    let clock = show.clock("viewer").await;
+    let clock = show.browsers.clock("viewer").await.unwrap();
     let killed = show.server.dataplane_pid().await.unwrap();
     let _at = show.server.kill_dataplane().await.unwrap();
     show.watch_for(WATCHED).await;
     assert_ne!(show.server.dataplane_pid().await.unwrap(), killed, "another data plane has taken over");
-    let standstill = show.longest_standstill(clock).await;
+    let standstill = show.browsers.longest_standstill("viewer", clock).await.unwrap();
     println!("measured: {standstill:?} without a new picture after the data plane was killed");
     assert!(standstill < Duration::from_secs(1), "the picture stood still for {standstill:?}\n{}", show.server.logs());
     let after = show.measure("viewer").await;

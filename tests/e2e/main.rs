@@ -1,8 +1,10 @@
 //! End to end: two real planes, and the other end never ours.
 #![cfg(test)]
 
+mod audience;
 mod documents;
 mod media;
 mod privileges;
+mod show;
 mod survival;
 mod units;

@@ -3,89 +3,67 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use sluice_load::{Publisher, PublisherConfig, Rooms, ViewerConfig, ViewerStats, Viewers, quantile, wait_until};
-use sluice_tests::{Options, Server, bound};
+use sluice_load::{quantile, wait_until};
+use sluice_tests::{Browser, Server, bound, in_own_network};
 
-const LIMIT: Duration = Duration::from_secs(15);
+use crate::show::{LIMIT, Show};
+
+/// Fifty viewers.
+const FOREIGN: usize = 48;
+const BROWSERS: [Browser; 2] = [Browser::Chromium, Browser::Firefox];
+/// How long the control plane is away, and how long it is watched when it is back.
+const AWAY: Duration = Duration::from_secs(3);
+const BACK: Duration = Duration::from_secs(2);
 /// When a data plane that answers no more has been noticed at the latest, on a machine that does nothing else.
 const HANG_NOTICED: Duration = Duration::from_secs(2);
 
-/// A room with a publisher and viewers that all decode.
-struct Show {
-    server: Server,
-    rooms: Rooms,
-    room: String,
-    publisher: Publisher,
-    viewers: Viewers,
+#[test]
+fn the_picture_does_not_stutter_when_the_control_plane_is_killed() {
+    in_own_network("survival::the_picture_does_not_stutter_when_the_control_plane_is_killed", async {
+        let mut show = Show::start_with_browsers(FOREIGN, &BROWSERS).await;
+        let (before, dropped) = (show.identity(), show.server.socket_drops().await.unwrap());
+        let pages = show.audience.as_mut().unwrap().moments().await;
+        let (stream, from) = show.position();
+        show.server.kill_controlplane().unwrap();
+        tokio::time::sleep(AWAY).await;
+        show.server.start_controlplane().await.unwrap();
+        tokio::time::sleep(BACK).await;
+        show.audience.as_mut().unwrap().assert_no_freeze(&pages, AWAY + BACK).await;
+        let (_, to) = show.position();
+        assert!(to > from + 300, "the publisher went on");
+        show.assert_complete(stream, from..to).await;
+        assert_eq!(show.server.socket_drops().await.unwrap(), dropped, "no socket of the server has overflown");
+        assert_eq!(show.identity(), before, "nobody had to negotiate anew");
+        show.assert_people_come_and_go().await;
+        show.end().await;
+    });
 }
 
-impl Show {
-    async fn start(count: usize) -> Self {
-        let server = Server::start(Options::default()).await.unwrap();
-        let rooms = Rooms::new(server.base(), server.secret()).unwrap();
-        let room = rooms.create("survival").await.unwrap();
-        let token = rooms.token(&room, "publisher", "speaker").await.unwrap();
-        let publisher = Publisher::start(PublisherConfig::new(rooms.whip(&room, &token).unwrap())).await.unwrap();
-        publisher.wait_connected(LIMIT).await.unwrap();
-        let resources = rooms.whep_each(&room, "viewer", count).await.unwrap();
-        let viewers = Viewers::new(1, ViewerConfig::new(resources[0].clone())).unwrap();
-        let _ids = viewers.join_each(&resources, 8).await.unwrap();
-        viewers.wait_connected(LIMIT).await.unwrap();
-        let show = Self { server, rooms, room, publisher, viewers };
-        let is_served = |viewer: &ViewerStats| viewer.key_frame_time().is_some() && viewer.audio().is_some();
-        let served = show.viewers.wait_all(LIMIT, is_served).await;
-        assert!(served, "every viewer has a whole key frame and sound\n{}", show.server.logs());
-        show
-    }
-
-    fn position(&self) -> (u64, u64) {
-        self.publisher.stats().video_position().unwrap()
-    }
-
-    /// Everything that identifies the connections: none of it may change when a plane is killed.
-    fn identity(&self) -> Vec<(String, Vec<u32>)> {
-        let ssrcs = |viewer: &ViewerStats| viewer.tracks.iter().flat_map(|track| track.rtp.ssrcs.clone()).collect();
-        self.viewers.snapshot().iter().map(|viewer| (viewer.location.clone(), ssrcs(viewer))).collect()
-    }
-
-    async fn new_viewer_decodes(&self, identity: &str) {
-        let token = self.rooms.token(&self.room, identity, "attendee").await.unwrap();
-        let id = self.viewers.join_resource(&self.rooms.whep(&self.room, &token).unwrap()).await.unwrap();
-        let decodes =
-            wait_until(LIMIT, || self.viewers.viewer(id).is_some_and(|viewer| viewer.key_frame_time().is_some()));
-        assert!(decodes.await, "a new viewer has a whole key frame\n{}", self.server.logs());
-        let _stats = self.viewers.leave(id).await.unwrap();
-    }
+#[test]
+fn the_picture_is_back_within_half_a_second_when_the_data_plane_is_killed() {
+    in_own_network("survival::the_picture_is_back_within_half_a_second_when_the_data_plane_is_killed", async {
+        let mut show = Show::start_with_browsers(FOREIGN, &BROWSERS).await;
+        let before = show.identity();
+        let pages = show.audience.as_mut().unwrap().moments().await;
+        let killed = show.server.kill_dataplane().await.unwrap();
+        let back = show.viewers.wait_all(LIMIT, |viewer| viewer.first_decoded_after(killed).is_some()).await;
+        assert!(back, "everybody sees a frame again\n{}", show.server.logs());
+        assert_back_in_time(&show, killed);
+        assert_eq!(show.identity(), before, "nobody had to negotiate anew");
+        // Whoever stands still shows it by now.
+        tokio::time::sleep(BACK).await;
+        let standstill = show.audience.as_mut().unwrap().longest_standstill(&pages).await;
+        let limit = bound(Duration::from_secs(1));
+        assert!(standstill <= limit, "a picture stood still for {standstill:?}\n{}", show.server.logs());
+        let pages = show.audience.as_mut().unwrap().moments().await;
+        tokio::time::sleep(BACK).await;
+        show.audience.as_mut().unwrap().assert_no_freeze(&pages, BACK).await;
+        show.assert_people_come_and_go().await;
+        show.end().await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_picture_does_not_stutter_when_the_control_plane_is_killed() {
-    let mut show = Show::start(50).await;
-    let before = show.identity();
-    let (stream, from) = show.position();
-    show.server.kill_controlplane().unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    show.server.start_controlplane().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let (_, to) = show.position();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(to > from + 300, "the publisher went on");
-    for viewer in show.viewers.snapshot() {
-        assert_eq!(viewer.missing(stream, from..to), [], "{:?} lost packets\n{}", viewer.id, show.server.logs());
-    }
-    assert_eq!(show.identity(), before, "nobody had to negotiate anew");
-    show.new_viewer_decodes("latecomer").await;
-    show.viewers.leave_all().await.unwrap();
-    show.publisher.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_picture_is_back_within_half_a_second_when_the_data_plane_is_killed() {
-    let mut show = Show::start(50).await;
-    let before = show.identity();
-    let killed = show.server.kill_dataplane().await.unwrap();
-    let back = show.viewers.wait_all(LIMIT, |viewer| viewer.first_decoded_after(killed).is_some()).await;
-    assert!(back, "everybody sees a frame again\n{}", show.server.logs());
+fn assert_back_in_time(show: &Show, killed: Instant) {
     let viewers = show.viewers.snapshot();
     let after = |instant: Option<Instant>| instant.unwrap().saturating_duration_since(killed);
     let mut packets: Vec<Duration> = viewers.iter().map(|viewer| after(viewer.first_packet_after(killed))).collect();
@@ -99,10 +77,6 @@ async fn the_picture_is_back_within_half_a_second_when_the_data_plane_is_killed(
     assert!(median <= bound(Duration::from_millis(200)), "first packets: median {median:?}\n{logs}");
     assert!(worst <= bound(Duration::from_millis(500)), "first packets: all within {worst:?}\n{logs}");
     assert!(frame <= bound(Duration::from_secs(1)), "first decoded frames: all within {frame:?}\n{logs}");
-    assert_eq!(show.identity(), before, "nobody had to negotiate anew");
-    show.new_viewer_decodes("latecomer").await;
-    show.viewers.leave_all().await.unwrap();
-    show.publisher.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,8 +93,7 @@ async fn a_stopped_data_plane_is_replaced_and_sends_nothing_when_it_would_go_on(
     assert_ne!(old, new, "another process serves");
     assert!(Server::signal(old, Signal::CONT).is_err(), "the old process is dead, not asleep");
     assert_eq!(show.identity(), before, "nobody had to negotiate anew");
-    show.viewers.leave_all().await.unwrap();
-    show.publisher.stop().await.unwrap();
+    show.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,14 @@ use crate::Script;
 /// How long a browser may take for one thing, on a machine that does others too.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
+/// Records in a page when each picture of its player is shown.
+const RECORD_PICTURES: &str = "(() => {
+    const video = document.querySelector('video');
+    watched.shown = [];
+    const next = () => video.requestVideoFrameCallback((now) => { watched.shown.push(now); next(); });
+    next();
+})()";
+
 /// Which browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Browser {
@@ -139,6 +147,36 @@ impl Browsers {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Begins to record when each picture of the page's player is shown.
+    ///
+    /// # Errors
+    /// When there is no player.
+    pub async fn record_pictures(&mut self, page: &str) -> Result<()> {
+        self.evaluate(page, RECORD_PICTURES).await.map(drop)
+    }
+
+    /// Returns the page's clock, in milliseconds.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn clock(&mut self, page: &str) -> Result<f64> {
+        self.evaluate(page, "performance.now()").await?.as_f64().context("a page's clock is a number")
+    }
+
+    /// Returns the longest time without a new picture since `from_ms` of the page's clock, what has passed since the last
+    /// one included, of a page whose pictures are recorded.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub async fn longest_standstill(&mut self, page: &str, from_ms: f64) -> Result<Duration> {
+        let script = format!(
+            "[...watched.shown.filter((at) => at > {from_ms}), performance.now()]
+                .reduce(([longest, last], at) => [Math.max(longest, at - last), at], [0, {from_ms}])[0]"
+        );
+        let longest = self.evaluate(page, &script).await?.as_f64().context("a page's clock is a number")?;
+        Ok(Duration::from_secs_f64(longest / 1000.0))
     }
 
     /// Writes a picture of the page to `path`.

@@ -169,6 +169,29 @@ impl Server {
         Ok(pid)
     }
 
+    /// Returns how many datagrams the kernel has dropped because a socket of the data plane was full.
+    ///
+    /// # Errors
+    /// When the data plane, or the kernel's list of sockets, is not there.
+    pub async fn socket_drops(&mut self) -> Result<u64> {
+        let pid = self.dataplane_pid().await?;
+        let links = std::fs::read_dir(format!("/proc/{pid}/fd"))?;
+        let links = links.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let inode = |link: PathBuf| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
+        let inodes: Vec<String> = links.filter_map(inode).collect();
+        let mut drops = Vec::new();
+        for list in ["udp", "udp6"] {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/net/{list}"))?;
+            for row in text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()) {
+                if row.get(9).is_some_and(|inode| inodes.iter().any(|known| known == inode)) {
+                    drops.push(row.last().context("a count of drops")?.parse::<u64>()?);
+                }
+            }
+        }
+        ensure!(!drops.is_empty(), "the data plane has no socket");
+        Ok(drops.iter().sum())
+    }
+
     /// Kills the control plane, as `kill -9` does.
     ///
     /// # Errors

@@ -71,6 +71,9 @@ pub struct Connection {
     pub requested_at: Option<Instant>,
     /// When the answer was in.
     pub answered_at: Option<Instant>,
+    /// Arrival of the first DTLS record that carries a sealed handshake message: the server's Finished, which ends the
+    /// handshake of a client (RFC 6347 section 4.2.4). The kernel's stamp, so that it does not move when the stack is late.
+    pub finished_at: Option<Instant>,
     /// State changes in order; further ones than the limit are not kept, [`Connection::state_changes`] counts on.
     pub states: Vec<(Instant, State)>,
     /// Number of state changes.
@@ -88,6 +91,7 @@ impl Connection {
         Self {
             requested_at: None,
             answered_at: None,
+            finished_at: None,
             states: Vec::new(),
             state_changes: 0,
             wire: WireCounts::default(),
@@ -104,6 +108,11 @@ impl Connection {
     /// When the DTLS handshake was done.
     pub fn dtls_connected_at(&self) -> Option<Instant> {
         self.first(State::DtlsConnected)
+    }
+
+    /// When the server's last handshake flight was here; without a sight of it, when the stack said that it was done.
+    pub fn handshake_ended_at(&self) -> Option<Instant> {
+        self.finished_at.or_else(|| self.dtls_connected_at())
     }
 
     /// Whether media may flow: the handshake is done, and the last word of ICE was not "disconnected".
@@ -140,6 +149,13 @@ impl Connection {
         None
     }
 
+    /// Notes the arrival of a datagram that may end the handshake.
+    pub(crate) fn note_handshake(&mut self, at: Instant, datagram: &[u8]) {
+        if self.finished_at.is_none() && has_sealed_handshake(datagram) {
+            self.finished_at = Some(at);
+        }
+    }
+
     pub(crate) fn count_malformed(&mut self) {
         self.wire.other += 1;
     }
@@ -163,9 +179,54 @@ impl Connection {
     }
 }
 
+/// Whether a datagram has a handshake record of an epoch with keys among its records, RFC 6347 section 4.1.
+fn has_sealed_handshake(datagram: &[u8]) -> bool {
+    const HANDSHAKE: u8 = 22;
+    let mut rest = datagram;
+    while let Some([content_type, _, _, epoch @ .., _, _, _, _, _, _, high, low]) = rest.first_chunk::<13>()
+        && (20..=25).contains(content_type)
+    {
+        if *content_type == HANDSHAKE && *epoch != [0, 0] {
+            return true;
+        }
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        rest = rest.get(13 + length..).unwrap_or_default();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn record(content_type: u8, epoch: u8, content: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(content.len()).unwrap();
+        [&[content_type, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 7, 0, length], content].concat()
+    }
+
+    #[test]
+    fn the_handshake_ends_with_the_first_sealed_message_wherever_it_stands_in_a_datagram() {
+        let (hello, change, finished) = (record(22, 0, &[2; 60]), record(20, 0, &[1]), record(22, 1, &[9; 40]));
+        let data = record(23, 1, &[9; 40]);
+        for (datagram, ends) in [
+            (hello.clone(), false),
+            (data.clone(), false),
+            (finished.clone(), true),
+            ([change.clone(), finished.clone()].concat(), true),
+            ([hello, change].concat(), false),
+            ([data, finished.clone()].concat(), true),
+            (finished[..12].to_vec(), false),
+            (vec![], false),
+            (vec![0x80; 60], false),
+        ] {
+            assert_eq!(has_sealed_handshake(&datagram), ends, "{datagram:?}");
+        }
+        let (first, again) = (Instant::now(), Instant::now() + Duration::from_millis(150));
+        let mut connection = Connection::new();
+        connection.note_handshake(first, &finished);
+        connection.note_handshake(again, &finished);
+        assert_eq!(connection.handshake_ended_at(), Some(first), "a repeated flight changes nothing");
+    }
 
     #[test]
     fn datagrams_are_counted_by_their_first_bytes() {

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 #[cfg(test)]
 use str0m::change::SdpOffer;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
@@ -51,6 +51,8 @@ pub(crate) enum Role {
 pub(crate) struct Setup {
     pub(crate) direction: Direction,
     pub(crate) kinds: Vec<MediaKind>,
+    /// Names of the encodings of video, best last; none for a single one without a name.
+    pub(crate) encodings: &'static [&'static str],
     pub(crate) codecs: Vec<Codec>,
     /// Clone RTCP, so that a BYE is seen.
     pub(crate) watch_rtcp: bool,
@@ -101,7 +103,7 @@ impl Endpoint {
         let mut mids = Vec::new();
         let mut api = endpoint.rtc.sdp_api();
         for kind in &setup.kinds {
-            mids.push((api.add_media(*kind, setup.direction, None, None, None), *kind));
+            mids.push((api.add_media(*kind, setup.direction, None, None, simulcast(setup, *kind)), *kind));
         }
         let (offer, pending) = api.apply().context("an offer without media")?;
         endpoint.pending = Some(pending);
@@ -173,13 +175,18 @@ impl Endpoint {
     /// Takes a datagram in.
     pub(crate) fn handle_datagram(&mut self, now: Now, run: &sys::Run<'_>, datagram: &[u8]) -> Result<()> {
         let realtime_ns = run.arrival_ns.unwrap_or(now.realtime_ns);
-        let wire_ssrc = self.connection().count_received(datagram, run.dropped);
+        let at = now.instant_of(realtime_ns);
+        let wire_ssrc = {
+            let mut connection = self.connection();
+            connection.note_handshake(at, datagram);
+            connection.count_received(datagram, run.dropped)
+        };
         let Ok(input) = Receive::new(Protocol::Udp, run.source, self.local, datagram) else {
             self.connection().count_malformed();
             return Ok(());
         };
         self.rtc.handle_input(Input::Receive(now.instant, input))?;
-        let arrival = Arrival { realtime_ns, at: now.instant_of(realtime_ns), wire_ssrc };
+        let arrival = Arrival { realtime_ns, at, wire_ssrc };
         self.drain(now, Some(arrival))
     }
 
@@ -297,6 +304,18 @@ impl Endpoint {
             },
         }
     }
+}
+
+/// The encodings to offer, RFC 8853.
+fn simulcast(setup: &Setup, kind: MediaKind) -> Option<Simulcast> {
+    if kind != MediaKind::Video || setup.encodings.is_empty() {
+        return None;
+    }
+    let mut simulcast = Simulcast::new();
+    for name in setup.encodings {
+        simulcast.add_send_layer(SimulcastLayer::new(name));
+    }
+    Some(simulcast)
 }
 
 fn request_key_frame(rtc: &mut Rtc, mid: Mid) -> bool {

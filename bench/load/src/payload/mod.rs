@@ -7,6 +7,7 @@ mod av1;
 mod bits;
 mod body;
 mod h264;
+mod pictures;
 mod vp8;
 mod vp9;
 
@@ -14,6 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use body::{BODY_BYTES, Body};
+pub use pictures::{PICTURE_BYTES_MAX, PICTURES_MAX, Pictures, PicturesError};
 
 /// Codecs that the generator can imitate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,7 +137,7 @@ pub enum PayloadError {
     Body,
 }
 
-/// Reads a payload that [`write()`] made and a forwarder may have rewritten.
+/// Reads a payload that [`write()`] or [`Pictures::write`] made and a forwarder may have rewritten.
 pub fn parse(codec: Codec, payload: &[u8]) -> Result<Parsed, PayloadError> {
     let (descriptor, rest) = match codec {
         Codec::Vp8 => vp8::parse(payload)?,
@@ -144,7 +146,10 @@ pub fn parse(codec: Codec, payload: &[u8]) -> Result<Parsed, PayloadError> {
         Codec::Av1 => av1::parse(payload)?,
         Codec::Opus => (Descriptor::default(), payload.get(1..).ok_or(PayloadError::Short)?),
     };
-    Ok(Parsed { descriptor, body: Body::parse(rest)? })
+    // Behind a real picture the numbers stand at the end.
+    let at_end = payload.len().checked_sub(BODY_BYTES).and_then(|start| payload.get(start..));
+    let body = Body::parse(rest).or_else(|error| Body::parse(at_end.ok_or(error)?))?;
+    Ok(Parsed { descriptor, body })
 }
 
 /// Bytes taken one after the other.

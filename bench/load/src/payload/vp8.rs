@@ -12,12 +12,8 @@ const LONG_PICTURE_ID: u8 = 0x80;
 
 /// Descriptor with a 15-bit picture id, TL0PICIDX and temporal layer 0; the frame header in the first packet.
 pub(super) fn write(payload: &mut Vec<u8>, body: &Body, picture: PictureSize) {
-    let starts = body.packet_index == 0;
-    payload.push(EXTENDED | if starts { START_OF_PARTITION } else { 0 });
-    payload.push(PICTURE_ID | TL0_PICTURE_INDEX | TEMPORAL_LAYER);
-    let [high, low] = (low_16(body.frame_number) & 0x7fff).to_be_bytes();
-    payload.extend_from_slice(&[LONG_PICTURE_ID | high, low, low_8(body.frame_number), 0]);
-    if starts {
+    write_descriptor(payload, body);
+    if body.packet_index == 0 {
         // Frame tag: inverse key frame bit, version 0, show_frame, first partition of 64 bytes.
         let tag: u32 = u32::from(!body.key_frame) | 1 << 4 | 64 << 5;
         let [first, second, third, _] = tag.to_le_bytes();
@@ -28,6 +24,14 @@ pub(super) fn write(payload: &mut Vec<u8>, body: &Body, picture: PictureSize) {
             payload.extend_from_slice(&picture.height.to_le_bytes());
         }
     }
+}
+
+/// The descriptor alone.
+pub(super) fn write_descriptor(payload: &mut Vec<u8>, body: &Body) {
+    payload.push(EXTENDED | if body.packet_index == 0 { START_OF_PARTITION } else { 0 });
+    payload.push(PICTURE_ID | TL0_PICTURE_INDEX | TEMPORAL_LAYER);
+    let [high, low] = (low_16(body.frame_number) & 0x7fff).to_be_bytes();
+    payload.extend_from_slice(&[LONG_PICTURE_ID | high, low, low_8(body.frame_number), 0]);
 }
 
 /// Reads the descriptor in any of its forms, a forwarder may choose another one.

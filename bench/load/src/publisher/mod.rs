@@ -17,7 +17,7 @@ pub use source::{SourceConfig, SourceProgress, Spacing};
 
 use crate::connection::Connection;
 use crate::endpoint::{Role, Setup};
-use crate::payload::Codec;
+use crate::payload::{Codec, Pictures};
 use crate::peer::{Peer, local_ip_towards};
 use crate::signalling::Resource;
 use crate::worker::Worker;
@@ -49,6 +49,11 @@ pub struct PublisherConfig {
     pub video: Option<(Codec, SourceConfig)>,
     /// Shape of the audio; `None` publishes no audio.
     pub audio: Option<SourceConfig>,
+    /// Pictures of a real encoder for VP8, so that a browser can show them; `None` sends none.
+    pub pictures: Option<Pictures>,
+    /// Names of the encodings to offer as a simulcast (RFC 8853), best last. The best alone is sent, which is what a
+    /// browser does when the answer takes no other.
+    pub encodings: &'static [&'static str],
     /// When to begin.
     pub begin: Begin,
     /// How candidates go.
@@ -64,6 +69,8 @@ impl PublisherConfig {
             resource,
             video: Some((Codec::Vp8, SourceConfig::video())),
             audio: Some(SourceConfig::audio()),
+            pictures: None,
+            encodings: &[],
             begin: Begin::Connected,
             candidates: Candidates::Offered,
             local_ip: None,
@@ -77,6 +84,7 @@ impl PublisherConfig {
         Setup {
             direction: Direction::SendOnly,
             kinds: kinds.into_iter().flatten().collect(),
+            encodings: self.encodings,
             codecs: video.into_iter().chain(audio).collect(),
             watch_rtcp: false,
             local_ip,
@@ -88,7 +96,8 @@ impl PublisherConfig {
         let audio = self.audio.map(|config| (Codec::Opus, config, next_stream_id()));
         let video = self.video.map(|(codec, config)| (codec, config, next_stream_id()));
         let streams: Vec<_> = audio.into_iter().chain(video).collect();
-        PublisherRole::new(&streams, self.begin == Begin::Connected)
+        let best = self.encodings.last().copied();
+        PublisherRole::new(&streams, self.pictures.as_ref(), best, self.begin == Begin::Connected)
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Pt};
+use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Pt, Rid};
 use str0m::{Event, Rtc};
 
-use super::source::{Source, SourceConfig, SourceProgress};
+use super::source::{Destination, Source, SourceConfig, SourceProgress};
 use crate::clock::Now;
-use crate::payload::Codec;
+use crate::payload::{Codec, Pictures};
 
 /// What the role writes and the handle reads.
 #[derive(Debug, Clone, Default)]
@@ -20,10 +20,12 @@ pub(crate) struct Sent {
 }
 
 /// A stream that waits for its connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Planned {
     config: SourceConfig,
     codec: Codec,
+    pictures: Option<Pictures>,
+    encoding: Option<Rid>,
     stream_id: u64,
     mid: Option<Mid>,
 }
@@ -40,14 +42,21 @@ pub(crate) struct PublisherRole {
 }
 
 impl PublisherRole {
-    /// `streams` are codec, shape and id of each; nothing is sent before [`PublisherRole::set_sending`] when `sending`
-    /// is false.
-    pub(crate) fn new(streams: &[(Codec, SourceConfig, u64)], sending: bool) -> Self {
+    /// `streams` are codec, shape and id of each; video shows `pictures` and is sent as the `encoding` of that name.
+    /// Nothing is sent before [`PublisherRole::set_sending`] when `sending` is false.
+    pub(crate) fn new(
+        streams: &[(Codec, SourceConfig, u64)],
+        pictures: Option<&Pictures>,
+        encoding: Option<&str>,
+        sending: bool,
+    ) -> Self {
         let planned = streams
             .iter()
             .map(|(codec, config, stream_id)| Planned {
                 config: *config,
                 codec: *codec,
+                pictures: pictures.filter(|_| *codec == Codec::Vp8).cloned(),
+                encoding: encoding.filter(|_| codec.is_video()).map(Rid::from),
                 stream_id: *stream_id,
                 mid: None,
             })
@@ -142,7 +151,8 @@ fn start(rtc: &Rtc, plan: &Planned, at: Instant) -> Option<Source> {
         tracing::warn!(%mid, codec = %plan.codec, "the answer does not take this codec");
         return None;
     };
-    Some(Source::new(plan.config, plan.codec, mid, payload_type, plan.stream_id, at))
+    let to = Destination { mid, encoding: plan.encoding, payload_type };
+    Some(Source::new(plan.config, plan.codec, plan.pictures.clone(), to, plan.stream_id, at))
 }
 
 /// The negotiated payload type; of the H264 ones the one that fits our packets best.

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use str0m::Rtc;
-use str0m::media::{MediaKind, Mid, Pt};
+use str0m::media::{MediaKind, Mid, Pt, Rid};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
 use crate::clock::Now;
 use crate::histogram::Histogram;
 use crate::limits::CATCH_UP;
-use crate::payload::{self, Body, Codec, PictureSize};
+use crate::payload::{self, Body, Codec, PictureSize, Pictures};
 
 /// How the packets of a frame lie in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,13 +93,23 @@ pub struct SourceProgress {
     pub lateness: Histogram,
 }
 
+/// Which stream of the stack packets are written to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Destination {
+    pub(super) mid: Mid,
+    pub(super) encoding: Option<Rid>,
+    pub(super) payload_type: Pt,
+}
+
 /// One stream being sent.
 #[derive(Debug)]
 pub(super) struct Source {
     config: SourceConfig,
     codec: Codec,
-    mid: Mid,
-    payload_type: Pt,
+    pictures: Option<Pictures>,
+    /// The picture of this frame among the pictures.
+    picture: usize,
+    to: Destination,
     /// When frame zero of the schedule was due; moves when frames are skipped.
     anchor: Instant,
     /// Frames of the schedule since the anchor.
@@ -120,12 +130,20 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(config: SourceConfig, codec: Codec, mid: Mid, payload_type: Pt, id: u64, at: Instant) -> Self {
+    pub(super) fn new(
+        config: SourceConfig,
+        codec: Codec,
+        pictures: Option<Pictures>,
+        to: Destination,
+        id: u64,
+        at: Instant,
+    ) -> Self {
         let mut source = Self {
             config,
             codec,
-            mid,
-            payload_type,
+            pictures,
+            picture: 0,
+            to,
             anchor: at,
             scheduled: 0,
             index: 0,
@@ -147,7 +165,7 @@ impl Source {
     }
 
     pub(super) fn mid(&self) -> Mid {
-        self.mid
+        self.to.mid
     }
 
     /// The empty account of this stream, to be kept by the caller and passed to [`Source::write`].
@@ -201,7 +219,11 @@ impl Source {
             packet_count: self.count,
             key_frame: self.key_frame,
         };
-        let payload = payload::write(self.codec, &body, self.config.picture, self.config.packet_size_bytes);
+        let size_bytes = self.config.packet_size_bytes;
+        let payload = match &self.pictures {
+            Some(pictures) => pictures.write(&body, self.picture, size_bytes),
+            None => payload::write(self.codec, &body, self.config.picture, size_bytes),
+        };
         let last = self.index + 1 == self.count;
         let is_video = self.codec.is_video();
         let levels = ExtensionValues {
@@ -209,9 +231,9 @@ impl Source {
             voice_activity: (!is_video).then_some(true),
             ..ExtensionValues::default()
         };
-        if let Some(stream) = rtc.direct_api().stream_tx_by_mid(self.mid, None) {
+        if let Some(stream) = rtc.direct_api().stream_tx_by_mid(self.to.mid, self.to.encoding) {
             stream.write_rtp(
-                RtpWrite::new(self.payload_type, self.sequence.into(), self.timestamp, now.instant, payload)
+                RtpWrite::new(self.to.payload_type, self.sequence.into(), self.timestamp, now.instant, payload)
                     .marker(last && is_video)
                     .nackable(is_video)
                     .ext_vals(levels),
@@ -254,8 +276,10 @@ impl Source {
             (Some(limit), Some(last)) => too_old(last, limit),
             _ => false,
         };
+        // After the last picture comes the first one again, which is the key frame of all.
+        let shown = self.pictures.as_ref().is_some_and(|pictures| self.picture + 1 >= pictures.count());
         // Every Opus packet stands alone.
-        self.key_frame = !self.codec.is_video() || self.wants_key_frame || periodic;
+        self.key_frame = !self.codec.is_video() || self.wants_key_frame || periodic || shown;
         self.index = 0;
         self.count = self.config.packets_per_frame.max(1);
         if self.key_frame {
@@ -263,6 +287,7 @@ impl Source {
             self.wants_key_frame = false;
             self.last_key_frame_at = Some(begin);
         }
+        self.picture = if self.key_frame { 0 } else { self.picture + 1 };
         let elapsed = begin.saturating_duration_since(self.started_at);
         let ticks = elapsed.as_nanos() * u128::from(self.codec.clock_rate_hz()) / 1_000_000_000;
         let ticks = u32::try_from(ticks & u128::from(u32::MAX)).expect("masked to 32 bits");
@@ -281,7 +306,8 @@ mod tests {
     use super::*;
 
     fn source(config: SourceConfig, at: Instant) -> Source {
-        Source::new(config, Codec::Vp8, "v".into(), 96.into(), 7, at)
+        let to = Destination { mid: "v".into(), encoding: None, payload_type: 96.into() };
+        Source::new(config, Codec::Vp8, None, to, 7, at)
     }
 
     /// Writes into a stack without media: the schedule goes on, nothing is sent.

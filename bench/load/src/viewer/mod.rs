@@ -69,6 +69,7 @@ impl ViewerConfig {
         Setup {
             direction: Direction::RecvOnly,
             kinds: self.kinds.clone(),
+            encodings: &[],
             codecs: self.codecs.clone(),
             watch_rtcp: self.watch_rtcp,
             local_ip,

@@ -82,9 +82,9 @@ impl ViewerStats {
         Some(first.saturating_duration_since(self.connection.requested_at?))
     }
 
-    /// From the end of the DTLS handshake to the first whole key frame.
+    /// From the end of the DTLS handshake to the first whole key frame, both by the kernel's stamps.
     pub fn key_frame_time(&self) -> Option<Duration> {
         let first = self.video()?.first_key_frame_at?;
-        Some(first.saturating_duration_since(self.connection.dtls_connected_at()?))
+        Some(first.saturating_duration_since(self.connection.handshake_ended_at()?))
     }
 }
