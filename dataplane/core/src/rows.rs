@@ -47,6 +47,13 @@ impl Rows {
         self.by_key.get(&(transport, ssrc, role)).copied()
     }
 
+    /// Returns the rows of one role that a transport has, with their SSRCs.
+    pub(crate) fn of(&self, transport: TransportId, role: Role) -> impl Iterator<Item = (Ssrc, RowIndex)> {
+        let slot = self.by_slot.get(&transport.slot()).into_iter().flatten();
+        let keys = slot.filter_map(|row| Some((self.table.key(*row)?, *row)));
+        keys.filter(move |(key, _)| key.transport == transport && key.role == role).map(|(key, row)| (key.ssrc, row))
+    }
+
     /// Takes a row for `key` with `index`; `None` when the table is full.
     pub(crate) fn occupy(&mut self, key: &RowKey, index: u64) -> Option<RowIndex> {
         let row = self.free.pop().or_else(|| self.reclaim())?;

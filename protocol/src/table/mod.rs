@@ -1,4 +1,4 @@
-//! The shared table: one row of shared memory per SRTP stream, and one per transport.
+//! The shared table: one row of shared memory per SRTP stream, one per SSRC that reports by SRTCP, and one per transport.
 //!
 //! Both planes hold the memory, so it outlives either. A data plane stores a stream's exact SRTP index *before* it seals
 //! a packet under it: a store into a shared mapping survives the process's death, so a successor goes on past the last
@@ -7,9 +7,9 @@
 //! | word | content of a stream's row | of a transport's row |
 //! |---|---|---|
 //! | 0 | transport (its address), 0 in a free row | the same |
-//! | 1 | owner: egress or track (its address) | our wall clock minus the peer's in nanoseconds, 0 while unknown |
+//! | 1 | owner: egress or track (its address), 0 in rows of SRTCP | our wall clock minus the peer's in nanoseconds, 0 while unknown |
 //! | 2 | SSRC (32) · role (8) · mid size (8) · rid size (8) · valid copy 0 or 1 (8), least significant first | the same, without SSRC, mid and rid |
-//! | 3 | the highest SRTP index sealed (sent) or received, ROC << 16 \| sequence | the SRTCP index last sealed |
+//! | 3 | the highest SRTP index sealed (sent) or received, ROC << 16 \| sequence; of SRTCP the highest index received | the SRTCP index last sealed |
 //! | 4–5 | mid, zero-padded | 4–9: path, copy 0 |
 //! | 6–7 | rid, zero-padded; in repair rows the SSRC that is repaired stands in word 7's lowest half when there is no rid | |
 //! | 8–11 | anchor, copy 0 | 10–15: path, copy 1 |
@@ -65,6 +65,8 @@ pub enum Role {
     IngressRtx = 4,
     /// A transport: the SRTCP index of its sent reports, its path, and how its peer's clock differs from ours.
     Transport = 5,
+    /// What an SSRC of the peer reports: the highest SRTCP index received from it (RFC 3711 section 3.2.3).
+    IngressControl = 6,
 }
 
 impl Role {
@@ -75,6 +77,7 @@ impl Role {
             3 => Some(Self::Ingress),
             4 => Some(Self::IngressRtx),
             5 => Some(Self::Transport),
+            6 => Some(Self::IngressControl),
             _ => None,
         }
     }
@@ -85,7 +88,7 @@ impl Role {
 pub struct RowKey {
     /// The transport whose keys the stream is sealed under.
     pub transport: TransportId,
-    /// The word of the egress or track; 0 for [`Role::Transport`].
+    /// The word of the egress or track; 0 for [`Role::Transport`] and [`Role::IngressControl`].
     pub owner: u64,
     /// The SSRC; 0 for [`Role::Transport`].
     pub ssrc: Ssrc,

@@ -13,7 +13,7 @@ use crate::port::FiveTuple;
 use crate::rows::Keep;
 use crate::slab::Place;
 use crate::timer::Timer;
-use crate::transport::{Agent, Changes, Open, Security, Transport};
+use crate::transport::{Agent, Changes, ControlReplay, Open, Security, Transport};
 
 /// One step towards the plan that the controller wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,7 @@ impl Engine {
             let agent = Agent::new(&self.config.secret, &plan.credentials);
             let mut transport = Transport::new(plan.clone(), row, agent);
             transport.clock_offset_nanos = self.rows.clock_offset_nanos(row);
+            transport.rtcp = ControlReplay::resume(&self.rows, id);
             self.transports.insert(id.0, transport).ok_or(Refusal::NoSuchAddress)?;
             self.restore_path(now, id);
         }

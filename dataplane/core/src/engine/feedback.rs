@@ -22,7 +22,7 @@ impl Engine {
         let id = self.demux.transport(datagram.five_tuple)?;
         let arrival = datagram.arrival;
         let transport = self.transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
-        let compound = transport.open_rtcp(datagram.bytes)?;
+        let compound = transport.open_rtcp(&mut self.rows, datagram.bytes)?;
         let mut outcome = Ok(());
         for packet in packets(compound) {
             let followed = match packet {

@@ -1,9 +1,9 @@
 //! One peer connection's transport: its ICE agent, its keys, and what is counted per peer.
 
+mod control_replay;
 mod ice;
 mod punt;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use sluice_protocol::ids::{EgressId, TrackId};
@@ -12,6 +12,7 @@ use sluice_protocol::plan;
 use sluice_protocol::table::RowIndex;
 use sluice_protocol::time::Instant;
 
+pub(crate) use control_replay::ControlReplay;
 pub(crate) use ice::{Agent, Changes};
 pub(crate) use punt::PuntWindow;
 
@@ -19,9 +20,9 @@ use crate::discard::Discard;
 use crate::ingress::arrivals::Arrivals;
 use crate::ingress::repair_time::RepairTime;
 use crate::ingress::sources::Sources;
-use crate::limits::STREAMS_MAX;
 use crate::port::FiveTuple;
-use crate::srtp::{Opener, ReplayWindow, Sealer, SrtpError};
+use crate::rows::Rows;
+use crate::srtp::{Opener, Sealer, SrtpError};
 use crate::timer::Deadlines;
 
 /// One BUNDLE.
@@ -97,7 +98,7 @@ impl Transport {
             sources: Sources::new(),
             tracks: Vec::new(),
             egresses: Vec::new(),
-            rtcp: ControlReplay { windows: VecDeque::new() },
+            rtcp: ControlReplay::default(),
             counters: Counters {
                 received_packets: 0,
                 received_bytes: 0,
@@ -128,15 +129,16 @@ impl Transport {
         Some(plan::Path { transport: self.plan.id, local, remote, credentials })
     }
 
-    /// Authenticates and decrypts a compound in place and returns the plain bytes.
-    pub(crate) fn open_rtcp<'a>(&mut self, bytes: &'a mut [u8]) -> Result<&'a [u8], Discard> {
+    /// Authenticates and decrypts a compound in place and returns the plain bytes. That its index was seen is remembered,
+    /// here and in the shared table.
+    pub(crate) fn open_rtcp<'a>(&mut self, rows: &mut Rows, bytes: &'a mut [u8]) -> Result<&'a [u8], Discard> {
         let Security::Open(open) = &self.security else { return Err(Discard::NoKeys) };
         let sender = bytes.get(4..8).and_then(|ssrc| ssrc.try_into().ok()).map(u32::from_be_bytes);
         let sender = Ssrc(sender.ok_or(Discard::RtcpMalformed)?);
         let index = u64::from(open.opener.rtcp_index(bytes).map_err(|_| Discard::SrtcpForged)?);
         self.rtcp.check(sender, index)?;
         let size_bytes = open.opener.open_rtcp(bytes).map_err(|_| Discard::SrtcpForged)?;
-        self.rtcp.commit(sender, index);
+        self.rtcp.commit(rows, self.plan.id, sender, index);
         bytes.get(..size_bytes).ok_or(Discard::SrtcpForged)
     }
 }
@@ -148,34 +150,6 @@ impl Open {
             opener: Opener::new(keys.profile, &keys.remote)?,
             sealer: Sealer::new(keys.profile, &keys.local)?,
         })
-    }
-}
-
-/// The SRTCP indices seen, per SSRC that sent them, as each has a count of its own (RFC 3711 section 3.2.3). At most
-/// [`STREAMS_MAX`] senders; beyond it the one that came first is forgotten, which only the authenticated peer can bring
-/// about.
-#[derive(Debug)]
-pub(crate) struct ControlReplay {
-    windows: VecDeque<(Ssrc, ReplayWindow)>,
-}
-
-impl ControlReplay {
-    fn check(&self, sender: Ssrc, index: u64) -> Result<(), Discard> {
-        let known = self.windows.iter().find(|(ssrc, _)| *ssrc == sender);
-        known.map_or(Ok(()), |(_, window)| window.check(index).map_err(|_| Discard::SrtcpReplayed))
-    }
-
-    fn commit(&mut self, sender: Ssrc, index: u64) {
-        if let Some((_, window)) = self.windows.iter_mut().find(|(ssrc, _)| *ssrc == sender) {
-            window.commit(index);
-            return;
-        }
-        if self.windows.len() >= STREAMS_MAX {
-            self.windows.pop_front();
-        }
-        let mut window = ReplayWindow::new();
-        window.commit(index);
-        self.windows.push_back((sender, window));
     }
 }
 

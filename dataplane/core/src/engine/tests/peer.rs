@@ -148,6 +148,10 @@ impl Peer {
         self.send_plain_rtcp(world, &rtcp::packet::marshal(packets).unwrap());
     }
 
+    pub(super) fn seal_rtcp(&mut self, packets: &[Box<dyn rtcp::packet::Packet + Send + Sync>]) -> Vec<u8> {
+        self.seal.encrypt_rtcp(&rtcp::packet::marshal(packets).unwrap()).unwrap().to_vec()
+    }
+
     pub(super) fn send_plain_rtcp(&mut self, world: &mut World, plain: &[u8]) {
         let sealed = self.seal.encrypt_rtcp(plain).unwrap().to_vec();
         world.receive(self.five_tuple, &sealed);

@@ -9,6 +9,7 @@ use sluice_protocol::time::NtpTime;
 
 use rtcp::goodbye::Goodbye;
 use rtcp::sender_report::SenderReport;
+use rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
 
 use super::peer::{Peer, is_pli, of_kind};
 use super::stage::{CAMERA, MICROPHONE, frame, number, sound, stage};
@@ -128,6 +129,40 @@ fn nothing_of_before_can_be_played_back_to_a_successor() {
     world.flush();
     assert_eq!(world.discards(Discard::SrtpReplayed), 5);
     assert!(take(&mut world, &mut subscriber).is_empty());
+}
+
+#[test]
+fn reports_of_before_can_not_be_played_back_to_a_successor() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    world.flush();
+    let asked = TransportLayerNack {
+        sender_ssrc: 77,
+        media_ssrc: video_egress(1, 2, 1).ssrc.0,
+        nacks: nack_pairs_from_sequence_numbers(&[1]),
+    };
+    let goodbye = Goodbye { sources: vec![CAMERA.0], ..Goodbye::default() };
+    let recorded = [
+        (publisher.five_tuple, publisher.seal_rtcp(&[Box::new(goodbye)])),
+        (subscriber.five_tuple, subscriber.seal_rtcp(&[Box::new(asked.clone())])),
+    ];
+    // Once is what their senders meant.
+    for (five_tuple, datagram) in &recorded {
+        world.receive(*five_tuple, datagram);
+    }
+    let mut world = resumed(world);
+    publisher.send(&mut world, &frame(2, true));
+    world.flush();
+    world.events.clear();
+    for (five_tuple, datagram) in &recorded {
+        world.receive(*five_tuple, datagram);
+    }
+    world.flush();
+    assert_eq!(world.discards(Discard::SrtcpReplayed), 2);
+    assert_eq!(world.count_events(|event| matches!(event, Event::TrackStopped { .. })), 0);
+    assert_eq!(world.discards(Discard::RepeatGone), 0, "nothing was asked for");
+    subscriber.send_rtcp(&mut world, &[Box::new(asked)]);
+    assert_eq!(world.discards(Discard::RepeatGone), 1, "a new report is taken");
 }
 
 #[test]
