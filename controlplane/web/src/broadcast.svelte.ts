@@ -46,7 +46,7 @@ export class Broadcast {
   constructor(roomId: string, videoCodec: string | undefined) {
     this.#publisher = new WhipPublisher({
       roomId,
-      token: tokenSourceFor(roomId, () => this.pin),
+      token: tokenSourceFor(roomId, 'live', () => this.pin),
       ...(videoCodec !== undefined && { videoCodec }),
     });
     this.#publisher.on('quality', (sample) => (this.quality = sample));

@@ -1,8 +1,13 @@
 import { SluiceApi, SluiceError, type TokenSource } from '../sdk';
 import { needsPin } from './messages';
 
+/** What a token is for: to go live, or to watch. */
+export type Purpose = 'live' | 'watch';
+
 // Tokens stay in this tab: closing it forgets them, reloading it does not.
 const tokenKey = (roomId: string): string => `sluice.token.${roomId}`;
+// What a guest gets is kept apart: one who watches may do no more than that.
+const guestKey = (roomId: string, purpose: Purpose): string => `sluice.guest.${purpose}.${roomId}`;
 const IDENTITY_KEY = 'sluice.identity';
 
 /** Keeps a token for a room, such as the host's of a room that was just created. */
@@ -30,13 +35,20 @@ export function takeTokenFromAddress(roomId: string): void {
  * Where a session gets its token from: the kept one while the server takes it,
  * else a fresh one as a guest.
  */
-export function tokenSourceFor(roomId: string, pin: () => string | undefined): TokenSource {
+export function tokenSourceFor(
+  roomId: string,
+  purpose: Purpose,
+  pin: () => string | undefined,
+): TokenSource {
   return async ({ renew }) => {
-    const kept = sessionStorage.getItem(tokenKey(roomId)) ?? undefined;
+    const given = sessionStorage.getItem(tokenKey(roomId)) ?? undefined;
+    const kept = given ?? sessionStorage.getItem(guestKey(roomId, purpose)) ?? undefined;
     if (kept !== undefined && !renew) return kept;
     try {
-      const token = await guestToken(roomId, pin());
-      keepToken(roomId, token);
+      const token = await guestToken(roomId, purpose, pin());
+      sessionStorage.setItem(guestKey(roomId, purpose), token);
+      // The server did not take it any more.
+      sessionStorage.removeItem(tokenKey(roomId));
       return token;
     } catch (error) {
       throw asRefusalOf(kept, error);
@@ -44,10 +56,10 @@ export function tokenSourceFor(roomId: string, pin: () => string | undefined): T
   };
 }
 
-async function guestToken(roomId: string, pin: string | undefined): Promise<string> {
+async function guestToken(roomId: string, purpose: Purpose, pin: string | undefined): Promise<string> {
   const { token } = await new SluiceApi().createToken(roomId, {
     identity: guestIdentity(),
-    role: 'speaker',
+    role: purpose === 'live' ? 'speaker' : 'attendee',
     ...(pin !== undefined && { pin }),
   });
   return token;

@@ -55,7 +55,7 @@ export class Viewing {
     this.#player = new WhepPlayer({
       roomId,
       ...(participantId !== undefined && { participantId }),
-      token: tokenSourceFor(roomId, () => this.pin),
+      token: tokenSourceFor(roomId, 'watch', () => this.pin),
     });
     this.#player.on('state', (state) => {
       this.session = state;

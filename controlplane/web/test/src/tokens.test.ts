@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { keepToken, takeTokenFromAddress, tokenSourceFor } from '../../src/tokens';
+import { keepToken, takeTokenFromAddress, tokenSourceFor, type Purpose } from '../../src/tokens';
 import { FakeServer, problem } from '../sdk/fakes';
 
 let server: FakeServer;
@@ -12,13 +12,14 @@ beforeEach(() => {
   vi.stubGlobal('sessionStorage', {
     getItem: (key: string) => kept.get(key) ?? null,
     setItem: (key: string, value: string) => void kept.set(key, value),
+    removeItem: (key: string) => void kept.delete(key),
   });
 });
 
 afterEach(() => void vi.unstubAllGlobals());
 
 const issued = (token: string): Response => Response.json({ token, expires_at: '2026-01-01T00:00:00Z' });
-const source = (pin?: string) => tokenSourceFor('room', () => pin);
+const source = (pin?: string, purpose: Purpose = 'live') => tokenSourceFor('room', purpose, () => pin);
 
 describe('a token', () => {
   it('is the one that was kept, without asking the server', async () => {
@@ -37,6 +38,22 @@ describe('a token', () => {
       identity: expect.stringMatching(/^guest-[0-9a-f]{16}$/),
       role: 'speaker',
     });
+  });
+
+  it('of a guest who watches allows no more than that, and going live asks for another', async () => {
+    server.will('POST', issued('attendee'), issued('speaker'));
+    expect(await source(undefined, 'watch')({ renew: false })).toBe('attendee');
+    expect(await source(undefined, 'live')({ renew: false })).toBe('speaker');
+    expect(await source(undefined, 'watch')({ renew: false })).toBe('attendee');
+    const roles = server.seen.map((request) => JSON.parse(request.body).role);
+    expect(roles).toEqual(['attendee', 'speaker']);
+  });
+
+  it('that was refused gives way to the guest’s', async () => {
+    keepToken('room', 'old');
+    server.will('POST', issued('guest'));
+    expect(await source()({ renew: true })).toBe('guest');
+    expect(await source()({ renew: false })).toBe('guest');
   });
 
   it('is renewed for the same guest', async () => {
