@@ -5,7 +5,12 @@
 //! namespace holds the test's processes too: whatever a test has started ends with it.
 
 use std::future::Future;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::Script;
 
 /// The made address, of a block that is kept for documentation (RFC 5737 section 3).
 pub const ADDRESS: &str = "192.0.2.1";
@@ -60,4 +65,88 @@ fn inside(name: &str) -> std::io::Result<Output> {
     command.args(["sh", "-c", SETUP]).arg(std::env::current_exe()?);
     command.args(["--exact", name, "--nocapture", "--test-threads", "1"]);
     command.env(INSIDE, "1").stdin(Stdio::null()).output()
+}
+
+/// The address at the far end of a [`Link`].
+const FAR: &str = "192.0.2.2/24";
+
+/// A link out of the network of a test, with a namespace of its own at the far end. It ends with the network.
+#[derive(Debug)]
+pub struct Link {
+    /// Keeps the namespace.
+    holder: Child,
+}
+
+impl Link {
+    /// Puts the far end of the test's one interface into a namespace of its own.
+    ///
+    /// # Errors
+    /// When that cannot be made, for example outside of [`in_own_network`].
+    pub fn start() -> Result<Self> {
+        ensure!(std::env::var_os(INSIDE).is_some(), "a link leads out of a network of the test's own");
+        let holder = Command::new("unshare").args(["--net", "sleep", "infinity"]).stdin(Stdio::null()).spawn()?;
+        let link = Self { holder };
+        let own = std::fs::read_link("/proc/self/ns/net")?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::fs::read_link(link.namespace()).is_ok_and(|namespace| namespace == own) {
+            ensure!(Instant::now() < deadline, "`unshare` makes no namespace");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        run(Command::new("ip").args(["link", "set", "t1", "netns", &link.holder.id().to_string()]))?;
+        for words in ["link set lo up", "link set t1 up", &format!("addr add {FAR} dev t1")] {
+            run(link.enter("ip").args(words.split(' ')))?;
+        }
+        Ok(link)
+    }
+
+    /// Starts a peer of aiortc at the far end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn aiortc(&self, script: &str, arguments: &[&str]) -> Result<Script> {
+        Script::aiortc_by(|program| self.enter(program), script, arguments)
+    }
+
+    /// Makes the link slow, towards the far end: `rate` and `queue` in the words of `tc`.
+    ///
+    /// # Errors
+    /// When the kernel has no `tbf`.
+    pub fn narrow(&self, rate: &str, queue: &str) -> Result<()> {
+        let shape = ["tbf", "rate", rate, "burst", "4kb", "limit", queue];
+        run(Command::new("tc").args(["qdisc", "replace", "dev", "t0", "root"]).args(shape)).map(drop)
+    }
+
+    /// Returns how many packets a slow link has dropped because its queue was full.
+    ///
+    /// # Errors
+    /// When it is not slow.
+    pub fn dropped(&self) -> Result<u64> {
+        let text = run(Command::new("tc").args(["-s", "qdisc", "show", "dev", "t0"]))?;
+        let count = text.split("(dropped ").nth(1).and_then(|rest| rest.split(',').next());
+        count.and_then(|count| count.parse().ok()).with_context(|| format!("no count of drops in {text}"))
+    }
+
+    fn namespace(&self) -> String {
+        format!("/proc/{}/ns/net", self.holder.id())
+    }
+
+    fn enter(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.namespace())).arg(program);
+        command
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        drop(self.holder.kill());
+        drop(self.holder.wait());
+    }
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {said}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

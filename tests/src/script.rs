@@ -39,9 +39,18 @@ impl Script {
     /// # Errors
     /// When it cannot be started.
     pub fn aiortc(script: &str, arguments: &[&str]) -> Result<Self> {
+        Self::aiortc_by(std::process::Command::new, script, arguments)
+    }
+
+    /// The same, by a command that somebody makes of the interpreter.
+    pub(crate) fn aiortc_by(
+        command: impl FnOnce(PathBuf) -> std::process::Command,
+        script: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let python = cache()?.join("python/bin/python");
         ensure!(python.exists(), "{} is missing: run .scripts/test-setup", python.display());
-        Self::start(Command::new(python), script, arguments)
+        Self::start(command(python).into(), script, arguments)
     }
 
     /// Starts a Python script of `tests/peers` with the system's interpreter, which has `GStreamer`.
@@ -95,6 +104,14 @@ impl Script {
             Ok(Err(error)) => Err(error.context(self.errors())),
             Err(_) => bail!("{}: waited {limit:?}; last it said {last}\n{}", self.name, self.errors()),
         }
+    }
+
+    /// Returns the script's process id.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().with_context(|| format!("{} has ended\n{}", self.name, self.errors()))
     }
 
     /// Says a line to the script.

@@ -1,0 +1,52 @@
+//! A viewer behind a link that is too slow for what it asked for, who then stops reading.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use sluice_tests::{ADDRESS, Link, Options, Server, in_own_network};
+
+use crate::metrics::Discards;
+use crate::stage::{LIMIT, Stage};
+
+/// A fifth of what the publisher sends, and a queue that is full after a few seconds of it.
+const RATE: &str = "250kbit";
+const QUEUE: &str = "400kb";
+/// How long the link is too slow, and how long its viewer reads nothing.
+const SLOW: Duration = Duration::from_secs(6);
+
+#[test]
+fn a_viewer_who_stops_reading_behind_a_slow_link_takes_nothing_from_the_others() {
+    in_own_network("narrow::a_viewer_who_stops_reading_behind_a_slow_link_takes_nothing_from_the_others", async {
+        // Whoever is behind the link asks over it too.
+        let options =
+            Options { http: format!("{ADDRESS}:0"), announce: Some(ADDRESS.to_owned()), ..Options::default() };
+        let mut stage = Stage::start_with(options).await;
+        let token = stage.rooms.token(&stage.room, "far-away", "attendee").await.unwrap();
+        let resource = stage.rooms.whep(&stage.room, &token).unwrap();
+        let link = Link::start().unwrap();
+        let mut viewer = link.aiortc("attacker_peer.py", &["play", &resource.url, &token]).unwrap();
+        let packets = |report: &serde_json::Value| {
+            let heard = report["heard"].as_object().into_iter().flatten();
+            heard.filter_map(|(_, stream)| stream["packets"].as_u64()).sum::<u64>()
+        };
+        let _sees = viewer.wait_for(LIMIT, |report| packets(report) > 100).await.unwrap();
+        let (before, counted) = (stage.before().await, Discards::read(&stage.server).await);
+        link.narrow(RATE, QUEUE).unwrap();
+        tokio::time::sleep(SLOW).await;
+        let lost = link.dropped().unwrap();
+        assert!(lost > 100, "the link drops what does not fit: {lost} packets");
+        stage.assert_lost_nothing(&before).await;
+        Server::signal(viewer.pid().unwrap(), Signal::STOP).unwrap();
+        tokio::time::sleep(SLOW).await;
+        let more = link.dropped().unwrap() - lost;
+        assert!(more > 100, "the server goes on sending to whom it takes for slow: {more} packets dropped");
+        stage.assert_undisturbed(&before).await;
+        let now = Discards::read(&stage.server).await;
+        for reason in ["backlog", "overrun", "control_full"] {
+            assert_eq!(now.of(reason), counted.of(reason), "{reason}: the others waited for a slow one");
+        }
+        Server::signal(viewer.pid().unwrap(), Signal::CONT).unwrap();
+        stage.assert_newcomer_is_served("newcomer").await;
+        stage.end().await;
+    });
+}
