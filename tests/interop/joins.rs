@@ -11,10 +11,13 @@ use sluice_tests::{ADDRESS, Options, Server, in_own_network};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const VIEWERS: usize = 100;
-/// From the end of a viewer's handshake to its first whole key frame: four times what a machine at leisure must keep
-/// (50 and 150 ms), because generator and planes share two cores here; strict figures stand in `docs/BENCHMARKS.md`.
-const MEDIAN: Duration = Duration::from_millis(200);
-const WORST_OF_A_HUNDRED: Duration = Duration::from_millis(600);
+/// Handshakes at a time: generator and planes share the processors, and a handshake is more work for a client than for the
+/// server.
+const AT_ONCE: usize = 4;
+/// From the end of a viewer's handshake, which is the arrival of the server's last flight, to the arrival of the packet
+/// that makes its first key frame whole, both by the kernel's stamps.
+const MEDIAN: Duration = Duration::from_millis(50);
+const WORST_OF_A_HUNDRED: Duration = Duration::from_millis(150);
 /// Work of a few milliseconds, about as long as the longest that a plane is busy at a time.
 const CALIBRATION_ROUNDS: u32 = 400_000;
 
@@ -65,6 +68,22 @@ fn allowed(took: Duration) -> u64 {
     2 + 2 * (took.as_secs() + 1)
 }
 
+/// What is known of a viewer who waited longer than `limit`.
+fn slow(viewer: &ViewerStats, limit: Duration) -> Option<String> {
+    let time = viewer.key_frame_time().filter(|time| *time > limit)?;
+    let (video, ended) = (viewer.video()?, viewer.connection.handshake_ended_at()?);
+    let first = video.first_packet_at?.saturating_duration_since(ended);
+    let (told, wire) =
+        (viewer.connection.dtls_connected_at()?.saturating_duration_since(ended), viewer.connection.wire);
+    Some(format!(
+        "\n{time:?} after the handshake, of which the stack heard {told:?} later: first packet after {first:?}, {} gaps, \
+         {} key frames asked for, {} packets, {wire:?}",
+        video.rtp.sequence_gaps(),
+        video.key_frame_requests,
+        viewer.packets(),
+    ))
+}
+
 #[test]
 fn a_hundred_viewers_have_a_picture_at_once() {
     in_own_network("joins::a_hundred_viewers_have_a_picture_at_once", async {
@@ -88,7 +107,7 @@ fn a_hundred_viewers_have_a_picture_at_once() {
         let viewers = Viewers::new(1, config).unwrap();
         let calibration = Calibration::start();
         let begun = Instant::now();
-        let _ids = viewers.join_each(&resources, 8).await.unwrap();
+        let _ids = viewers.join_each(&resources, AT_ONCE).await.unwrap();
         let took = begun.elapsed();
         viewers.wait_connected(LIMIT).await.unwrap();
         let all = viewers.wait_all(LIMIT, |viewer| viewer.key_frame_time().is_some()).await;
@@ -98,14 +117,16 @@ fn a_hundred_viewers_have_a_picture_at_once() {
         let found: Vec<_> = without.iter().map(seen).collect();
         assert!(all, "no key frame, but (packets, gaps) of video: {found:?}\n{}", server.logs());
         let scale = calibration.scale();
-        let mut times: Vec<Duration> = viewers.snapshot().iter().filter_map(|viewer| viewer.key_frame_time()).collect();
+        let seen = viewers.snapshot();
+        let mut times: Vec<Duration> = seen.iter().filter_map(ViewerStats::key_frame_time).collect();
         let (median, worst) = (quantile(&mut times, 0.5).unwrap(), quantile(&mut times, 0.99).unwrap());
         let requests = asked(&publisher) - before;
         println!(
             "measured: first key frame p50 {median:?}, p99 {worst:?}, {requests} asked for in {took:?}, scale {scale:.1}"
         );
-        assert!(median < MEDIAN.mul_f64(scale), "p50 {median:?}, p99 {worst:?}, at a scale of {scale:.1}");
-        assert!(worst < WORST_OF_A_HUNDRED.mul_f64(scale), "p99 {worst:?}, at a scale of {scale:.1}");
+        let slow: String = seen.iter().filter_map(|viewer| slow(viewer, WORST_OF_A_HUNDRED)).collect();
+        assert!(median < MEDIAN.mul_f64(scale), "p50 {median:?}, p99 {worst:?}, at a scale of {scale:.1}{slow}");
+        assert!(worst < WORST_OF_A_HUNDRED.mul_f64(scale), "p99 {worst:?}, at a scale of {scale:.1}{slow}");
         assert!(requests <= allowed(took), "{requests} key frames were asked of the publisher in {took:?}");
         viewers.leave_all().await.unwrap();
         publisher.stop().await.unwrap();
