@@ -1,30 +1,19 @@
 import { endpointFor } from './endpoint';
-import type { Environment } from './environment';
-import { Emitter, type Listener } from './events';
 import { SAMPLE_INTERVAL_MS, SAMPLE_INTERVAL_WAITING_MS } from './limits';
 import { MediaFlow, type Flowing } from './media-flow';
-import type { QualitySample } from './quality';
+import { RoomSession, type RoomSessionEvents, type RoomSessionOptions } from './room-session';
 import { Sampler } from './sampler';
-import { Session, type SessionState, type TokenSource } from './session';
 
-export interface PlayerOptions {
-  /** Where the server is; the page's own origin when empty. */
-  server?: string;
-  roomId: string;
+export interface PlayerOptions extends RoomSessionOptions {
   /** Whom to watch; left out, whoever has published longest. */
   participantId?: string;
-  token?: string | TokenSource;
-  environment?: Environment;
 }
 
-export interface PlayerEvents {
-  state: SessionState;
+export interface PlayerEvents extends RoomSessionEvents {
   /** What arrives now. A session may be live while nobody publishes. */
   media: Flowing;
   /** What to give to a `<video>`; another one after a fresh session. */
   stream: MediaStream;
-  /** About one a second while live. */
-  quality: QualitySample;
 }
 
 /**
@@ -33,35 +22,11 @@ export interface PlayerEvents {
  * The server names the tracks up front, so the session can begin before
  * anybody is live, and go on when publishers change.
  */
-export class WhepPlayer {
-  readonly #events = new Emitter<PlayerEvents>();
-  readonly #session: Session;
-  #flow = new MediaFlow();
+export class WhepPlayer extends RoomSession<PlayerEvents> {
   #flowing: Flowing = { audio: false, video: false };
-  #sampler: Sampler | undefined;
 
   constructor(options: PlayerOptions) {
-    this.#session = new Session({
-      endpoint: endpointFor('whep', options.server ?? '', options.roomId, options.participantId),
-      token: options.token,
-      environment: options.environment,
-      prepare: (connection) => this.#prepare(connection),
-    });
-    this.#session.on('state', (state) => {
-      this.#sample(state);
-      this.#events.emit('state', state);
-    });
-  }
-
-  on<Name extends keyof PlayerEvents>(
-    name: Name,
-    listener: Listener<PlayerEvents[Name]>,
-  ): () => void {
-    return this.#events.on(name, listener);
-  }
-
-  get state(): SessionState {
-    return this.#session.state;
+    super(endpointFor('whep', options.server ?? '', options.roomId, options.participantId), options);
   }
 
   /** What arrives now. */
@@ -69,44 +34,30 @@ export class WhepPlayer {
     return this.#flowing;
   }
 
-  /** The connection in use, for statistics of one's own. */
-  get connection(): RTCPeerConnection | undefined {
-    return this.#session.connection;
-  }
-
-  /** Starts to play. Reports by `state` events, never throws. */
-  start(): void {
-    this.#session.start();
-  }
-
   /** Stops and tells the server. Safe while the page goes away. */
   close(): void {
-    this.#session.close();
+    this.end();
   }
 
-  #prepare(connection: RTCPeerConnection): void {
+  protected prepare(connection: RTCPeerConnection): void {
     const stream = new MediaStream();
     for (const kind of ['audio', 'video'] as const) {
       const transceiver = connection.addTransceiver(kind, { direction: 'recvonly' });
       stream.addTrack(transceiver.receiver.track);
     }
-    this.#events.emit('stream', stream);
+    this.emit('stream', stream);
   }
 
-  #sample(state: SessionState): void {
-    this.#sampler?.stop();
-    this.#sampler = undefined;
-    const connection = this.#session.connection;
-    if (state.name !== 'live' || connection === undefined) {
+  protected measure(connection: RTCPeerConnection | undefined): Sampler | undefined {
+    if (connection === undefined) {
       this.#setFlowing({ audio: false, video: false });
-      return;
+      return undefined;
     }
-    this.#flow = new MediaFlow();
-    const interval = (): number =>
-      this.#flowing.video ? SAMPLE_INTERVAL_MS : SAMPLE_INTERVAL_WAITING_MS;
-    this.#sampler = new Sampler(connection, 'receive', interval, (sample, report) => {
-      this.#setFlowing(this.#flow.update(report, sample.at));
-      this.#events.emit('quality', sample);
+    const flow = new MediaFlow();
+    const interval = (): number => (this.#flowing.video ? SAMPLE_INTERVAL_MS : SAMPLE_INTERVAL_WAITING_MS);
+    return new Sampler(connection, 'receive', interval, (sample, report) => {
+      this.#setFlowing(flow.update(report, sample.at));
+      this.emit('quality', sample);
     });
   }
 
@@ -114,6 +65,6 @@ export class WhepPlayer {
     const { audio, video } = this.#flowing;
     if (flowing.audio === audio && flowing.video === video) return;
     this.#flowing = flowing;
-    this.#events.emit('media', flowing);
+    this.emit('media', flowing);
   }
 }

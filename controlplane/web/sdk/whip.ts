@@ -1,31 +1,19 @@
 import { endpointFor } from './endpoint';
-import type { Environment } from './environment';
-import { Emitter, type Listener } from './events';
 import { SAMPLE_INTERVAL_MS } from './limits';
-import type { QualitySample } from './quality';
+import { RoomSession, type RoomSessionEvents, type RoomSessionOptions } from './room-session';
 import { Sampler } from './sampler';
-import { Session, type SessionState, type TokenSource } from './session';
 
 /** The two things that a publisher sends. */
 export type Kind = 'audio' | 'video';
 
-export interface PublisherOptions {
-  /** Where the server is; the page's own origin when empty. */
-  server?: string;
-  roomId: string;
-  token?: string | TokenSource;
+export interface PublisherOptions extends RoomSessionOptions {
   /** Upper bound of the picture's bitrate; the browser's own choice when left out. */
   videoBitsPerSecondMax?: number;
   /** Name of a codec to prefer, such as `H264`; ignored where the browser lacks it. */
   videoCodec?: string;
-  environment?: Environment;
 }
 
-export interface PublisherEvents {
-  state: SessionState;
-  /** About one a second while live. */
-  quality: QualitySample;
-}
+export type PublisherEvents = RoomSessionEvents;
 
 /**
  * Publishes one audio and one video track to a room by WHIP (RFC 9725).
@@ -34,47 +22,14 @@ export interface PublisherEvents {
  * camera, a microphone or a shared screen can come, go and change later
  * without a new offer.
  */
-export class WhipPublisher {
-  readonly #events = new Emitter<PublisherEvents>();
-  readonly #session: Session;
+export class WhipPublisher extends RoomSession<PublisherEvents> {
   readonly #options: PublisherOptions;
   readonly #tracks: Record<Kind, MediaStreamTrack | null> = { audio: null, video: null };
   #senders: Partial<Record<Kind, RTCRtpSender>> = {};
-  #sampler: Sampler | undefined;
 
   constructor(options: PublisherOptions) {
+    super(endpointFor('whip', options.server ?? '', options.roomId), options);
     this.#options = options;
-    this.#session = new Session({
-      endpoint: endpointFor('whip', options.server ?? '', options.roomId),
-      token: options.token,
-      environment: options.environment,
-      prepare: (connection) => this.#prepare(connection),
-    });
-    this.#session.on('state', (state) => {
-      this.#sample(state);
-      this.#events.emit('state', state);
-    });
-  }
-
-  on<Name extends keyof PublisherEvents>(
-    name: Name,
-    listener: Listener<PublisherEvents[Name]>,
-  ): () => void {
-    return this.#events.on(name, listener);
-  }
-
-  get state(): SessionState {
-    return this.#session.state;
-  }
-
-  /** The connection in use, for statistics of one's own. */
-  get connection(): RTCPeerConnection | undefined {
-    return this.#session.connection;
-  }
-
-  /** Goes live with the tracks that were set. Reports by `state` events, never throws. */
-  start(): void {
-    this.#session.start();
   }
 
   /**
@@ -88,11 +43,11 @@ export class WhipPublisher {
 
   /** Leaves and tells the server. Safe while the page goes away. */
   leave(): void {
-    this.#session.close();
+    this.end();
     this.#senders = {};
   }
 
-  #prepare(connection: RTCPeerConnection): void {
+  protected prepare(connection: RTCPeerConnection): void {
     const stream = new MediaStream();
     this.#senders = {};
     for (const kind of ['audio', 'video'] as const) {
@@ -105,6 +60,11 @@ export class WhipPublisher {
       this.#senders[kind] = transceiver.sender;
       if (kind === 'video') this.#preferCodec(transceiver);
     }
+  }
+
+  protected measure(connection: RTCPeerConnection | undefined): Sampler | undefined {
+    if (connection === undefined) return undefined;
+    return new Sampler(connection, 'send', () => SAMPLE_INTERVAL_MS, (sample) => this.emit('quality', sample));
   }
 
   /** One layer; further ones join this list. */
@@ -123,15 +83,5 @@ export class WhipPublisher {
       ...codecs.filter(isWanted),
       ...codecs.filter((codec) => !isWanted(codec)),
     ]);
-  }
-
-  #sample(state: SessionState): void {
-    this.#sampler?.stop();
-    this.#sampler = undefined;
-    const connection = this.#session.connection;
-    if (state.name !== 'live' || connection === undefined) return;
-    this.#sampler = new Sampler(connection, 'send', () => SAMPLE_INTERVAL_MS, (sample) =>
-      this.#events.emit('quality', sample),
-    );
   }
 }
