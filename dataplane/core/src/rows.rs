@@ -1,8 +1,8 @@
 //! The shard's rows of the shared table: which is whose, which are free.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::media::Ssrc;
 use sluice_protocol::plan::Path;
@@ -22,24 +22,37 @@ pub(crate) struct Rows {
     free: Vec<RowIndex>,
     /// Rows of SSRCs that retired while their transport lives, oldest first. They stay, so that the SSRC can never start
     /// again from an index that was used; when the table is full the oldest is given up.
-    retired: VecDeque<RowIndex>,
+    retired: Retired,
+    /// Rows that a predecessor left and that nobody has claimed yet.
+    unclaimed: HashSet<RowIndex, SeededState>,
+}
+
+/// Rows in the order in which they retired.
+#[derive(Debug)]
+struct Retired {
+    turns: HashMap<RowIndex, u64, SeededState>,
+    by_turn: BTreeMap<u64, RowIndex>,
+    turn: u64,
 }
 
 impl Rows {
     pub(crate) fn new(table: Table, seed: SeededState) -> Self {
         let mut by_key = HashMap::with_hasher(seed);
         let mut by_slot: HashMap<u32, Vec<RowIndex>, SeededState> = HashMap::with_hasher(seed);
+        let mut unclaimed = HashSet::with_hasher(seed);
         let mut free = Vec::new();
         for index in (0..u32::try_from(table.len()).unwrap_or(u32::MAX)).rev().map(RowIndex) {
             match table.key(index) {
                 Some(key) => {
                     by_key.insert((key.transport, key.ssrc, key.role), index);
                     by_slot.entry(key.transport.slot()).or_default().push(index);
+                    unclaimed.insert(index);
                 }
                 None => free.push(index),
             }
         }
-        Self { table, by_key, by_slot, free, retired: VecDeque::new() }
+        let retired = Retired { turns: HashMap::with_hasher(seed), by_turn: BTreeMap::new(), turn: 0 };
+        Self { table, by_key, by_slot, free, retired, unclaimed }
     }
 
     /// Returns the row of a stream, if it has one.
@@ -65,16 +78,32 @@ impl Rows {
 
     /// Marks the row of an SSRC that will not be sent again on its transport.
     pub(crate) fn retire(&mut self, row: RowIndex) {
-        self.retired.push_back(row);
+        self.retired.push(row);
     }
 
-    /// Takes a row back that was retired, when its SSRC comes again after all.
-    pub(crate) fn revive(&mut self, row: RowIndex) {
-        self.retired.retain(|retired| *retired != row);
+    /// Goes on with a row that was found: one that a predecessor left, or that was retired and whose SSRC comes again after
+    /// all.
+    pub(crate) fn claim(&mut self, row: RowIndex) {
+        self.retired.remove(row);
+        self.unclaimed.remove(&row);
+    }
+
+    /// Takes it that everybody has claimed what a predecessor left: what is left of transports that are gone is freed, as
+    /// their keys are never used again, and the rest retires.
+    pub(crate) fn settle(&mut self, lives: impl Fn(TransportId) -> bool) {
+        let mut left: Vec<RowIndex> = self.unclaimed.drain().collect();
+        left.sort_unstable();
+        for row in left {
+            match self.table.key(row) {
+                Some(key) if lives(key.transport) => self.retire(row),
+                Some(_) | None => self.free(row),
+            }
+        }
     }
 
     /// Frees one row.
     pub(crate) fn free(&mut self, row: RowIndex) {
+        self.claim(row);
         if let Some(key) = self.table.key(row) {
             self.by_key.remove(&(key.transport, key.ssrc, key.role));
             if let Some(rows) = self.by_slot.get_mut(&key.transport.slot()) {
@@ -94,7 +123,6 @@ impl Rows {
         };
         let stale: Vec<RowIndex> = rows.iter().filter(is_stale).copied().collect();
         for row in stale {
-            self.revive(row);
             self.free(row);
         }
     }
@@ -132,9 +160,28 @@ impl Rows {
     }
 
     fn reclaim(&mut self) -> Option<RowIndex> {
-        let row = self.retired.pop_front()?;
+        let row = self.retired.oldest()?;
         self.free(row);
         self.free.pop()
+    }
+}
+
+impl Retired {
+    fn push(&mut self, row: RowIndex) {
+        self.remove(row);
+        self.turn += 1;
+        self.turns.insert(row, self.turn);
+        self.by_turn.insert(self.turn, row);
+    }
+
+    fn remove(&mut self, row: RowIndex) {
+        if let Some(turn) = self.turns.remove(&row) {
+            self.by_turn.remove(&turn);
+        }
+    }
+
+    fn oldest(&self) -> Option<RowIndex> {
+        self.by_turn.first_key_value().map(|(_, row)| *row)
     }
 }
 
@@ -207,5 +254,37 @@ mod tests {
         assert_eq!(rows.occupy(&key(transport, 4), 0), Some(taken[1]));
         assert!(rows.find(transport, Ssrc(1), Role::Egress).is_some());
         assert!(rows.find(transport, Ssrc(2), Role::Egress).is_none());
+    }
+
+    #[test]
+    fn what_nobody_claims_of_a_predecessor_is_freed_with_its_transport_or_retires() {
+        let (living, gone) = (TransportId::new(0, 1, 1), TransportId::new(0, 2, 1));
+        let table = table(4);
+        let mut rows = Rows::new(table, SeededState::new(1));
+        let taken: Vec<RowIndex> = [(living, 1), (living, 2), (gone, 3), (gone, 4)]
+            .map(|(transport, ssrc)| rows.occupy(&key(transport, ssrc), 0).unwrap())
+            .to_vec();
+        let mut successor = Rows::new(table, SeededState::new(2));
+        successor.claim(taken[0]);
+        assert_eq!(successor.occupy(&key(living, 9), 0), None, "as long as it may be claimed it stays");
+        successor.settle(|transport| transport == living);
+        assert!(successor.find(gone, Ssrc(3), Role::Egress).is_none());
+        let next: Vec<RowIndex> =
+            (5..8).map(|ssrc| successor.occupy(&key(living, ssrc), 0).expect("there is room again")).collect();
+        assert!(next.contains(&taken[1]), "that of a living transport goes last");
+        assert_eq!(next[2], taken[1]);
+        assert_eq!(successor.occupy(&key(living, 9), 0), None, "what is claimed stays");
+        assert!(successor.find(living, Ssrc(1), Role::Egress).is_some());
+    }
+
+    #[test]
+    fn a_row_that_was_freed_after_it_retired_is_not_given_up_again() {
+        let transport = TransportId::new(0, 1, 1);
+        let mut rows = Rows::new(table(1), SeededState::new(1));
+        let row = rows.occupy(&key(transport, 1), 0).unwrap();
+        rows.retire(row);
+        rows.free(row);
+        assert_eq!(rows.occupy(&key(transport, 2), 0), Some(row));
+        assert_eq!(rows.occupy(&key(transport, 3), 0), None, "it is in use");
     }
 }

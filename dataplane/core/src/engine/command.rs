@@ -41,7 +41,10 @@ impl Engine {
             Object::Track(track) => self.put_track(now, track, resume),
             Object::Stream(stream) => self.put_stream(now, &stream, resume),
             Object::Egress(egress) => self.put_egress(now, egress, resume),
-            Object::Cookie(_) => Ok(()),
+            Object::Cookie(_) => {
+                self.settle_rows();
+                Ok(())
+            }
         };
         if outcome.is_err() {
             self.remove(key);
@@ -73,7 +76,7 @@ impl Engine {
             let agent = Agent::new(&self.config.secret, &plan.credentials);
             let mut transport = Transport::new(plan.clone(), row, agent);
             transport.clock_offset_nanos = self.rows.clock_offset_nanos(row);
-            transport.rtcp = ControlReplay::resume(&self.rows, id);
+            transport.rtcp = ControlReplay::resume(&mut self.rows, id);
             self.transports.insert(id.0, transport).ok_or(Refusal::NoSuchAddress)?;
             self.restore_path(now, id);
         }
@@ -93,7 +96,10 @@ impl Engine {
     /// Finds or takes the row of a transport, which tells the SRTCP index that a predecessor came to.
     fn transport_row(&mut self, plan: &plan::Transport, resume: bool) -> Result<RowIndex, Refusal> {
         match self.rows.find(plan.id, Ssrc(0), Role::Transport) {
-            Some(row) => Ok(row),
+            Some(row) => {
+                self.rows.claim(row);
+                Ok(row)
+            }
             None if resume && plan.keys.is_some() => Err(Refusal::NoTableRow),
             None => {
                 let key = RowKey {

@@ -173,6 +173,13 @@ impl Engine {
         }
     }
 
+    /// Takes it that a controller has put everything that a predecessor may have left rows of the shared table for. The
+    /// first cookie says the same: controllers put in the order of keys, and cookies come last.
+    pub fn settle_rows(&mut self) {
+        let transports = &self.transports;
+        self.rows.settle(|transport| transports.get(transport.0).is_some());
+    }
+
     /// Takes it that a controller has come, perhaps another one: what it may have missed is told again.
     pub fn handle_controller(&mut self) {
         self.announce_silence();

@@ -124,6 +124,7 @@ impl Engine {
         let table_role = table_role(role);
         let row = self.rows.find(transport, ssrc, table_role);
         let window = row.map_or_else(ReplayWindow::new, |row| ReplayWindow::resume(self.rows.index(row)));
+        row.into_iter().for_each(|row| self.rows.claim(row));
         let transport = self.transports.get_mut(transport.0).ok_or(Refusal::NoSuchReference)?;
         if let Some(source) = transport.sources.get_mut(ssrc) {
             return if source.track == track { Ok(()) } else { Err(Refusal::Invalid) };

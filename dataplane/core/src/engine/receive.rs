@@ -6,7 +6,7 @@ use sluice_protocol::event::Event;
 use sluice_protocol::ids::{TrackId, TransportId};
 use sluice_protocol::media::{Label, MediaKind, PayloadType, Rid, Ssrc};
 use sluice_protocol::plan::{self, Key, Object, StreamRole};
-use sluice_protocol::table::RowKey;
+use sluice_protocol::table::{Role, RowKey};
 use sluice_protocol::time::Instant;
 
 use super::Engine;
@@ -18,6 +18,7 @@ use crate::ingress::stream::Repair;
 use crate::ingress::{Accepted, ExtendedSequence, StreamIndex};
 use crate::limits::{LEARNING_WINDOW, LEARNT_PER_WINDOW_MAX};
 use crate::port::Datagram;
+use crate::rows::Rows;
 use crate::srtp::{Replay, ReplayWindow, estimate_index};
 use crate::timer::Timer;
 use crate::track::{Payload, Track};
@@ -70,14 +71,10 @@ impl Engine {
         let Security::Open(open) = security else { return Err(Discard::NoKeys) };
         let header = RtpHeader::parse(bytes).map_err(|_| Discard::RtpMalformed)?;
         let known = sources.get_mut(header.ssrc);
-        let highest = known.as_ref().and_then(|source| source.window.highest());
-        let index = estimate_index(highest.unwrap_or(0), header.sequence);
-        if let Some(source) = &known {
-            source.window.check(index).map_err(|replay| match replay {
-                Replay::Duplicate => Discard::SrtpReplayed,
-                Replay::TooOld => Discard::SrtpTooOld,
-            })?;
-        }
+        let index = match &known {
+            Some(source) => next_index(&source.window, header.sequence)?,
+            None => next_index(&window_left(&self.rows, id, header.ssrc), header.sequence)?,
+        };
         let size_bytes = open.opener.open_rtp(bytes, header.size_bytes(), index).map_err(|_| Discard::SrtpForged)?;
         let plain: &'a [u8] = bytes.get(..size_bytes).ok_or(Discard::SrtpForged)?;
         let view = header.view(plain).map_err(|_| Discard::RtpMalformed)?;
@@ -164,8 +161,11 @@ impl Engine {
 
     fn add_learnt(&mut self, id: TransportId, ssrc: Ssrc, place: Place) -> Result<Place, Discard> {
         let Place { track, stream, role } = place;
-        let window = ReplayWindow::new();
-        let source = Source { ssrc, track, stream, role, window, row: None, heard: None };
+        // A predecessor may have heard it, and its controller may not have heard of that.
+        let row = self.rows.find(id, ssrc, table_role(role));
+        row.into_iter().for_each(|row| self.rows.claim(row));
+        let window = row.map_or_else(ReplayWindow::new, |row| ReplayWindow::resume(self.rows.index(row)));
+        let source = Source { ssrc, track, stream, role, window, row, heard: None };
         let transport = self.transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
         transport.sources.insert(source).ok_or(Discard::StreamsFull)?;
         let carried = self.tracks.get(track.0).and_then(|track| track.stream(stream));
@@ -179,13 +179,25 @@ impl Engine {
         Ok(place)
     }
 
-    /// Makes room for a new SSRC: of those that carry nothing now, the one that was silent longest is forgotten.
+    /// Makes room for a new SSRC: of those that carry nothing now, the one that was silent longest is forgotten. A repair
+    /// SSRC carries something as long as none of its stream was heard later, for a publisher that renews its SSRCs renews
+    /// both.
     fn forget_silent_source(&mut self, id: TransportId) -> Result<(), Discard> {
         let Self { transports, tracks, rows, .. } = self;
         let transport = transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
-        let carries = |source: &Source| {
-            let stream = tracks.get(source.track.0).and_then(|track| track.stream(source.stream));
-            source.role == SourceRole::Rtx || stream.is_some_and(|stream| stream.ssrc == Some(source.ssrc))
+        let sources = &transport.sources;
+        let is_superseded = |source: &Source| {
+            let later = |other: &Source| (other.heard, other.ssrc) > (source.heard, source.ssrc);
+            let same =
+                |other: &Source| (other.track, other.stream, other.role) == (source.track, source.stream, source.role);
+            sources.iter().any(|other| same(other) && later(other))
+        };
+        let carries = |source: &Source| match source.role {
+            SourceRole::Rtx => !is_superseded(source),
+            SourceRole::Media => {
+                let stream = tracks.get(source.track.0).and_then(|track| track.stream(source.stream));
+                stream.is_some_and(|stream| stream.ssrc == Some(source.ssrc))
+            }
         };
         let idle = transport.sources.iter().filter(|source| !carries(source));
         let (track, ssrc) = idle
@@ -231,6 +243,21 @@ impl Engine {
             self.want_key_frame(now, track, Some(stored.ssrc));
         }
     }
+}
+
+/// Returns the SRTP index of a sequence number, unless it was seen or is too old (RFC 3711 section 3.3.2).
+fn next_index(window: &ReplayWindow, sequence: u16) -> Result<u64, Discard> {
+    let index = estimate_index(window.highest().unwrap_or(0), sequence);
+    window.check(index).map(|()| index).map_err(|replay| match replay {
+        Replay::Duplicate => Discard::SrtpReplayed,
+        Replay::TooOld => Discard::SrtpTooOld,
+    })
+}
+
+/// Returns the window of an SSRC that this process has not heard yet, as a predecessor left it.
+fn window_left(rows: &Rows, id: TransportId, ssrc: Ssrc) -> ReplayWindow {
+    let row = rows.find(id, ssrc, Role::Ingress).or_else(|| rows.find(id, ssrc, Role::IngressRtx));
+    row.map_or_else(ReplayWindow::new, |row| ReplayWindow::resume(rows.index(row)))
 }
 
 /// What became of a packet that went into the history.

@@ -103,7 +103,7 @@ impl Engine {
         }
         let row = match found {
             Some(row) => {
-                self.rows.revive(row);
+                self.rows.claim(row);
                 stream.restore(now, self.rows.index(row), &self.rows.anchor(row));
                 row
             }
@@ -112,7 +112,7 @@ impl Engine {
         let Some(rtx) = plan.rtx else { return Ok((row, None)) };
         let rtx_row = match self.rows.find(plan.transport, rtx, Role::EgressRtx) {
             Some(rtx_row) => {
-                self.rows.revive(rtx_row);
+                self.rows.claim(rtx_row);
                 stream.restore_rtx(self.rows.index(rtx_row));
                 rtx_row
             }

@@ -30,9 +30,10 @@ struct Sender {
 
 impl ControlReplay {
     /// Goes on with what a predecessor left of a transport.
-    pub(crate) fn resume(rows: &Rows, transport: TransportId) -> Self {
-        let left = rows.of(transport, Role::IngressControl).take(STREAMS_MAX);
-        let senders = left.map(|(ssrc, row)| {
+    pub(crate) fn resume(rows: &mut Rows, transport: TransportId) -> Self {
+        let left: Vec<(Ssrc, RowIndex)> = rows.of(transport, Role::IngressControl).take(STREAMS_MAX).collect();
+        let senders = left.into_iter().map(|(ssrc, row)| {
+            rows.claim(row);
             let window = ReplayWindow::resume(rows.index(row));
             Sender { ssrc, window, row: Some(row) }
         });
@@ -103,7 +104,7 @@ mod tests {
             replay.commit(&mut before, TRANSPORT, Ssrc(ssrc), index);
         }
         let mut after = rows(table);
-        let mut resumed = ControlReplay::resume(&after, TRANSPORT);
+        let mut resumed = ControlReplay::resume(&mut after, TRANSPORT);
         for (ssrc, index) in [(1, 12), (1, 9), (2, 5), (2, 0)] {
             assert_eq!(resumed.check(Ssrc(ssrc), index), Err(Discard::SrtcpReplayed), "{ssrc} {index}");
         }
@@ -112,7 +113,7 @@ mod tests {
             resumed.commit(&mut after, TRANSPORT, Ssrc(ssrc), index);
         }
         assert_eq!(after.of(TRANSPORT, Role::IngressControl).count(), 3, "nobody has two rows");
-        assert_eq!(ControlReplay::resume(&after, TransportId::new(0, 1, 2)).senders.len(), 0, "another generation");
+        assert_eq!(ControlReplay::resume(&mut after, TransportId::new(0, 1, 2)).senders.len(), 0, "another generation");
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Control {
     shards: Vec<SupervisorEnd>,
     holdings: Option<Holdings>,
     gathering: Gathering,
+    /// Whether a controller has put a cookie, and so everything before it.
+    is_settled: bool,
     udp: Udp,
 }
 
@@ -70,7 +72,8 @@ impl Control {
     #[must_use]
     pub fn new(listener: Listener, session: Dataplane<OwnedFd>, shards: Vec<SupervisorEnd>, udp: Udp) -> Self {
         let (served, newcomers) = (None, Vec::new());
-        Self { listener, session, served, newcomers, shards, holdings: None, gathering: Gathering::default(), udp }
+        let (gathering, is_settled) = (Gathering::default(), false);
+        Self { listener, session, served, newcomers, shards, holdings: None, gathering, is_settled, udp }
     }
 
     /// Runs until a shard is gone or the data plane cannot be set up.
@@ -260,6 +263,11 @@ impl Control {
             Change::Put(object) => (object.key(), Command::Put { object, resume }),
             Change::Remove(key) => (key, Command::Remove(key)),
         };
+        if matches!((&key, &command), (Key::Cookie(_), Command::Put { .. })) && !self.is_settled {
+            // Cookies live on the first shard, which takes the command itself for this.
+            self.is_settled = true;
+            (1..self.shards.len()).try_for_each(|number| self.send(shard_number(number), ToShard::SettleRows))?;
+        }
         let shard = match key {
             Key::Transport(id) | Key::Path(id) => id.shard(),
             Key::Track(id) | Key::Stream(id, _) => id.shard(),

@@ -50,6 +50,8 @@ pub enum ToShard {
         /// What to do.
         command: Box<Command>,
     },
+    /// Everything that a predecessor may have left rows for was put; a command that puts a cookie says the same.
+    SettleRows,
     /// Ask the publisher of a track for a key frame.
     KeyFrame(TrackId),
     /// A new packet stream; the one before is closed.

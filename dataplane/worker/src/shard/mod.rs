@@ -193,6 +193,7 @@ impl Shard {
                     let result = self.engine.handle_command(now, *command);
                     self.link.send(FromShard::Done { id, result });
                 }
+                Some(ToShard::SettleRows) => self.engine.settle_rows(),
                 Some(ToShard::KeyFrame(track)) => self.engine.request_key_frame(now, track),
                 Some(ToShard::PacketStream(socket)) => {
                     self.attach(socket);

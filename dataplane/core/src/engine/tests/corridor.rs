@@ -5,8 +5,8 @@ use sluice_protocol::event::Event;
 use sluice_protocol::media::SrtpProfile;
 use sluice_protocol::plan::{Key, Object};
 
-use super::peer::{Peer, is_pli, opus, vp8};
-use super::stage::{CAMERA, MICROPHONE, number, stage};
+use super::peer::{Media, Peer, is_pli, opus, vp8};
+use super::stage::{CAMERA, MICROPHONE, frame, number, repair, stage};
 use super::world::*;
 use crate::discard::Discard;
 
@@ -208,6 +208,27 @@ fn a_participant_who_uses_the_ssrc_of_another_reaches_nobody_else() {
 }
 
 #[test]
+fn a_publisher_that_renews_its_ssrcs_is_heard_and_repaired_for_as_long_as_it_likes() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    for turn in 0..200_u32 {
+        if turn % 20 == 19 {
+            publisher.connect(&mut world);
+            subscriber.connect(&mut world);
+        }
+        let renewed = |media: Media, ssrc| Media { ssrc: 0x7000_0000 + 2 * turn + ssrc, ..media };
+        publisher.send(&mut world, &renewed(frame(1, true), 0));
+        publisher.send(&mut world, &renewed(frame(3, false), 0));
+        let mut lost = repair(&frame(2, false), 1);
+        lost.extensions = vec![(4, b"v".to_vec())];
+        publisher.send(&mut world, &renewed(lost, 1));
+        world.pass(100);
+        world.step(700);
+        assert_eq!(subscriber.take(&mut world).len(), 3, "turn {turn}");
+    }
+    assert_eq!(world.discards(Discard::StreamsFull), 0);
+}
+
+#[test]
 fn a_publisher_of_ever_new_ssrcs_fills_neither_memory_nor_the_control_plane() {
     let (mut world, mut publisher, _) = stage();
     for ssrc in 0..1000 {
@@ -228,7 +249,7 @@ fn a_straggler_of_the_former_ssrc_does_not_take_its_stream_back() {
     let (mut world, mut publisher, mut subscriber) = stage();
     let stragglers: Vec<Vec<u8>> = (2..4).map(|sequence| publisher.seal(&opus(MICROPHONE, sequence))).collect();
     publisher.send(&mut world, &opus(MICROPHONE, 1));
-    let successor = |sequence| super::peer::Media { ssrc: 0xbeef, ..opus(MICROPHONE, sequence) };
+    let successor = |sequence| Media { ssrc: 0xbeef, ..opus(MICROPHONE, sequence) };
     publisher.send(&mut world, &successor(70));
     world.receive(publisher.five_tuple, &stragglers[0]);
     publisher.send(&mut world, &successor(71));

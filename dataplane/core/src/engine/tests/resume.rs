@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use sluice_protocol::event::{Event, Refusal};
+use sluice_protocol::ids::TransportId;
 use sluice_protocol::media::MediaKind;
-use sluice_protocol::plan::{Key, Object, Plan};
+use sluice_protocol::plan::{Cookie, Key, Object, Plan};
+use sluice_protocol::table::{Role, RowIndex};
 use sluice_protocol::time::NtpTime;
 
 use rtcp::goodbye::Goodbye;
@@ -163,6 +165,47 @@ fn reports_of_before_can_not_be_played_back_to_a_successor() {
     assert_eq!(world.discards(Discard::RepeatGone), 0, "nothing was asked for");
     subscriber.send_rtcp(&mut world, &[Box::new(asked)]);
     assert_eq!(world.discards(Discard::RepeatGone), 1, "a new report is taken");
+}
+
+#[test]
+fn an_ssrc_of_which_only_the_table_knows_can_not_be_played_back_either() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let sealed: Vec<Vec<u8>> = (1..=3).map(|number| publisher.seal(&sound(number))).collect();
+    for packet in &sealed {
+        world.receive(publisher.five_tuple, packet);
+    }
+    // It dies before anybody has heard of what it learnt.
+    world.events.clear();
+    let mut world = resumed(world);
+    for packet in &sealed {
+        world.receive(publisher.five_tuple, packet);
+    }
+    world.flush();
+    assert_eq!(world.discards(Discard::SrtpReplayed), 3);
+    assert!(take(&mut world, &mut subscriber).is_empty());
+    publisher.send(&mut world, &sound(4));
+    world.flush();
+    assert_eq!(take(&mut world, &mut subscriber).len(), 1);
+    assert_eq!(rows_of(&world, transport_id(1), Role::Ingress), 1, "one SSRC, one row");
+}
+
+fn rows_of(world: &World, transport: TransportId, role: Role) -> usize {
+    let keys = (0..256).filter_map(|row| world.table.key(RowIndex(row)));
+    keys.filter(|key| key.transport == transport && key.role == role).count()
+}
+
+#[test]
+fn rows_of_what_went_while_the_engine_was_dead_are_free_once_the_plan_is_there() {
+    let (mut world, mut publisher, _) = stage();
+    publisher.send(&mut world, &sound(1));
+    world.flush();
+    let mut world = world.restart(Duration::from_millis(200));
+    world.try_put(Object::Transport(transport(1)), true).unwrap();
+    let rows = |world: &World| [1, 2].map(|slot| rows_of(world, transport_id(slot), Role::Transport));
+    let egresses = |world: &World| rows_of(world, transport_id(2), Role::Egress);
+    assert_eq!((rows(&world), egresses(&world)), ([1, 1], 2), "all of it may still be put");
+    world.put(Object::Cookie(Cookie { key: 1, bytes: Vec::new() }));
+    assert_eq!((rows(&world), egresses(&world)), ([1, 0], 0));
 }
 
 #[test]
