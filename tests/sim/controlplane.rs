@@ -13,7 +13,7 @@ use sluice_controlplane_core::session::SessionId;
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::media::SrtpKeys;
-use sluice_protocol::plan::Key;
+use sluice_protocol::plan::{Change, Key};
 use sluice_protocol::session::controller::{Controller, Event, Ticket};
 use sluice_protocol::session::{Configuration, DescriptorKind, Identity, Ready};
 use sluice_protocol::time::Instant;
@@ -128,18 +128,13 @@ impl Controlplane {
         }
     }
 
-    /// Brings what changed to the controller, removals first and in the opposite order.
+    /// Brings what changed to the controller.
     fn settle(&mut self) -> Option<Ticket> {
-        let control = self.control.as_mut()?;
-        let keys = control.take_changes();
-        let (put, removed): (Vec<Key>, Vec<Key>) =
-            keys.into_iter().partition(|key| control.plan().object(key).is_some());
-        for key in removed.into_iter().rev() {
-            self.controller.remove(key);
-        }
-        for key in put {
-            let object = control.plan().object(&key).cloned();
-            self.controller.put(object.expect("it was there a moment ago"));
+        for change in self.control.as_mut()?.take_changes() {
+            match change {
+                Change::Put(object) => self.controller.put(*object),
+                Change::Remove(key) => self.controller.remove(key),
+            }
         }
         Some(self.controller.barrier())
     }

@@ -1,5 +1,7 @@
 //! The way from one plan to another.
 
+use std::collections::BTreeSet;
+
 use super::{Key, Object, Plan};
 
 /// One idempotent step: applying it twice is applying it once.
@@ -11,33 +13,31 @@ pub enum Change {
     Remove(Key),
 }
 
-/// Returns the changes that turn `have` into `want`: removals in descending order of keys, then puts in ascending order,
-/// so that nothing ever refers to what is not there.
+/// Returns the changes that turn `have` into `want`.
+///
+/// A controller never compares whole plans but after a restart: it collects the keys that it touches, and then asks for
+/// their [`changes`].
 #[must_use]
 pub fn diff(have: &Plan, want: &Plan) -> Vec<Change> {
-    let removed = have.keys().rev().filter(|key| want.object(key).is_none()).map(|key| Change::Remove(*key));
-    let put = want
-        .objects()
-        .filter(|object| have.object(&object.key()) != Some(object))
-        .map(|object| Change::Put(Box::new(object.clone())));
-    removed.chain(put).collect()
+    changes(want, &differing(have, want))
 }
 
-/// Returns the changes that turn `have` into `want` as far as `keys` go, which must be sorted and without repeats.
-///
-/// This is what a controller sends after it changed a few objects of a large plan.
+/// Returns the keys under which two plans differ.
 #[must_use]
-pub fn diff_keys(have: &Plan, want: &Plan, keys: &[Key]) -> Vec<Change> {
-    let removed = keys
-        .iter()
-        .rev()
-        .filter(|key| have.object(key).is_some() && want.object(key).is_none())
-        .map(|key| Change::Remove(*key));
-    let put = keys
-        .iter()
-        .filter_map(|key| want.object(key))
-        .filter(|object| have.object(&object.key()) != Some(object))
-        .map(|object| Change::Put(Box::new(object.clone())));
+pub fn differing(have: &Plan, want: &Plan) -> BTreeSet<Key> {
+    let keys = have.keys().chain(want.keys());
+    keys.filter(|key| have.object(key) != want.object(key)).copied().collect()
+}
+
+/// Returns the changes that bring any plan to `want` as far as `keys` go: removals in descending order, then puts in
+/// ascending order, so that nothing ever refers to what is not there.
+///
+/// What is not wanted is removed also where it may never have been: only the acknowledgement of its absence gives its slot
+/// back.
+#[must_use]
+pub fn changes(want: &Plan, keys: &BTreeSet<Key>) -> Vec<Change> {
+    let removed = keys.iter().rev().filter(|key| want.object(key).is_none()).map(|key| Change::Remove(*key));
+    let put = keys.iter().filter_map(|key| want.object(key)).map(|object| Change::Put(Box::new(object.clone())));
     removed.chain(put).collect()
 }
 

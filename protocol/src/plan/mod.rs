@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`] holds everything that a data plane needs to forward, and everything that a restarted control plane needs
 //! to find its way: transports, tracks, egress streams, what was learnt from the wire, and opaque cookies. Keys sort so
-//! that what depends comes after what it depends on; [`diff`] puts in that order and removes in the opposite one.
+//! that what depends comes after what it depends on; [`changes`] puts in that order and removes in the opposite one.
 
 mod cascade;
 mod diff;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Bound;
 
-pub use diff::{Change, apply, diff, diff_keys};
+pub use diff::{Change, apply, changes, diff, differing};
 
 use crate::ice::Ufrag;
 use crate::ids::{EgressId, TrackId, TransportId};

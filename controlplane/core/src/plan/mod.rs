@@ -1,8 +1,8 @@
 //! The plan that rooms want: the one place that knows all rooms and sessions of a node.
 //!
 //! [`Control`] hands inputs to rooms, carries what rooms decide into sessions, and keeps the [`Plan`] of protocol objects
-//! in line with both. It sends nothing: the server reads [`Control::plan`] and [`Control::take_changes`] and lets the IPC
-//! session bring them to the data plane. [`Control::rebuild`] makes the same state from a snapshot.
+//! in line with both. It sends nothing: the server hands [`Control::take_changes`] to the IPC session, which brings them to
+//! the data plane. [`Control::rebuild`] makes the same state from a snapshot.
 
 mod mint;
 #[cfg(test)]
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_protocol::event::Event as DataEvent;
 use sluice_protocol::ids::TransportId;
-use sluice_protocol::plan::{Key, Object, Plan};
+use sluice_protocol::plan::{Change, Key, Object, Plan, changes};
 use sluice_protocol::time::Instant;
 
 pub use mint::Random;
@@ -234,10 +234,10 @@ impl Control {
         &self.plan
     }
 
-    /// Returns the keys whose objects changed since the last call, sorted, as
-    /// [`sluice_protocol::plan::diff_keys`] takes them.
-    pub fn take_changes(&mut self) -> Vec<Key> {
-        std::mem::take(&mut self.changes).into_iter().collect()
+    /// Returns what has changed of the plan since the last call, in the order in which a data plane may be told; after
+    /// [`Control::rebuild`] the way from its snapshot.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        changes(&self.plan, &std::mem::take(&mut self.changes))
     }
 
     /// Returns a room.

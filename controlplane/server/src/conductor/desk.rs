@@ -10,7 +10,7 @@ use sluice_controlplane_core::room::{Event as RoomEvent, LeaveReason, Notice, Ro
 use sluice_protocol::event::{Event as DataplaneEvent, Refusal};
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::TransportId;
-use sluice_protocol::plan::{Change, Key};
+use sluice_protocol::plan::Key;
 
 use super::clock;
 use crate::addresses::Announced;
@@ -41,13 +41,7 @@ impl Desk {
         for effect in effects {
             self.carry_out(effect);
         }
-        let keys = self.control.take_changes();
-        let plan = self.control.plan();
-        let change =
-            |key: Key| plan.object(&key).map_or(Change::Remove(key), |object| Change::Put(Box::new(object.clone())));
-        let (removed, put): (Vec<_>, Vec<_>) =
-            keys.into_iter().map(change).partition(|change| matches!(change, Change::Remove(_)));
-        self.dataplane.change(removed.into_iter().rev().chain(put).collect())
+        self.dataplane.change(self.control.take_changes())
     }
 
     fn carry_out(&mut self, effect: Effect) {

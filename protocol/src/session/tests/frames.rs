@@ -13,7 +13,7 @@ use crate::media::{
     Ssrc,
 };
 use crate::plan::{
-    Cookie, Egress, Encoding, Key, Layer, PayloadMap, PlayoutDelay, Source, Stream, StreamRole, Track, diff, diff_keys,
+    Cookie, Egress, Encoding, Key, Layer, PayloadMap, PlayoutDelay, Source, Stream, StreamRole, Track, changes, diff,
 };
 use crate::stats::{EgressStats, IngressStats, ShardStats, Stats, TransportStats};
 
@@ -358,10 +358,16 @@ proptest! {
         }
         prop_assert_eq!(&result, &want);
         prop_assert_eq!(diff(&result, &want), []);
-        let mut keys: Vec<Key> = have.keys().chain(want.keys()).copied().collect();
-        keys.sort_unstable();
-        keys.dedup();
-        prop_assert_eq!(diff_keys(&have, &want, &keys), diff(&have, &want));
+        // Keys that do not differ, or are nowhere, change nothing.
+        let keys = have.keys().chain(want.keys()).chain([&Key::Cookie(u64::MAX)]).copied().collect();
+        let mut touched = have.clone();
+        changes(&want, &keys).iter().for_each(|change| crate::plan::apply(&mut touched, change));
+        prop_assert_eq!(&touched, &want);
+        let order: Vec<_> = changes(&want, &keys).into_iter().map(|change| match change {
+            Change::Remove(key) => (false, std::cmp::Reverse(Some(key)), None),
+            Change::Put(object) => (true, std::cmp::Reverse(None), Some(object.key())),
+        }).collect();
+        prop_assert!(order.is_sorted(), "{:?}", order);
     }
 
     #[test]
