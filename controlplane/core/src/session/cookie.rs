@@ -17,7 +17,8 @@ use crate::room::{
 };
 use crate::sdp::Negotiated;
 
-/// The version that this code writes; it reads all up to it.
+/// The version that this code writes; it reads all up to it and refuses later ones. It rises when a field changes its
+/// meaning, or when forgetting a new one would do harm.
 const VERSION: u32 = 1;
 const KIND_ROOM: u32 = 1;
 const KIND_SESSION: u32 = 2;
@@ -94,6 +95,12 @@ pub enum CookieError {
     TooLarge {
         /// Its size.
         size_bytes: usize,
+    },
+    /// Written by a later version, which may have meant something else by the same fields.
+    #[error("a parked cookie is of version {version}; this control plane reads up to {VERSION}")]
+    UnknownVersion {
+        /// Its version.
+        version: u32,
     },
     /// Not what this code or an earlier one wrote.
     #[error("a parked cookie cannot be read: {0}")]
@@ -205,13 +212,16 @@ fn seal(key: u64, envelope: &Envelope) -> Result<Cookie, CookieError> {
     Ok(Cookie { key, bytes })
 }
 
-/// Reads a cookie back. Fields of later versions are ignored.
+/// Reads a cookie back. Fields that later code added without a new version are ignored.
 ///
 /// # Errors
-/// [`CookieError::Unreadable`].
+/// [`CookieError::UnknownVersion`], [`CookieError::Unreadable`].
 pub fn unpark(cookie: &Cookie) -> Result<Parked, CookieError> {
     let unreadable = |error: &dyn std::fmt::Display| CookieError::Unreadable(error.to_string());
     let envelope = Envelope::decode(cookie.bytes.as_slice()).map_err(|error| unreadable(&error))?;
+    if !(1..=VERSION).contains(&envelope.version) {
+        return Err(CookieError::UnknownVersion { version: envelope.version });
+    }
     match envelope.kind {
         KIND_ROOM => {
             let record = serde_json::from_slice(&envelope.details).map_err(|error| unreadable(&error))?;
@@ -328,5 +338,27 @@ impl SessionRecord {
             self.members.into_iter().map(|member| member.restore(metadata.next().unwrap_or_default(), &session));
         let participants = restored.collect();
         ParkedSession { session, participants }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::RoomSettings;
+
+    #[test]
+    fn a_cookie_of_another_version_is_refused_by_its_number() {
+        let id = RoomId("room".to_owned());
+        let room = Room::new(id, RoomSettings::default(), Instant { nanos: 0 }).unwrap();
+        let cookie = park_room(&room, 5).unwrap();
+        assert!(matches!(unpark(&cookie), Ok(Parked::Room { .. })));
+        for (version, readable) in [(0, false), (1, true), (VERSION, true), (VERSION + 1, false), (u32::MAX, false)] {
+            let envelope = Envelope { version, ..Envelope::decode(cookie.bytes.as_slice()).unwrap() };
+            let outcome = unpark(&Cookie { bytes: envelope.encode_to_vec(), ..cookie.clone() });
+            match outcome {
+                Ok(_) => assert!(readable, "{version}"),
+                Err(error) => assert_eq!((readable, error), (false, CookieError::UnknownVersion { version })),
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The task that owns rooms, sessions and the plan.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -167,6 +167,9 @@ impl Task {
         let mut effects = Vec::new();
         let (control, rebuilt) = Control::rebuild(clock::now(), config, snapshot, &mut effects);
         tracing::info!(sessions = rebuilt.sessions, rooms = control.rooms().len(), "state taken over");
+        for (key, error) in &rebuilt.unread {
+            tracing::warn!(key, %error, "what was parked is not taken over");
+        }
         for (transport, reason) in &rebuilt.given_up {
             tracing::warn!(?transport, ?reason, "a session could not be taken over; its client connects anew");
         }
@@ -193,7 +196,7 @@ impl Task {
         let jobs = self.jobs.clone();
         drop(tokio::spawn(async move {
             let refused = match parked.await {
-                Ok(()) => Vec::new(),
+                Ok(()) => BTreeSet::new(),
                 Err(NotDone::Refused(refused)) => refused.into_iter().map(|(key, _)| key).collect(),
                 Err(NotDone::Ending) => return,
             };
@@ -204,7 +207,7 @@ impl Task {
 }
 
 /// Starts the associations whose record numbers are parked: not those of `refused` cookies, whose sessions are closed.
-fn start_associations(desk: Option<&mut Desk>, resumed: Vec<(TransportId, Resumed)>, refused: &[Key]) {
+fn start_associations(desk: Option<&mut Desk>, resumed: Vec<(TransportId, Resumed)>, refused: &BTreeSet<Key>) {
     let Some(desk) = desk else { return };
     for (transport, association) in resumed {
         let is_parked = !refused.contains(&Key::Cookie(cookie_key_of_session(transport)));
