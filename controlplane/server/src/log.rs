@@ -1,6 +1,5 @@
 //! Log lines, for people or for programs.
 
-use std::fmt;
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
@@ -35,22 +34,6 @@ pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{},{level}", QUIET.join(",")))
 }
 
-/// A value that stands in no log line: addresses, tokens, user fragments.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Redacted<T>(pub T);
-
-impl<T> fmt::Debug for Redacted<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("(redacted)")
-    }
-}
-
-impl<T> fmt::Display for Redacted<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("(redacted)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,10 +46,5 @@ mod tests {
         assert!(filter("sluice=loud").is_err());
         assert!(filter("info").unwrap().to_string().contains("dtls=error"));
         assert!(!filter("info,dtls=trace").unwrap().to_string().contains("dtls=error"));
-    }
-
-    #[test]
-    fn what_is_redacted_is_not_printed() {
-        assert_eq!(format!("{0} {0:?}", Redacted("192.0.2.1")), "(redacted) (redacted)");
     }
 }

@@ -69,8 +69,6 @@ pub enum Effect {
     Event {
         /// The room.
         room: RoomId,
-        /// The number of the event in its room.
-        sequence: u64,
         /// What happened.
         event: Event,
     },
@@ -317,9 +315,7 @@ impl Control {
         let mut is_closed = false;
         for output in output {
             match output {
-                Output::Event { sequence, event } => {
-                    effects.push(Effect::Event { room: room.clone(), sequence, event });
-                }
+                Output::Event(event) => effects.push(Effect::Event { room: room.clone(), event }),
                 Output::Notice { participant, notice } => {
                     effects.push(Effect::Notice { room: room.clone(), participant, notice });
                 }

@@ -99,7 +99,7 @@ impl Room {
         self.deadlines.extend(participant.state.deadline().map(|deadline| (deadline, id.clone())));
         self.participants.insert(id, participant);
         if !is_hidden {
-            self.tell(event, output);
+            output.push(Output::Event(event));
         }
         Ok(())
     }
@@ -159,7 +159,7 @@ impl Room {
             output.push(Output::Changed(id.clone()));
         }
         for event in events {
-            self.tell(event, output);
+            output.push(Output::Event(event));
         }
         Ok(())
     }

@@ -186,13 +186,8 @@ pub struct RoomChange {
 /// What a room wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Everybody who may know is told; numbers grow by one and leave no gap.
-    Event {
-        /// The number, for `Last-Event-ID`.
-        sequence: u64,
-        /// What happened.
-        event: Event,
-    },
+    /// Everybody who may know is told.
+    Event(Event),
     /// One participant is told, and the log.
     Notice {
         /// Who.

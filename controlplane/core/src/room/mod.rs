@@ -83,8 +83,6 @@ pub struct Room {
     revoked: BTreeMap<Identity, u64>,
     /// The order that the next published track gets.
     order: u64,
-    /// The number that the next event gets.
-    sequence: u64,
     /// Since when nobody is in the room; `None` while somebody is.
     empty_since: Option<Instant>,
     is_closed: bool,
@@ -101,12 +99,7 @@ pub struct RoomRecord {
     pub stage: Stage,
     /// Revoked identities.
     pub revoked: BTreeMap<Identity, u64>,
-    /// A number above that of every event so far.
-    pub sequence: u64,
 }
-
-/// Numbers of events are parked in steps, so that not every event has to park the room again.
-const SEQUENCE_STEP: u64 = 64;
 
 impl Room {
     /// Makes an empty room.
@@ -124,7 +117,6 @@ impl Room {
             deadlines: BTreeSet::new(),
             revoked: BTreeMap::new(),
             order: 1,
-            sequence: 1,
             empty_since: Some(now),
             is_closed: false,
         })
@@ -143,7 +135,6 @@ impl Room {
             deadlines: BTreeSet::new(),
             revoked: record.revoked,
             order: 1,
-            sequence: record.sequence,
             empty_since: Some(now),
             is_closed: false,
         }
@@ -274,7 +265,6 @@ impl Room {
             settings: self.settings.clone(),
             stage: self.stage.clone(),
             revoked: self.revoked.clone(),
-            sequence: self.sequence.next_multiple_of(SEQUENCE_STEP),
         }
     }
 
@@ -282,12 +272,7 @@ impl Room {
         self.participants.get_mut(id).ok_or(RoomError::NoSuchParticipant)
     }
 
-    fn tell(&mut self, event: Event, output: &mut Vec<Output>) {
-        output.push(Output::Event { sequence: self.sequence, event });
-        self.sequence += 1;
-    }
-
-    fn tell_updated(&mut self, id: &ParticipantId, output: &mut Vec<Output>) {
+    fn tell_updated(&self, id: &ParticipantId, output: &mut Vec<Output>) {
         let Some(participant) = self.participants.get(id).filter(|own| !own.permissions().hidden) else { return };
         let event = Event::ParticipantUpdated {
             participant_id: id.clone(),
@@ -295,7 +280,7 @@ impl Room {
             role: participant.role,
             state: participant.state.as_str(),
         };
-        self.tell(event, output);
+        output.push(Output::Event(event));
     }
 
     fn handle_state(
@@ -347,7 +332,7 @@ impl Room {
         output.push(Output::Gone { participant: id.clone(), reason });
         if !Self::is_hidden(participant.role, &participant.overrides) {
             let identity = participant.identity;
-            self.tell(Event::ParticipantLeft { participant_id: id.clone(), identity, reason }, output);
+            output.push(Output::Event(Event::ParticipantLeft { participant_id: id.clone(), identity, reason }));
         }
         if self.participants.is_empty() {
             self.empty_since = Some(now);
@@ -375,7 +360,7 @@ impl Room {
     fn set_stage(&mut self, stage: Stage, output: &mut Vec<Output>) {
         let reason = if let Stage::Failed(reason) = &stage { Some(reason.clone()) } else { None };
         self.stage = stage;
-        self.tell(Event::RoomStage { stage: self.stage.as_str(), reason }, output);
+        output.push(Output::Event(Event::RoomStage { stage: self.stage.as_str(), reason }));
     }
 
     fn handle_update_room(&mut self, change: RoomChange, output: &mut Vec<Output>) -> Result<(), RoomError> {
@@ -390,7 +375,7 @@ impl Room {
         settings.check()?;
         self.settings = settings;
         let event = Event::RoomUpdated { is_locked: self.settings.is_locked, name: self.settings.name.clone() };
-        self.tell(event, output);
+        output.push(Output::Event(event));
         Ok(())
     }
 
@@ -399,7 +384,7 @@ impl Room {
         for participant in everybody {
             self.handle_leave(now, &participant, LeaveReason::RoomClosed, output).expect("the participant is there");
         }
-        self.tell(Event::RoomClosed, output);
+        output.push(Output::Event(Event::RoomClosed));
         self.is_closed = true;
         output.push(Output::Closed);
     }

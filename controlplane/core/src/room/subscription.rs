@@ -39,7 +39,7 @@ impl Room {
         self.order += 1;
         self.index_publisher(id);
         output.push(Output::Changed(id.clone()));
-        self.tell(event, output);
+        output.push(Output::Event(event));
         self.go_on_air(output);
         self.refresh_all(output);
         Ok(())
@@ -66,7 +66,7 @@ impl Room {
         self.index_publisher(id);
         output.push(Output::Withdrawn { participant: id.clone(), track });
         output.push(Output::Changed(id.clone()));
-        self.tell(Event::TrackUnpublished { participant_id: id.clone(), track_id: track_text(track) }, output);
+        output.push(Output::Event(Event::TrackUnpublished { participant_id: id.clone(), track_id: track_text(track) }));
     }
 
     /// Keeps the index of publishers in line with one participant's tracks.

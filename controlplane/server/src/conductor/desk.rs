@@ -46,7 +46,7 @@ impl Desk {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Event { room, event, .. } => {
+            Effect::Event { room, event } => {
                 log_event(&room, &event);
                 self.events.publish(SystemTime::now(), &room.0, &event);
             }
