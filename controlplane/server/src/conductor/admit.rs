@@ -38,6 +38,7 @@ impl Desk {
         if self.control.sessions().len() >= SESSIONS_MAX {
             return Err(ConductorError::TooManySessions);
         }
+        self.check_backlog()?;
         let session = SessionId(random_id());
         let entrant = newcomer.entrant.clone();
         let join = Join {
@@ -61,7 +62,7 @@ impl Desk {
         };
         let mut effects = Vec::new();
         let transport = self.control.open(clock::now(), open, &mut effects).map_err(refusal)?;
-        let acknowledged = self.settle(effects);
+        let acknowledged = self.settle_and_wait(effects);
         let remote = self.control.session(&session).and_then(remote_fingerprint);
         let Some(remote_fingerprint) = remote else {
             return Err(ConductorError::Unavailable("the session ended while it was opened"));
@@ -99,7 +100,7 @@ impl Desk {
             Some(remote) => self.control.restart_ice(&id, remote).map_err(|_| ConductorError::NoSuchSession)?,
             None => false,
         };
-        let acknowledged = self.settle(Vec::new());
+        let acknowledged = self.settle_and_wait(Vec::new());
         if !restarted {
             return Ok((Patched::Taken, acknowledged));
         }
@@ -125,7 +126,7 @@ impl Desk {
         };
         let mut effects = Vec::new();
         let closed = self.control.close(clock::now(), &id, reason, &mut effects);
-        drop(self.settle(effects));
+        self.settle(effects);
         closed.map_err(|_| ConductorError::NoSuchSession)
     }
 

@@ -17,6 +17,7 @@ use crate::addresses::Announced;
 use crate::dataplane::{Acknowledged, DataplaneHandle};
 use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent};
 use crate::events::Events;
+use crate::http::port::ConductorError;
 use crate::store::Store;
 
 /// Everything of a live conductor.
@@ -36,12 +37,24 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// Carries effects out and sends what changed of the plan. What comes back resolves when the data plane has done it.
-    pub(super) fn settle(&mut self, effects: Vec<Effect>) -> Acknowledged {
-        for effect in effects {
-            self.carry_out(effect);
-        }
+    /// Carries effects out and sends what changed of the plan.
+    pub(super) fn settle(&mut self, effects: Vec<Effect>) {
+        effects.into_iter().for_each(|effect| self.carry_out(effect));
+        self.dataplane.send(self.control.take_changes());
+    }
+
+    /// Does the same; what comes back resolves when the data plane has done it.
+    pub(super) fn settle_and_wait(&mut self, effects: Vec<Effect>) -> Acknowledged {
+        effects.into_iter().for_each(|effect| self.carry_out(effect));
         self.dataplane.change(self.control.take_changes())
+    }
+
+    /// Refuses newcomers while the data plane is further behind than what is kept for it may grow.
+    pub(super) fn check_backlog(&self) -> Result<(), ConductorError> {
+        if self.dataplane.is_behind() {
+            return Err(ConductorError::Unavailable("the data plane is too far behind"));
+        }
+        Ok(())
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -89,7 +102,7 @@ impl Desk {
     pub(super) fn handle_dataplane(&mut self, event: &DataplaneEvent) {
         let mut effects = Vec::new();
         self.control.handle_event(clock::now(), event, &mut effects);
-        drop(self.settle(effects));
+        self.settle(effects);
     }
 
     /// Takes the acknowledgement that nothing is under a key any more.
@@ -119,7 +132,7 @@ impl Desk {
                 let mut effects = Vec::new();
                 let (keys, state) = (connected.keys, connected.state);
                 match self.control.handle_handshake(clock::now(), transport, keys, state, &mut effects) {
-                    Ok(()) => drop(self.settle(effects)),
+                    Ok(()) => self.settle(effects),
                     // The session was closed while the handshake ended.
                     Err(error) => tracing::debug!(?transport, %error, "a handshake came too late"),
                 }
@@ -141,14 +154,14 @@ impl Desk {
         if let Err(error) = self.control.close(clock::now(), &session, reason, &mut effects) {
             tracing::warn!(%session, %error, "a session does not close");
         }
-        drop(self.settle(effects));
+        self.settle(effects);
     }
 
     /// Lets deadlines that have passed take effect.
     pub(super) fn handle_timeout(&mut self) {
         let mut effects = Vec::new();
         self.control.handle_timeout(clock::now(), &mut effects);
-        drop(self.settle(effects));
+        self.settle(effects);
     }
 }
 

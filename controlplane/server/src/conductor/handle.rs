@@ -18,9 +18,11 @@ use super::desk::Desk;
 use super::snapshots::refusal;
 use super::task::Job;
 use crate::dataplane::{DataplaneHandle, Status};
+use crate::dtls::Endpoint;
 use crate::http::port::{
-    Air, Answer, Conductor, ConductorError, ConductorHealth, DataplaneState, Entrant, ParticipantSnapshot,
-    ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress, SignalledOffer,
+    Air, Answer, Conductor, ConductorCounts, ConductorError, ConductorHealth, DataplaneState, Entrant,
+    ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress,
+    SignalledOffer,
 };
 use crate::store::{Store, StoredRoom};
 
@@ -30,11 +32,17 @@ pub struct Handle {
     jobs: mpsc::Sender<Job>,
     dataplane: DataplaneHandle,
     store: Store,
+    endpoint: Endpoint,
 }
 
 impl Handle {
-    pub(super) const fn new(jobs: mpsc::Sender<Job>, dataplane: DataplaneHandle, store: Store) -> Self {
-        Self { jobs, dataplane, store }
+    pub(super) const fn new(
+        jobs: mpsc::Sender<Job>,
+        dataplane: DataplaneHandle,
+        store: Store,
+        endpoint: Endpoint,
+    ) -> Self {
+        Self { jobs, dataplane, store, endpoint }
     }
 
     /// Has the task run `job`, and returns what it says; refused while the state of a predecessor is not known yet.
@@ -75,9 +83,10 @@ impl Conductor for Handle {
         })?;
         let created = self
             .ask(move |desk| {
+                desk.check_backlog()?;
                 desk.control.create_room(clock::now(), id.clone(), settings).map_err(refusal)?;
                 let _new = desk.created_at.insert(id.clone(), created_at);
-                drop(desk.settle(Vec::new()));
+                desk.settle(Vec::new());
                 desk.room_snapshot(&id)
             })
             .await
@@ -239,6 +248,14 @@ impl Conductor for Handle {
             dataplane_restarts: status.restarts,
             rooms,
             participants,
+        }
+    }
+
+    fn counts(&self) -> ConductorCounts {
+        ConductorCounts {
+            dtls: self.endpoint.counts(),
+            dtls_unsent: self.dataplane.dtls_unsent(),
+            changes_waiting: self.dataplane.changes_waiting(),
         }
     }
 

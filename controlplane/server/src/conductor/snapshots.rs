@@ -82,7 +82,7 @@ impl Desk {
         let outcome = inputs
             .into_iter()
             .try_for_each(|input| self.control.handle(clock::now(), room, input, &mut effects).map_err(refusal));
-        drop(self.settle(effects));
+        self.settle(effects);
         outcome?;
         let own = self.control.room(room).and_then(|room| room.participant(&participant));
         own.map(participant_snapshot).ok_or(ConductorError::Room(RoomError::NoSuchParticipant))
@@ -92,7 +92,7 @@ impl Desk {
     pub(super) fn input(&mut self, room: &RoomId, input: Input) -> Result<(), ConductorError> {
         let mut effects = Vec::new();
         let outcome = self.control.handle(clock::now(), room, input, &mut effects);
-        drop(self.settle(effects));
+        self.settle(effects);
         outcome.map_err(refusal)
     }
 }

@@ -57,7 +57,8 @@ pub fn run(setup: Setup) -> (Handle, watch::Receiver<Option<u16>>) {
     let (association_events, association_receiver) = mpsc::channel(ASSOCIATION_EVENTS_MAX);
     let (port, port_receiver) = watch::channel(None);
     let jobs_of_task = jobs.clone();
-    let handle = Handle::new(jobs, setup.dataplane.clone(), setup.store.clone());
+    let endpoint = Endpoint::new(outgoing, association_events, HANDSHAKES_MAX);
+    let handle = Handle::new(jobs, setup.dataplane.clone(), setup.store.clone(), endpoint.clone());
     let task = Task {
         desk: None,
         ready: None,
@@ -69,7 +70,7 @@ pub fn run(setup: Setup) -> (Handle, watch::Receiver<Option<u16>>) {
         ice_servers: setup.ice_servers,
         events: setup.events_of_rooms,
         jobs: jobs_of_task,
-        endpoint: Endpoint::new(outgoing, association_events, HANDSHAKES_MAX),
+        endpoint,
         port,
     };
     let inlets = Inlets {
@@ -190,7 +191,7 @@ impl Task {
         let resumed = desk.resume_associations();
         desk.open_stored_rooms(&std::mem::take(&mut self.rooms));
         self.dataplane.adopt(snapshot.clone());
-        let parked = desk.settle(effects);
+        let parked = desk.settle_and_wait(effects);
         self.desk = Some(desk);
         // No record leaves before the data plane has parked the raised record numbers.
         let jobs = self.jobs.clone();
@@ -198,7 +199,7 @@ impl Task {
             let refused = match parked.await {
                 Ok(()) => BTreeSet::new(),
                 Err(NotDone::Refused(refused)) => refused.into_iter().map(|(key, _)| key).collect(),
-                Err(NotDone::Ending) => return,
+                Err(NotDone::TooMany | NotDone::Ending) => return,
             };
             let start: Job = Box::new(move |desk| start_associations(desk, resumed, &refused));
             drop(jobs.send(start).await);

@@ -140,3 +140,23 @@ async fn an_offer_whose_plan_the_data_plane_refuses_is_answered_503_and_leaves_n
     assert_eq!(rig.participants().await, 1, "the publisher alone");
     rig.supervisor.shut_down().await;
 }
+
+#[tokio::test]
+async fn what_dtls_drops_is_a_metric() {
+    let rig = Rig::new().await;
+    let dropped = async || {
+        let text = String::from_utf8(rig.send("GET", "/metrics", "text/plain", "").await.body).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("sluice_dtls_dropped_total ")).unwrap().to_owned()
+    };
+    assert_eq!(dropped().await, "0");
+    // The data plane of these tests hands over a datagram that is no DTLS for each session.
+    assert_eq!(rig.send("POST", "/whip/a", "application/sdp", TO_PUBLISH).await.status, 201);
+    for _ in 0..1000 {
+        if dropped().await != "0" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(dropped().await, "1");
+    rig.supervisor.shut_down().await;
+}

@@ -15,6 +15,7 @@ use sluice_protocol::session::controller::{Controller, Ticket};
 use sluice_protocol::stats::Stats;
 use tokio::sync::{Notify, oneshot};
 
+use super::limits::{CHANGES_WAITING_MAX, WAITING_MAX};
 use super::packets::Outgoing;
 
 /// How the other plane is.
@@ -48,6 +49,9 @@ pub enum NotDone {
     /// The data plane refused these objects of the changes; the others are carried out.
     #[error("the data plane refuses it: {0:?}")]
     Refused(Vec<(Key, Refusal)>),
+    /// [`WAITING_MAX`] others wait for changes already; these are under way all the same.
+    #[error("too many wait for the data plane")]
+    TooMany,
     /// This process ends, and with it whoever could tell.
     #[error("the control plane is shutting down")]
     Ending,
@@ -100,6 +104,52 @@ impl Waiting {
 }
 
 impl Desired {
+    /// Changes what is wanted, and returns the keys of what is put.
+    fn change(&mut self, changes: Vec<Change>) -> BTreeSet<Key> {
+        let mut keys = BTreeSet::new();
+        for change in changes {
+            match change {
+                Change::Put(object) => {
+                    let _new = keys.insert(object.key());
+                    self.controller.put(*object);
+                }
+                Change::Remove(key) => self.controller.remove(key),
+            }
+        }
+        keys
+    }
+
+    /// Lets somebody wait for everything that was changed up to now.
+    fn wait(&mut self, mut waiting: Waiting) {
+        if self.controller.unsettled() == 0 {
+            // Nothing goes out; what is not wanted any more was more than a frame carries.
+            let plan = self.controller.plan();
+            let unwanted = waiting.keys.iter().filter(|key| plan.object(key).is_none());
+            waiting.refused = unwanted.map(|key| (*key, Refusal::Invalid)).collect();
+            return waiting.tell();
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            self.forget_those_who_gave_up();
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            drop(waiting.sender.send(Err(NotDone::TooMany)));
+            return;
+        }
+        let ticket = self.controller.barrier();
+        let _new = self.waiting.insert(ticket, waiting);
+    }
+
+    fn forget_those_who_gave_up(&mut self) {
+        let Self { controller, waiting, .. } = self;
+        waiting.retain(|ticket, waiting| {
+            let is_gone = waiting.sender.is_closed();
+            if is_gone {
+                controller.forget(*ticket);
+            }
+            !is_gone
+        });
+    }
+
     /// Takes a refusal, which comes before the acknowledgement of the changes that it is about.
     pub(super) fn handle_refused(&mut self, key: Key, refusal: Refusal) {
         for waiting in self.waiting.values_mut().filter(|waiting| waiting.keys.contains(&key)) {
@@ -159,34 +209,41 @@ impl DataplaneHandle {
         self.shared.changed.notify_one();
     }
 
-    /// Changes what is wanted. Changes take effect in the order of calls, connected or not.
+    /// Changes what is wanted, for those who need not know when it is done. Changes take effect in the order of calls,
+    /// connected or not.
+    pub fn send(&self, changes: Vec<Change>) {
+        let _keys = self.shared.desired().change(changes);
+        self.shared.changed.notify_one();
+    }
+
+    /// Changes what is wanted as [`Self::send`] does, and tells when it is done.
     pub fn change(&self, changes: Vec<Change>) -> Acknowledged {
         let (sender, receiver) = oneshot::channel();
-        let mut waiting = Waiting { keys: BTreeSet::new(), refused: Vec::new(), sender };
         {
             let mut desired = self.shared.desired();
-            for change in changes {
-                match change {
-                    Change::Put(object) => {
-                        let _new = waiting.keys.insert(object.key());
-                        desired.controller.put(*object);
-                    }
-                    Change::Remove(key) => desired.controller.remove(key),
-                }
-            }
-            let ticket = desired.controller.barrier();
-            if desired.controller.is_acknowledged(ticket) {
-                // Nothing goes out; what is not wanted any more was more than a frame carries.
-                let plan = desired.controller.plan();
-                let unwanted = waiting.keys.iter().filter(|key| plan.object(key).is_none());
-                waiting.refused = unwanted.map(|key| (*key, Refusal::Invalid)).collect();
-                waiting.tell();
-            } else {
-                let _new = desired.waiting.insert(ticket, waiting);
-            }
+            let keys = desired.change(changes);
+            desired.wait(Waiting { keys, refused: Vec::new(), sender });
         }
         self.shared.changed.notify_one();
         Acknowledged(receiver)
+    }
+
+    /// Returns how many changed objects wait for the data plane's acknowledgement.
+    #[must_use]
+    pub fn changes_waiting(&self) -> usize {
+        self.shared.desired().controller.unsettled()
+    }
+
+    /// Returns how many DTLS datagrams found no stream to the data plane, or a full one.
+    #[must_use]
+    pub fn dtls_unsent(&self) -> u64 {
+        self.shared.outgoing.dropped()
+    }
+
+    /// Tells whether [`CHANGES_WAITING_MAX`] changes wait for the data plane: nobody new is to be let in.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.changes_waiting() >= CHANGES_WAITING_MAX
     }
 
     /// Asks the publisher of a track for a key frame.
@@ -222,5 +279,56 @@ impl DataplaneHandle {
     #[must_use]
     pub fn status(&self) -> StatusReport {
         self.shared.status().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_protocol::ice::NodeSecret;
+    use sluice_protocol::plan::{Cookie, Object};
+    use sluice_protocol::session::{Configuration, Identity};
+
+    use super::*;
+
+    /// A handle to a data plane that never comes.
+    fn alone() -> DataplaneHandle {
+        let identity = Identity { software: "test".into(), instance: 1, capabilities: Vec::new() };
+        let configuration = Configuration { node_secret: NodeSecret::new([1; 32]), media_port: 0, listen: Vec::new() };
+        DataplaneHandle::new(Arc::new(Shared::new(Controller::new(identity, 1, configuration))))
+    }
+
+    fn cookie(key: u64) -> Change {
+        Change::Put(Box::new(Object::Cookie(Cookie { key, bytes: vec![1] })))
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_while_the_data_plane_is_away_are_bounded_and_those_who_gave_up_make_room() {
+        let handle = alone();
+        for number in 0..3 * WAITING_MAX as u64 {
+            drop(handle.change(vec![cookie(number % 7)]));
+            assert!(handle.shared.desired().waiting.len() <= WAITING_MAX);
+        }
+        let waiting: Vec<_> = (0..WAITING_MAX).map(|_| handle.change(vec![cookie(1)])).collect();
+        assert_eq!(handle.change(vec![cookie(2)]).await, Err(NotDone::TooMany));
+        drop(waiting);
+        let patient = handle.change(vec![cookie(3)]);
+        assert_eq!(handle.shared.desired().waiting.len(), 1);
+        drop(handle);
+        assert_eq!(patient.await, Err(NotDone::Ending));
+    }
+
+    #[test]
+    fn changes_that_nobody_waits_for_leave_nobody_waiting_and_say_when_they_are_too_many() {
+        let handle = alone();
+        for number in 0..CHANGES_WAITING_MAX as u64 {
+            assert!(!handle.is_behind(), "{number}");
+            // What goes again is kept too: only the data plane can say that it never had it.
+            let change = cookie(number);
+            let Change::Put(object) = &change else { unreachable!() };
+            let key = object.key();
+            handle.send(vec![change, Change::Remove(key)]);
+        }
+        assert!(handle.is_behind());
+        assert!(handle.shared.desired().waiting.is_empty());
     }
 }

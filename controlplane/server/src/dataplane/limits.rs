@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Events that wait for the owner of the plan; the link waits for a place.
 pub(super) const EVENTS_MAX: usize = 4096;
+/// Who waits for changes to be acknowledged; further ones are told so at once. Those who gave up make room first.
+pub const WAITING_MAX: usize = 4096;
+/// Changed keys that wait to be acknowledged, from which on nobody new is let in. A session has about five.
+pub(super) const CHANGES_WAITING_MAX: usize = 64 * 1024;
 /// Descriptors that come or go with one system call; the kernel allows 253.
 pub(super) const DESCRIPTORS_MAX: usize = 64;
 /// Bytes read from the control stream at once.

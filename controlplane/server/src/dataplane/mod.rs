@@ -24,6 +24,7 @@ use sluice_protocol::plan::{Key, Plan};
 use sluice_protocol::session::Ready;
 
 pub use handle::{Acknowledged, DataplaneHandle, NotDone, Status, StatusReport};
+pub use limits::WAITING_MAX;
 pub use supervisor::{Setup, Supervisor, start};
 
 /// What the other plane tells the owner of the plan.

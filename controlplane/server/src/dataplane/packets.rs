@@ -28,6 +28,11 @@ impl Outgoing {
         *self.streams.lock().unwrap_or_else(PoisonError::into_inner) = streams;
     }
 
+    /// Returns how many datagrams were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
     pub(super) fn send(&self, transport: TransportId, datagram: &Bytes) {
         let stream = {
             let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);

@@ -78,6 +78,11 @@ impl Outgoing {
     pub(super) fn send(&self, datagram: Vec<u8>) {
         self.endpoint.send(self.transport, datagram);
     }
+
+    /// Counts what was dropped of what came in.
+    pub(super) fn drop_many(&self, count: u64) {
+        self.endpoint.drop_many(count);
+    }
 }
 
 /// One DTLS association as the server (`a=setup:passive`).
@@ -318,7 +323,6 @@ async fn run_handshake(shared: Arc<Shared>, config: Box<Config>, mut incoming: m
             return;
         }
     };
-    shared.endpoint().drop_many(established.dropped);
     let connected = Connected { keys: established.keys, state: established.session.export() };
     let mut session = Box::new(established.session);
     // Until the event has its place, datagrams wait in `incoming`: nothing overtakes it.

@@ -46,7 +46,7 @@ pub(super) async fn run(
     let mut admission = Admission::default();
     let pipe = Arc::new(Pipe::new(outgoing.clone()));
     let profile = loop {
-        let admitted = admission.handle_datagram(&receive(incoming).await);
+        let admitted = admit(&mut admission, &receive(incoming).await, outgoing);
         pipe.push(admitted.inspect_err(|error| outgoing.send(refusal(error)))?);
         if let Some(profile) = admission.profile() {
             break profile;
@@ -60,7 +60,7 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             result = &mut handshake => break result,
-            datagram = receive(incoming) => pipe.push(admission.handle_datagram(&datagram)?),
+            datagram = receive(incoming) => pipe.push(admit(&mut admission, &datagram, outgoing)?),
         }
     };
     let connection = result.map_err(|error| name(error, mismatch.load(Ordering::Relaxed), &admission))?;
@@ -78,12 +78,15 @@ pub(super) async fn run(
         server_random: hellos.local_random,
     };
     let (sequence_next, final_flight) = pipe.final_flight();
-    Ok(Established {
-        session: Dtls12::new(&secrets, sequence_next, final_flight),
-        keys,
-        early: admission.take_early(),
-        dropped: admission.dropped(),
-    })
+    Ok(Established { session: Dtls12::new(&secrets, sequence_next, final_flight), keys, early: admission.take_early() })
+}
+
+/// Returns what the library may see of a datagram, and counts what it may not.
+fn admit(admission: &mut Admission, datagram: &Bytes, outgoing: &Outgoing) -> Result<Vec<Vec<u8>>, Error> {
+    let before = admission.dropped();
+    let admitted = admission.handle_datagram(datagram);
+    outgoing.drop_many(admission.dropped() - before);
+    admitted
 }
 
 /// Receives a datagram; pends when the association is gone, since the task is about to be dropped.

@@ -46,8 +46,6 @@ pub(super) struct Established<S> {
     pub(super) keys: SrtpKeys,
     /// Datagrams that came before the end and belong behind it.
     pub(super) early: Vec<Bytes>,
-    /// Records that were dropped during the handshake.
-    pub(super) dropped: u64,
 }
 
 /// What a datagram held.

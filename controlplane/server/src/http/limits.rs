@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::dataplane::WAITING_MAX;
+
 /// Connections at the same time; further ones wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 8192;
 /// Requests that are worked on at the same time; further ones are answered 503.
@@ -57,3 +59,4 @@ pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX, "the default page is a page");
 const _: () = assert!(EVENT_STREAMS_MAX < CONNECTIONS_MAX, "event streams leave connections for everybody else");
 const _: () = assert!(TOKEN_DEFAULT.as_secs() <= TOKEN_MAX.as_secs(), "the default is allowed");
+const _: () = assert!(REQUESTS_MAX < WAITING_MAX, "each request that is worked on may wait for the data plane");

@@ -7,14 +7,14 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use sluice_controlplane_core::access::Endpoint;
 use sluice_protocol::stats::Stats;
 
 use super::extract::Shown;
 use super::openapi::AccessErrors;
-use super::port::{ConductorHealth, DataplaneState};
+use super::port::{ConductorCounts, ConductorHealth, DataplaneState};
 use super::{Problem, Server};
 
 /// Upper bounds of the latency histogram's buckets, in seconds.
@@ -68,6 +68,7 @@ pub(super) async fn metrics(State(server): State<Server>, shown: Shown) -> Resul
     let stats = server.conductor.stats().await.ok();
     let mut families = server.metrics.registry.gather();
     families.extend(snapshot(&health, stats.as_ref()).gather());
+    families.extend(of_conductor(&server.conductor.counts()).gather());
     let mut text = Vec::new();
     let encoder = TextEncoder::new();
     encoder
@@ -117,6 +118,25 @@ fn snapshot(health: &ConductorHealth, stats: Option<&Stats>) -> Registry {
         }
     }
     stream_gauges(&registry, stats);
+    registry
+}
+
+/// Returns what the control plane itself counts.
+fn of_conductor(counts: &ConductorCounts) -> Registry {
+    let registry = Registry::new();
+    for (name, help, value) in [
+        ("sluice_dtls_dropped_total", "DTLS datagrams and records that were dropped.", counts.dtls.dropped),
+        ("sluice_dtls_handshakes_deferred_total", "Handshakes' first datagrams without a place.", counts.dtls.deferred),
+        ("sluice_dtls_unsent_total", "DTLS datagrams that found no way to the data plane.", counts.dtls_unsent),
+    ] {
+        let counter = IntCounter::new(name, help).expect("the names are constant");
+        counter.inc_by(value);
+        registry.register(Box::new(counter)).expect("each name once");
+    }
+    let help = "Changed objects of the plan that wait for the data plane.";
+    let waiting = IntGauge::new("sluice_plan_changes_waiting", help).expect("the names are constant");
+    waiting.set(i64::try_from(counts.changes_waiting).unwrap_or(i64::MAX));
+    registry.register(Box::new(waiting)).expect("each name once");
     registry
 }
 

@@ -15,6 +15,7 @@ use sluice_controlplane_core::sdp::{FragmentError, OfferError, OfferFault};
 use sluice_protocol::stats::Stats;
 
 use crate::dataplane::NotDone;
+use crate::dtls::Counts;
 use crate::store::StoreError;
 
 /// The owner of rooms, sessions and the plan, as HTTP sees it.
@@ -144,6 +145,9 @@ pub trait Conductor: Send + Sync + 'static {
 
     /// Returns how the conductor and the data plane are. Answers at once, whatever their state.
     async fn health(&self) -> ConductorHealth;
+
+    /// Returns what the conductor and its DTLS count. Answers at once.
+    fn counts(&self) -> ConductorCounts;
 
     /// Returns the data plane's counters.
     ///
@@ -334,6 +338,17 @@ pub struct ConductorHealth {
     pub participants: usize,
 }
 
+/// What the conductor and its DTLS count, since the control plane started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConductorCounts {
+    /// What the DTLS associations count.
+    pub dtls: Counts,
+    /// DTLS datagrams that found no stream to the data plane, or a full one.
+    pub dtls_unsent: u64,
+    /// Changed objects of the plan that wait for the data plane now.
+    pub changes_waiting: usize,
+}
+
 /// The data plane's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataplaneState {
@@ -417,7 +432,7 @@ impl ConductorError {
             Self::EtagMissing => "if_match_missing",
             Self::EtagMismatch => "if_match_failed",
             Self::Store(_) => "database_unavailable",
-            Self::Unavailable(_) | Self::NotDone(NotDone::Ending) => "unavailable",
+            Self::Unavailable(_) | Self::NotDone(NotDone::TooMany | NotDone::Ending) => "unavailable",
             Self::NotDone(NotDone::Refused(_)) => "dataplane_refuses",
         }
     }
@@ -429,11 +444,9 @@ impl ConductorError {
         match self {
             Self::NoSuchRoom | Self::NoSuchSession => 404,
             Self::RoomExists => 409,
-            Self::TooManyRooms
-            | Self::TooManySessions
-            | Self::Store(_)
-            | Self::Unavailable(_)
-            | Self::NotDone(NotDone::Refused(_) | NotDone::Ending) => 503,
+            Self::TooManyRooms | Self::TooManySessions | Self::Store(_) | Self::Unavailable(_) | Self::NotDone(_) => {
+                503
+            }
             Self::Room(error) => match error.refusal() {
                 Refusal::Unauthenticated => 401,
                 Refusal::Forbidden => 403,

@@ -4,6 +4,7 @@
 //! however long, delays a packet.
 
 mod descriptors;
+mod gathering;
 mod socket;
 
 use std::io;
@@ -21,6 +22,7 @@ use crate::config::Udp;
 use crate::privileges;
 use crate::shard::{FromShard, SupervisorEnd, ToShard};
 use descriptors::Holdings;
+use gathering::Gathering;
 use socket::{Connection, Received};
 pub use socket::{ListenError, Listener};
 
@@ -37,14 +39,6 @@ struct Served {
 struct Unsent {
     transmit: Transmit<OwnedFd>,
     sent_bytes: usize,
-}
-
-/// Answers that are waited for from all shards.
-#[derive(Default)]
-struct Gathering {
-    stats: Option<(u64, usize, Stats)>,
-    stats_waiting: Vec<u64>,
-    pings: Vec<(u64, usize)>,
 }
 
 /// The control thread's state.
@@ -289,34 +283,13 @@ impl Control {
     }
 
     fn request_stats(&mut self, id: u64) -> anyhow::Result<()> {
-        if self.gathering.stats.is_some() {
-            self.gathering.stats_waiting.push(id);
-            return Ok(());
-        }
-        self.gathering.stats = Some((id, self.shards.len(), Stats::default()));
-        (0..self.shards.len()).try_for_each(|number| self.send(shard_number(number), ToShard::Stats(id)))
+        if self.gathering.ask_stats(id, self.shards.len()) { self.tell_shards(|| ToShard::Stats(id)) } else { Ok(()) }
     }
 
     fn gather_stats(&mut self, id: u64, part: Stats) -> anyhow::Result<()> {
-        let Some((asked, missing, stats)) = &mut self.gathering.stats else { return Ok(()) };
-        if *asked != id {
-            return Ok(());
-        }
-        stats.shards.extend(part.shards);
-        stats.transports.extend(part.transports);
-        stats.ingress.extend(part.ingress);
-        stats.egress.extend(part.egress);
-        *missing -= 1;
-        if *missing > 0 {
-            return Ok(());
-        }
-        let stats = std::mem::take(stats);
-        self.gathering.stats = None;
+        let Some(stats) = self.gathering.take_stats(id, part) else { return Ok(()) };
         self.session.reply_stats(id, stats);
-        match self.gathering.stats_waiting.pop() {
-            Some(next) => self.request_stats(next),
-            None => Ok(()),
-        }
+        self.gathering.next_stats().map_or(Ok(()), |next| self.request_stats(next))
     }
 
     fn ping(&mut self, nonce: u64) -> anyhow::Result<()> {
@@ -324,19 +297,18 @@ impl Control {
             self.session.pong(nonce);
             return Ok(());
         }
-        self.gathering.pings.push((nonce, self.shards.len()));
-        (0..self.shards.len()).try_for_each(|number| self.send(shard_number(number), ToShard::Ping(nonce)))
+        self.gathering.ask_pong(nonce, self.shards.len());
+        self.tell_shards(|| ToShard::Ping(nonce))
     }
 
     fn gather_pong(&mut self, nonce: u64) {
-        let pings = &mut self.gathering.pings;
-        let Some(position) = pings.iter().position(|(asked, _)| *asked == nonce) else { return };
-        let Some((_, missing)) = pings.get_mut(position) else { return };
-        *missing -= 1;
-        if *missing == 0 {
-            let _answered = pings.remove(position);
+        if self.gathering.take_pong(nonce) {
             self.session.pong(nonce);
         }
+    }
+
+    fn tell_shards(&self, message: impl Fn() -> ToShard) -> anyhow::Result<()> {
+        (0..self.shards.len()).try_for_each(|number| self.send(shard_number(number), message()))
     }
 
     /// Sends what the session has for the controller, as far as the socket takes it.

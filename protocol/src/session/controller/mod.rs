@@ -233,6 +233,11 @@ impl<D> Controller<D> {
         ticket
     }
 
+    /// Forgets a ticket that nobody waits for any more: no [`Event::Acknowledged`] follows.
+    pub fn forget(&mut self, ticket: Ticket) {
+        self.reconciler.forget(ticket);
+    }
+
     /// Asks a track's publisher for a key frame; forgotten when there is no live connection.
     pub fn request_key_frame(&mut self, track: TrackId) {
         if matches!(self.state, State::Live) {
@@ -307,6 +312,13 @@ impl<D> Controller<D> {
     #[must_use]
     pub fn is_acknowledged(&self, ticket: Ticket) -> bool {
         self.reconciler.is_acknowledged(ticket)
+    }
+
+    /// Returns how many keys were changed and are not acknowledged. While there is no connection nothing is, and what
+    /// comes and goes meanwhile is kept until its absence can be confirmed: who makes changes bounds this.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.reconciler.unsettled()
     }
 
     /// Tells whether commands go out.

@@ -129,6 +129,14 @@ impl Reconciler {
         ticket
     }
 
+    pub(super) fn forget(&mut self, ticket: Ticket) {
+        self.tickets.remove(&ticket);
+    }
+
+    pub(super) fn unsettled(&self) -> usize {
+        self.unsettled.len()
+    }
+
     pub(super) fn is_acknowledged(&self, ticket: Ticket) -> bool {
         self.stamps.first_key_value().is_none_or(|(stamp, _)| *stamp > ticket.0)
     }

@@ -13,10 +13,11 @@ use sluice_protocol::ids::{TrackId, TransportId};
 use sluice_protocol::limits::PACKET_BATCH_BYTES_MAX;
 use sluice_protocol::media::{PayloadType, Ssrc};
 use sluice_protocol::packet::{BatchReader, BatchWriter, Packet, PacketKind};
-use sluice_protocol::plan::Change;
+use sluice_protocol::plan::{Change, Object};
 use sluice_protocol::session::dataplane::{Dataplane, Event, Newcomer};
 use sluice_protocol::session::{Configuration, DescriptorKind, Identity, Ready, Transmit};
 use sluice_protocol::stats::{ShardStats, Stats};
+use sluice_protocol::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixListener;
@@ -158,6 +159,12 @@ impl Fake {
                     self.counters.commands += 1;
                     self.counters.resumed += u64::from(resume);
                     if let Change::Put(object) = &change
+                        && let Object::Transport(transport) = &**object
+                        && !transport.cname.is_empty()
+                    {
+                        self.punt(transport.id, &[22; 50])?;
+                    }
+                    if let Change::Put(object) = &change
                         && matches!(object.key(), sluice_protocol::plan::Key::Egress(_))
                     {
                         self.session.acknowledge(id, Err(sluice_protocol::event::Refusal::NoSuchReference));
@@ -178,6 +185,17 @@ impl Fake {
                 Event::Pong(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// Hands a datagram over as if a client had sent it: for each transport of a session one that is no DTLS.
+    fn punt(&self, transport: TransportId, bytes: &[u8]) -> io::Result<()> {
+        let Some(stream) = &self.stream else { return Ok(()) };
+        let mut buffer = [0; 2100];
+        let mut writer = BatchWriter::new(&mut buffer);
+        let kind = PacketKind::Punt(transport);
+        writer.write(Packet { kind, arrival: Instant::ZERO, bytes }).map_err(|_| io::ErrorKind::InvalidInput)?;
+        send(stream.get_ref(), writer.as_bytes(), SendFlags::NOSIGNAL)?;
         Ok(())
     }
 

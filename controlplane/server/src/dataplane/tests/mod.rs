@@ -304,6 +304,9 @@ async fn refusals_key_frames_and_datagrams_find_their_way() {
     assert!(matches!(started, DataplaneEvent::Happened(Event::TrackStarted { .. })), "{started:?}");
     let expected: fake::Punted = (TransportId::new(0, 9, 1), Bytes::from(vec![22; 2048]));
     rig.handle.send_dtls(expected.0, &expected.1);
+    assert_eq!(rig.handle.dtls_unsent(), 0);
+    rig.handle.send_dtls(TransportId::new(1, 9, 1), &expected.1);
+    assert_eq!(rig.handle.dtls_unsent(), 1, "a shard that is not there");
     let DataplaneEvent::Punt(transport, datagram) = rig.event().await else { panic!("a datagram") };
     assert_eq!((transport, datagram), expected);
     rig.supervisor.shut_down().await;

@@ -13,9 +13,11 @@ use sluice_controlplane_core::sdp::OfferError;
 use sluice_protocol::stats::{ShardStats, Stats};
 use sluice_protocol::time::Instant;
 
+use crate::dtls::Counts;
 use crate::http::port::{
-    Air, Answer, Conductor, ConductorError, ConductorHealth, DataplaneState, Entrant, IceServer, ParticipantSnapshot,
-    ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress, SignalledOffer,
+    Air, Answer, Conductor, ConductorCounts, ConductorError, ConductorHealth, DataplaneState, Entrant, IceServer,
+    ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress,
+    SignalledOffer,
 };
 
 /// The conductor.
@@ -254,6 +256,10 @@ impl Conductor for Rooms {
             rooms: self.with(|state| state.rooms.len()),
             participants: 0,
         }
+    }
+
+    fn counts(&self) -> ConductorCounts {
+        ConductorCounts { dtls: Counts { dropped: 5, deferred: 4 }, dtls_unsent: 6, changes_waiting: 7 }
     }
 
     async fn stats(&self) -> Result<Stats, ConductorError> {

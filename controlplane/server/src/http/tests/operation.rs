@@ -69,6 +69,10 @@ async fn metrics_count_requests_and_show_the_data_plane() {
         "sluice_dataplane_restarts_total 3",
         "sluice_shard_discards_total{reason=\"replayed\",shard=\"1\"} 5",
         "sluice_shard_events_total{name=\"datagrams_received\",shard=\"1\"} 9",
+        "sluice_dtls_dropped_total 5",
+        "sluice_dtls_handshakes_deferred_total 4",
+        "sluice_dtls_unsent_total 6",
+        "sluice_plan_changes_waiting 7",
         "sluice_shard_held{name=\"replays\",shard=\"1\"} 2",
     ] {
         assert!(text.lines().any(|own| own == line), "{line} in {text}");
