@@ -1,5 +1,5 @@
 # Sluice: `make run` builds and starts it, `make test` runs every test. See README.md.
-.PHONY: run build test check web sim fuzz
+.PHONY: run build test check sim bench fuzz web
 .DEFAULT_GOAL := run
 
 run:    ## install what is missing, build, start, print the page's address and an API key
@@ -22,3 +22,6 @@ sim:    ## simulate both planes: `make sim SEEDS=1000`
 
 fuzz:   ## fuzz one target: `make fuzz TARGET=rtp SECONDS=60`
 	@.scripts/toolchain && .scripts/fuzz "$(TARGET)" "$(SECONDS)"
+
+bench:  ## what a delivered packet, a join and a viewer cost: `make bench ARGS='--viewers 200'`
+	@.scripts/toolchain && .scripts/bench $(ARGS)

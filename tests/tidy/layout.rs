@@ -29,6 +29,32 @@ fn the_top_level_is_what_the_readme_says() {
     assert_eq!(found, allowed.map(str::to_owned).into());
 }
 
+/// What a build or a package manager leaves behind has other endings than these.
+#[test]
+fn every_file_is_of_a_kind_that_belongs_here() {
+    let kinds = [
+        "conf", "css", "hex", "html", "js", "json", "lock", "md", "mjs", "png", "proto", "py", "rs", "sdp", "service",
+        "sql", "svelte", "svg", "toml", "ts", "txt", "webmanifest",
+    ];
+    // Seeds of fuzz targets are what they are, and some files are known by their name alone.
+    let named = ["LICENSE-APACHE", "LICENSE-MIT", "Makefile", "PROVENANCE"];
+    for path in files().iter().filter(|path| !path.starts_with("fuzz/corpus/")) {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let plain = name.starts_with('.') || folder.starts_with('.') || named.contains(&name);
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        assert!(plain || kinds.contains(&ending), "{path}: a kind of file that nothing here needs");
+    }
+}
+
+#[test]
+fn every_recipe_of_the_makefile_that_is_promised_is_there() {
+    let makefile = text("Makefile");
+    let phony = makefile.lines().find_map(|line| line.strip_prefix(".PHONY: ")).unwrap();
+    for name in phony.split_whitespace() {
+        assert!(makefile.lines().any(|line| line.starts_with(&format!("{name}:"))), "make {name} does nothing");
+    }
+}
+
 #[test]
 fn nothing_is_left_unfinished() {
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimplemented", "!(")];

@@ -33,6 +33,7 @@
 mod clock;
 mod connection;
 mod endpoint;
+mod floor;
 mod histogram;
 mod limits;
 pub mod payload;
@@ -52,6 +53,7 @@ mod loopback;
 
 pub use clock::Now;
 pub use connection::{Connection, State, WireCounts};
+pub use floor::Floor;
 pub use histogram::{Histogram, Summary, quantile};
 pub use peer::wait_until;
 pub use process::{Usage, UsageError};

@@ -14,6 +14,9 @@ pub(crate) const READY_EVENTS: usize = 256;
 /// Input datagrams of one socket before others have their turn.
 pub(crate) const RECEIVES_PER_TURN: usize = 4;
 
+/// Sockets of the kernel's own price: what one `sendmmsg` may take (`UIO_MAXIOV`).
+pub(crate) const FLOOR_SLOTS_MAX: usize = 1024;
+
 /// Separate ranges of numbers kept per set; beyond it the two lowest ranges merge and `overflowed` is set.
 pub(crate) const RANGES_MAX: usize = 4096;
 /// Frames that wait for packets; the oldest is given up.

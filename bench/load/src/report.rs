@@ -44,7 +44,13 @@ pub(crate) fn print(report: &Report, format: Format) -> Result<()> {
             process.rss_bytes_per_viewer_after / 1e3,
         );
     }
-    println!("sum          {:.0} ns of CPU per delivered packet", report.cpu_ns_per_packet);
+    let [before, after] = report.floor_ns_per_packet;
+    println!(
+        "sum          {:.0} ns of CPU per delivered packet, {:.2} times the floor",
+        report.cpu_ns_per_packet,
+        report.cpu_ns_per_packet / f64::midpoint(before, after),
+    );
+    println!("floor        {before:.0} and {after:.0} ns: a bare sendmmsg of the same datagrams, before and after");
     let generator = &report.generator;
     println!(
         "generator    {:.0} % of {} viewer threads ({:.0} ns per packet), {:.0} % of the publisher's, machine idle {:.0} %",

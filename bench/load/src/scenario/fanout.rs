@@ -14,9 +14,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use crate::floor::Floor;
 use crate::histogram::{Histogram, Summary, millis, quantile};
+use crate::limits::FLOOR_SLOTS_MAX;
 use crate::payload::Codec;
 use crate::process::{Machine, Usage};
 use crate::publisher::{Begin, Publisher, PublisherConfig, PublisherStats, SourceConfig};
@@ -31,6 +34,10 @@ const SETTLE: Duration = Duration::from_millis(500);
 const BUSY_SHARE_MAX: f64 = 0.85;
 /// A schedule that slips further than this at the 99th percentile did not send what was asked.
 const LATENESS_MAX: Duration = Duration::from_millis(5);
+/// The kernel's own price is measured this long, before anybody joins and once more after everybody left.
+const FLOOR_DURATION: Duration = Duration::from_secs(3);
+/// Bytes of a datagram beside the payload: RTP header and AEAD tag (RFC 3550 section 5.1, RFC 7714 section 13.2).
+const RTP_AND_TAG_BYTES: usize = 12 + 16;
 /// A machine without this share of idle time measured the scheduler.
 const IDLE_SHARE_MIN: f64 = 0.03;
 
@@ -153,6 +160,9 @@ pub struct Report {
     pub processes: Vec<ProcessReport>,
     /// Sum over the given processes, in nanoseconds per delivered packet.
     pub cpu_ns_per_packet: f64,
+    /// CPU time of a bare `sendmmsg` slot of the same size, to as many sockets at the same pace, on this machine in this
+    /// run, in nanoseconds: before the joins and after everybody left.
+    pub floor_ns_per_packet: [f64; 2],
     /// How busy the generator was.
     pub generator: GeneratorReport,
     /// Why these figures do not count; empty when they do.
@@ -164,12 +174,24 @@ pub async fn run(config: &Config) -> Result<Report> {
     ensure!(config.viewers > 0, "a fan-out needs a viewer");
     let rooms = Rooms::new(&config.url, &config.api_secret)?;
     let room_id = rooms.create("fanout").await.context("cannot make a room")?;
+    let floor_before = floor(config).await?;
     let report = match Run::prepare(config, &rooms, &room_id).await {
         Ok(run) => run.measure().await,
         Err(error) => Err(error),
     };
     rooms.remove(&room_id).await.context("cannot remove the room")?;
-    report
+    Ok(Report { floor_ns_per_packet: [floor_before, floor(config).await?], ..report? })
+}
+
+/// The kernel's own price of the same datagrams at the same pace, in nanoseconds.
+async fn floor(config: &Config) -> Result<f64> {
+    let floor = Floor {
+        destinations: config.viewers.min(FLOOR_SLOTS_MAX),
+        datagram_bytes: config.video.packet_size_bytes + RTP_AND_TAG_BYTES,
+        packets_per_second: config.video.packets_per_second,
+        duration: FLOOR_DURATION,
+    };
+    spawn_blocking(move || floor.measure()).await?
 }
 
 /// Readings of everything at one time.
@@ -285,6 +307,7 @@ impl<'a> Run<'a> {
             key_frame_requests: [0, 0],
             cpu_ns_per_packet: processes.iter().map(|process| process.cpu_ns_per_packet).sum(),
             processes,
+            floor_ns_per_packet: [0.0, 0.0],
             generator,
             void,
         }
