@@ -76,8 +76,9 @@ impl Control {
     /// What made it end.
     pub fn run(&mut self) -> anyhow::Result<()> {
         loop {
-            self.wait()?;
-            self.accept();
+            if self.wait()? {
+                self.accept();
+            }
             self.hear_newcomers();
             self.hear_served();
             self.take_messages()?;
@@ -86,8 +87,9 @@ impl Control {
         }
     }
 
-    /// Sleeps until something is to be done, and wakes shards whose sockets can be written again.
-    fn wait(&self) -> io::Result<()> {
+    /// Sleeps until something is to be done, and wakes shards whose sockets can be written again. Returns whether somebody
+    /// connects.
+    fn wait(&self) -> io::Result<bool> {
         let mut descriptors = vec![PollFd::new(&self.listener, PollFlags::IN)];
         if let Some(served) = &self.served {
             let out = if served.unsent.is_some() { PollFlags::OUT } else { PollFlags::empty() };
@@ -115,7 +117,7 @@ impl Control {
                 shard.unblock();
             }
         }
-        Ok(())
+        Ok(descriptors.first().is_some_and(|listener| !listener.revents().is_empty()))
     }
 
     fn accept(&mut self) {
@@ -134,7 +136,7 @@ impl Control {
     }
 
     fn hear_newcomers(&mut self) {
-        for (connection, mut newcomer) in std::mem::take(&mut self.newcomers) {
+        for (mut connection, mut newcomer) in std::mem::take(&mut self.newcomers) {
             let Some(Received { bytes, descriptors, ended }) = connection.receive() else {
                 self.newcomers.push((connection, newcomer));
                 continue;
@@ -167,7 +169,7 @@ impl Control {
     }
 
     fn hear_served(&mut self) {
-        while let Some(served) = &self.served {
+        while let Some(served) = &mut self.served {
             let Some(Received { bytes, descriptors, ended }) = served.connection.receive() else { return };
             if ended {
                 tracing::info!(pid = served.connection.pid(), "the controller is gone; forwarding goes on");

@@ -75,7 +75,7 @@ impl Listener {
                 continue;
             }
             if stream.set_nonblocking(true).is_ok() {
-                return Some(Connection { stream, pid: peer.pid.as_raw_nonzero().get() });
+                return Some(Connection::new(stream, peer.pid.as_raw_nonzero().get()));
             }
         }
     }
@@ -92,6 +92,7 @@ impl AsFd for Listener {
 pub(super) struct Connection {
     stream: UnixStream,
     pid: i32,
+    buffer: Box<[u8]>,
 }
 
 /// What one read brought.
@@ -106,21 +107,24 @@ pub(super) struct Received {
 }
 
 impl Connection {
+    fn new(stream: UnixStream, pid: i32) -> Self {
+        Self { stream, pid, buffer: vec![0; READ_BYTES].into_boxed_slice() }
+    }
+
     /// Returns the peer's process id, for log lines.
     pub(super) const fn pid(&self) -> i32 {
         self.pid
     }
 
     /// Reads what waits; `None` when nothing does.
-    pub(super) fn receive(&self) -> Option<Received> {
-        let mut bytes = vec![0; READ_BYTES];
+    pub(super) fn receive(&mut self) -> Option<Received> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let result = rustix::net::recvmsg(&self.stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
+        let result = rustix::net::recvmsg(&self.stream, &mut [IoSliceMut::new(&mut self.buffer)], &mut control, flags);
         match result {
             Ok(message) => {
-                bytes.truncate(message.bytes);
+                let bytes = self.buffer.get(..message.bytes).unwrap_or_default().to_vec();
                 let descriptors = control
                     .drain()
                     .filter_map(|message| {
@@ -185,8 +189,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dataplane.sock");
         let listener = Listener::bind(&path, Owner::current()).unwrap();
-        let client = Connection { stream: UnixStream::connect(&path).unwrap(), pid: 0 };
-        let server = listener.accept().unwrap();
+        let client = Connection::new(UnixStream::connect(&path).unwrap(), 0);
+        let mut server = listener.accept().unwrap();
         assert_eq!(server.pid(), i32::try_from(std::process::id()).unwrap());
         assert!(server.receive().is_none());
         let file = tempfile::tempfile().unwrap();

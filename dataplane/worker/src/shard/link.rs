@@ -1,6 +1,7 @@
 //! What goes between the control thread and a shard.
 //!
-//! Two bounded channels and two doorbells: a byte in a socket pair wakes the other side, whatever it sleeps on.
+//! Two bounded channels and two doorbells: a byte in a socket pair wakes the other side, whatever it sleeps on. A bell that
+//! rings already is not rung again, so that a batch of messages costs one system call on each side.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -94,7 +95,7 @@ pub struct Gone;
 pub struct ShardEnd {
     receiver: Receiver<ToShard>,
     sender: SyncSender<FromShard>,
-    doorbell: UnixStream,
+    doorbell: Doorbell,
     blocked: Arc<AtomicBool>,
     events: Arc<AtomicUsize>,
 }
@@ -104,7 +105,7 @@ pub struct ShardEnd {
 pub struct SupervisorEnd {
     sender: SyncSender<ToShard>,
     receiver: Receiver<FromShard>,
-    doorbell: UnixStream,
+    doorbell: Doorbell,
     blocked: Arc<AtomicBool>,
     events: Arc<AtomicUsize>,
 }
@@ -114,9 +115,7 @@ pub struct SupervisorEnd {
 /// # Errors
 /// What making a socket pair returns.
 pub fn link() -> std::io::Result<(SupervisorEnd, ShardEnd)> {
-    let (here, there) = UnixStream::pair()?;
-    here.set_nonblocking(true)?;
-    there.set_nonblocking(true)?;
+    let (here, there) = Doorbell::pair()?;
     let (to_sender, to_receiver) = sync_channel(TO_SHARD_MAX);
     let (from_sender, from_receiver) = sync_channel(FROM_SHARD_MAX);
     let blocked = Arc::new(AtomicBool::new(false));
@@ -135,7 +134,7 @@ impl ShardEnd {
     /// Returns what to sleep on.
     #[must_use]
     pub fn doorbell(&self) -> BorrowedFd<'_> {
-        self.doorbell.as_fd()
+        self.doorbell.stream.as_fd()
     }
 
     /// Takes the next message.
@@ -149,7 +148,7 @@ impl ShardEnd {
     /// Sends an answer; each message of the other end has its place, so there is always room.
     pub fn send(&self, message: FromShard) {
         if self.sender.try_send(message).is_ok() {
-            ring(&self.doorbell);
+            self.doorbell.ring();
         }
     }
 
@@ -161,7 +160,7 @@ impl ShardEnd {
         match self.sender.try_send(FromShard::Event(event)) {
             Ok(()) => {
                 let _before = self.events.fetch_add(1, Ordering::AcqRel);
-                ring(&self.doorbell);
+                self.doorbell.ring();
                 None
             }
             Err(TrySendError::Full(FromShard::Event(event))) => Some(event),
@@ -172,7 +171,7 @@ impl ShardEnd {
     /// Asks to be woken when the sockets can be written again.
     pub fn report_blocked(&self) {
         if !self.blocked.swap(true, Ordering::AcqRel) {
-            ring(&self.doorbell);
+            self.doorbell.ring();
         }
     }
 }
@@ -181,7 +180,7 @@ impl SupervisorEnd {
     /// Returns what to sleep on.
     #[must_use]
     pub fn doorbell(&self) -> BorrowedFd<'_> {
-        self.doorbell.as_fd()
+        self.doorbell.stream.as_fd()
     }
 
     /// Takes the next message.
@@ -202,7 +201,7 @@ impl SupervisorEnd {
     /// [`Gone`] when the shard is, or does not take its messages any more.
     pub fn send(&self, message: ToShard) -> Result<(), Gone> {
         self.sender.try_send(message).map_err(|_| Gone)?;
-        ring(&self.doorbell);
+        self.doorbell.ring();
         Ok(())
     }
 
@@ -215,20 +214,60 @@ impl SupervisorEnd {
     /// Wakes the shard because its sockets can be written again.
     pub fn unblock(&self) {
         self.blocked.store(false, Ordering::Release);
-        ring(&self.doorbell);
+        self.doorbell.ring();
+    }
+}
+
+/// One side of the doorbells: rings the other side's, and sleeps on its own.
+#[derive(Debug)]
+struct Doorbell {
+    stream: UnixStream,
+    ours_rings: Arc<AtomicBool>,
+    theirs_rings: Arc<AtomicBool>,
+}
+
+impl Doorbell {
+    fn pair() -> std::io::Result<(Self, Self)> {
+        let (here, there) = UnixStream::pair()?;
+        here.set_nonblocking(true)?;
+        there.set_nonblocking(true)?;
+        let (first, second) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let here = Self { stream: here, ours_rings: Arc::clone(&first), theirs_rings: Arc::clone(&second) };
+        Ok((here, Self { stream: there, ours_rings: second, theirs_rings: first }))
+    }
+
+    /// Wakes the other side, unless it has not yet silenced the ring before.
+    fn ring(&self) {
+        if self.theirs_rings.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut stream = &self.stream;
+        match stream.write(&[1]) {
+            Ok(_) => {}
+            // A full socket wakes whoever sleeps on it.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // The other side is gone, which its channel says.
+            Err(_) => {}
+        }
+    }
+
+    /// Silences our bell. What was sent before a ring that this call takes back is seen by whoever looks after it.
+    fn silence(&self) {
+        let mut rings = [0; 256];
+        let mut stream = &self.stream;
+        while stream.read(&mut rings).is_ok_and(|count| count == rings.len()) {}
+        let _rang = self.ours_rings.swap(false, Ordering::AcqRel);
     }
 }
 
 /// Takes a message. Silences the doorbell when there is none, and looks once more, so that none is slept through.
-fn take<T>(receiver: &Receiver<T>, doorbell: &UnixStream) -> Result<Option<T>, Gone> {
+fn take<T>(receiver: &Receiver<T>, doorbell: &Doorbell) -> Result<Option<T>, Gone> {
     match receiver.try_recv() {
         Ok(message) => return Ok(Some(message)),
         Err(TryRecvError::Disconnected) => return Err(Gone),
         Err(TryRecvError::Empty) => {}
     }
-    let mut rings = [0; 256];
-    let mut stream = doorbell;
-    while stream.read(&mut rings).is_ok_and(|count| count == rings.len()) {}
+    doorbell.silence();
     match receiver.try_recv() {
         Ok(message) => Ok(Some(message)),
         Err(TryRecvError::Disconnected) => Err(Gone),
@@ -236,12 +275,69 @@ fn take<T>(receiver: &Receiver<T>, doorbell: &UnixStream) -> Result<Option<T>, G
     }
 }
 
-/// Rings; a bell that rings already is loud enough.
-fn ring(doorbell: &UnixStream) {
-    let mut stream = doorbell;
-    match stream.write(&[1]) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-        Err(_) => {}
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    fn rings(doorbell: BorrowedFd<'_>, patience: Duration) -> bool {
+        let patience = Timespec::try_from(patience).unwrap();
+        poll(&mut [PollFd::from_borrowed_fd(doorbell, PollFlags::IN)], Some(&patience)).unwrap() == 1
+    }
+
+    #[test]
+    fn a_batch_of_messages_rings_once_and_the_next_batch_rings_again() {
+        let (control, shard) = link().unwrap();
+        for _ in 0..2 {
+            assert!(!rings(shard.doorbell(), Duration::ZERO));
+            for nonce in 0..100 {
+                control.send(ToShard::Ping(nonce)).unwrap();
+            }
+            assert!(rings(shard.doorbell(), Duration::ZERO));
+            let mut byte = [0; 8];
+            assert_eq!((&shard.doorbell.stream).read(&mut byte).unwrap(), 1, "one ring for all of them");
+            for nonce in 0..100 {
+                assert!(matches!(shard.receive(), Ok(Some(ToShard::Ping(taken))) if taken == nonce));
+            }
+            assert!(matches!(shard.receive(), Ok(None)));
+        }
+    }
+
+    #[test]
+    fn no_message_is_slept_through_while_both_sides_run() {
+        let (control, shard) = link().unwrap();
+        let count = 200_000_u64;
+        let sender = thread::spawn(move || {
+            for nonce in 0..count {
+                while control.send(ToShard::Ping(nonce)).is_err() {
+                    thread::yield_now();
+                }
+            }
+            control
+        });
+        let mut next = 0;
+        while next < count {
+            match shard.receive().unwrap() {
+                Some(ToShard::Ping(nonce)) => {
+                    assert_eq!(nonce, next);
+                    next += 1;
+                }
+                Some(_) => unreachable!(),
+                None => assert!(rings(shard.doorbell(), Duration::from_secs(10)), "{next} of {count} came"),
+            }
+        }
+        drop(sender.join().unwrap());
+    }
+
+    #[test]
+    fn an_end_that_is_gone_is_told_by_its_channel() {
+        let (control, shard) = link().unwrap();
+        drop(shard);
+        assert_eq!(control.receive().unwrap_err(), Gone);
+        assert_eq!(control.send(ToShard::Ping(1)).unwrap_err(), Gone);
     }
 }
