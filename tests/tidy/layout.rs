@@ -33,8 +33,28 @@ fn the_top_level_is_what_the_readme_says() {
 #[test]
 fn every_file_is_of_a_kind_that_belongs_here() {
     let kinds = [
-        "conf", "css", "hex", "html", "js", "json", "lock", "md", "mjs", "png", "proto", "py", "rs", "sdp", "service",
-        "sql", "svelte", "svg", "toml", "ts", "txt", "webmanifest",
+        "conf",
+        "css",
+        "hex",
+        "html",
+        "js",
+        "json",
+        "lock",
+        "md",
+        "mjs",
+        "png",
+        "proto",
+        "py",
+        "rs",
+        "sdp",
+        "service",
+        "sql",
+        "svelte",
+        "svg",
+        "toml",
+        "ts",
+        "txt",
+        "webmanifest",
     ];
     // Seeds of fuzz targets are what they are, and some files are known by their name alone.
     let named = ["LICENSE-APACHE", "LICENSE-MIT", "Makefile", "PROVENANCE"];

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::event::{Timespec, epoll};
-use rustix::net::{MMsgHdr, SocketAddrAny, SendAncillaryBuffer, SendFlags, sendmmsg};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::limits::{FLOOR_SLOTS_MAX, READY_EVENTS};

@@ -42,10 +42,16 @@ discards! {
     StunUnexpected = "stun_unexpected",
     /// A binding request that was answered with an error: a role conflict, or an attribute that must be understood.
     StunRefused = "stun_refused",
+    /// A binding request that was seen before, from a five-tuple that no other request has validated: a replay.
+    StunReplayed = "stun_replayed",
+    /// A binding request from a five-tuple on which another transport's peer was heard just now.
+    FiveTupleHeld = "five_tuple_held",
     /// Media or DTLS from a five-tuple that no binding request has validated.
     UnvalidatedFiveTuple = "unvalidated_five_tuple",
     /// A DTLS record that could only do harm: an unencrypted alert after the handshake, or one too short.
     DtlsFiltered = "dtls_filtered",
+    /// An event that found no room among those that wait for the control plane.
+    EventsFull = "events_full",
     /// DTLS above the cap of its transport, or of the queue to the control plane.
     DtlsCapped = "dtls_capped",
     /// SRTP or SRTCP before the transport has keys.

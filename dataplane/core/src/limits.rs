@@ -38,11 +38,16 @@ pub const PUNT_WINDOW: Duration = Duration::from_secs(10);
 /// STUN answers, reports and outgoing DTLS waiting for the next flush; more are dropped and counted, as all of them are
 /// repeated by their protocols.
 pub const CONTROL_QUEUE_MAX: usize = 1024;
-/// Events waiting for the shell; the oldest goes first, as what must not be lost is state.
+/// Events waiting for the shell; of more, those that tell no state are dropped, the oldest first.
 pub const EVENTS_MAX: usize = 4096;
 
 /// Without an authenticated request for this long nothing is sent any more (RFC 7675 section 5.1).
 pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A five-tuple that was heard within this time is not given to another transport. Browsers check every 2.5 to 6 s.
+pub const FIVE_TUPLE_HELD: Duration = Duration::from_secs(10);
+/// STUN transactions that a transport remembers; at a check every 2.5 s those of the last 160 s.
+pub const TRANSACTIONS_MAX: usize = 64;
 
 /// Packets in the history of a video track.
 pub const HISTORY_VIDEO_PACKETS_MAX: usize = 4096;

@@ -115,7 +115,9 @@ impl Engine {
 
     fn follow_goodbye(&mut self, id: TransportId, ssrc: Ssrc) {
         let Some(stream) = self.media_stream(id, ssrc) else { return };
-        stream.payload_type = None;
+        if stream.payload_type.take().is_none() {
+            return;
+        }
         let source = self.transports.get(id.0).and_then(|transport| transport.sources.get(ssrc));
         if let Some(track) = source.map(|source| source.track) {
             self.raise(Event::TrackStopped { track, ssrc });

@@ -41,7 +41,7 @@ use crate::slab::Slab;
 use crate::target::Target;
 use crate::timer::Timers;
 use crate::track::Track;
-use crate::transport::Transport;
+use crate::transport::{Security, Transport};
 
 use forward::Planned;
 
@@ -147,7 +147,10 @@ impl Engine {
     /// Takes a DTLS datagram of the control plane and queues it for the peer of `transport`. Dropped, and counted, when
     /// there is no such transport, no validated five-tuple, or the queue is full: DTLS repeats itself.
     pub fn handle_outgoing(&mut self, _now: Instant, transport: TransportId, datagram: &[u8]) {
-        let target = self.transports.get(transport.0).and_then(|transport| transport.agent.handshake_target());
+        let target = self.transports.get(transport.0).and_then(|transport| match transport.security {
+            Security::Handshaking => transport.agent.handshake_target(),
+            Security::Open(_) => transport.agent.target().or_else(|| transport.agent.handshake_target()),
+        });
         match target {
             Some(five_tuple) => self.queue_control(transport, five_tuple, datagram),
             None => self.discards.count(Discard::NotSending),
@@ -217,9 +220,14 @@ impl Engine {
         replays.map(|replay| replay.next).chain(self.timers.next()).min()
     }
 
+    /// Adds an event. When too many wait, news goes and state stays: what was learnt must not be lost.
     fn raise(&mut self, event: Event) {
         if self.events.len() >= EVENTS_MAX {
-            self.events.pop_front();
+            self.discards.count(Discard::EventsFull);
+            if is_news(&event) {
+                return;
+            }
+            let _oldest = self.events.remove(self.events.iter().position(is_news).unwrap_or(0));
         }
         self.events.push_back(event);
     }
@@ -229,6 +237,11 @@ impl Engine {
             self.discards.count(Discard::ControlFull);
         }
     }
+}
+
+/// Whether an event tells of what a later one, or a count, tells again.
+const fn is_news(event: &Event) -> bool {
+    matches!(event, Event::TrackStarted { .. } | Event::TrackStopped { .. } | Event::Undecodable { .. })
 }
 
 impl Queues {

@@ -10,7 +10,7 @@ use super::Engine;
 use crate::discard::Discard;
 use crate::port::{Datagram, FiveTuple};
 use crate::timer::Timer;
-use crate::transport::{Changes, Security, Transport};
+use crate::transport::{Changes, Consent, Security, Transport};
 use crate::wire::dtls::Association;
 use crate::wire::stun::{Binding, Class, RESPONSE_SIZE_BYTES_MAX};
 
@@ -23,9 +23,10 @@ impl Engine {
         }
         let (local, _) = binding.ufrags().ok_or(Discard::StunMalformed)?;
         let id = Ufrag::parse(local).ok_or(Discard::StunUnknownUfrag)?.transport;
+        let is_held = self.is_held_by_another(now, id, datagram.five_tuple);
         let transport = self.transports.get_mut(id.0).ok_or(Discard::StunUnknownUfrag)?;
         let mut buffer = [0; RESPONSE_SIZE_BYTES_MAX];
-        let answer = transport.agent.handle_request(now, datagram.five_tuple, &binding, &mut buffer)?;
+        let answer = transport.agent.handle_request(now, datagram.five_tuple, &binding, is_held, &mut buffer)?;
         if let Some(changes) = answer.changes {
             self.apply_ice(now, id, datagram.five_tuple, changes);
         }
@@ -43,6 +44,7 @@ impl Engine {
             Security::Open(_) => Association::Connected,
         };
         transport.punts.admit(now, association, datagram.bytes)?;
+        transport.agent.note_handshake(datagram.five_tuple);
         if self.punts.push(id, datagram.bytes) { Ok(()) } else { Err(Discard::DtlsCapped) }
     }
 
@@ -67,10 +69,13 @@ impl Engine {
     /// Stops what nobody consents to any more.
     pub(super) fn check_consent(&mut self, now: Instant, id: TransportId) {
         let Some(transport) = self.transports.get_mut(id.0) else { return };
-        if transport.agent.check_consent(now) {
-            self.raise(Event::TransportSilent(id));
-        } else {
-            self.arm_consent(id);
+        match transport.agent.check_consent(now) {
+            Consent::Kept => self.arm_consent(id),
+            Consent::Moved => {
+                self.learn_path(id);
+                self.arm_consent(id);
+            }
+            Consent::Lost => self.raise(Event::TransportSilent(id)),
         }
     }
 
@@ -91,7 +96,16 @@ impl Engine {
         }
     }
 
-    /// A five-tuple belongs to whoever authenticated on it last: a client that makes a new connection from its old port.
+    /// Tells whether the peer of another transport was heard on `five_tuple` just now. Source addresses can be forged, so
+    /// whoever has a token for any room could otherwise end a stranger's session with one datagram.
+    fn is_held_by_another(&self, now: Instant, id: TransportId, five_tuple: FiveTuple) -> bool {
+        let holder = self.demux.transport(five_tuple).ok().filter(|holder| *holder != id);
+        let holder = holder.and_then(|holder| self.transports.get(holder.0));
+        holder.is_some_and(|holder| holder.agent.holds(now, five_tuple))
+    }
+
+    /// A five-tuple belongs to whoever authenticated on it last, once it is not held any more: a client that makes a new
+    /// connection from its old port.
     fn take_five_tuple_from(&mut self, former: TransportId, five_tuple: FiveTuple) {
         let Some(transport) = self.transports.get_mut(former.0) else { return };
         if transport.agent.forget(five_tuple) {

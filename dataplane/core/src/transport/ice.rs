@@ -3,12 +3,17 @@
 //! ```text
 //!            authenticated request         USE-CANDIDATE
 //!   New ───────────────────────────► New ───────────────► Connected ◄──┐
-//!                                                             │ 30 s   │ authenticated request
-//!                                                             ▼ silent │
+//!                                                             │ 30 s   │ request on the nominated pair,
+//!                                                             ▼ silent │ or USE-CANDIDATE
 //!                                                           Silent ────┘
 //! ```
 //!
-//! A lite agent sends no checks, so the peer's requests are its consent as well (RFC 7675 section 5.1).
+//! A lite agent sends no checks, so the peer's requests are its consent as well (RFC 7675 section 5.1), and as with full
+//! agents consent is a pair's: requests on another pair keep no stream going to a place that says nothing. When the
+//! nominated pair falls silent and another one is heard, the stream goes there.
+//!
+//! Who only listens can send a request again from elsewhere. So a transaction that was seen gives no further five-tuple
+//! its place, and nominates nothing anew.
 
 use arrayvec::ArrayVec;
 use sluice_protocol::ice::{NodeSecret, Ufrag, UfragText};
@@ -17,9 +22,9 @@ use sluice_protocol::plan::Path;
 use sluice_protocol::time::Instant;
 
 use crate::discard::Discard;
-use crate::limits::{CONSENT_TIMEOUT, FIVE_TUPLES_PER_TRANSPORT_MAX};
+use crate::limits::{CONSENT_TIMEOUT, FIVE_TUPLE_HELD, FIVE_TUPLES_PER_TRANSPORT_MAX, TRANSACTIONS_MAX};
 use crate::port::FiveTuple;
-use crate::wire::stun::{Binding, ErrorCode, Role, ShortTermKey, write_error, write_success};
+use crate::wire::stun::{Binding, ErrorCode, Role, ShortTermKey, TransactionId, write_error, write_success};
 
 /// The ICE agent of one transport.
 #[derive(Debug)]
@@ -27,9 +32,12 @@ pub(crate) struct Agent {
     /// Valid local credentials, oldest first.
     credentials: ArrayVec<Credentials, CREDENTIALS_MAX>,
     /// Five-tuples that authenticated requests came from, the one heard last at the end.
-    validated: ArrayVec<FiveTuple, FIVE_TUPLES_PER_TRANSPORT_MAX>,
+    validated: ArrayVec<Validated, FIVE_TUPLES_PER_TRANSPORT_MAX>,
     nominated: Option<Nominated>,
+    /// Where the last DTLS datagram came from.
+    handshaking: Option<FiveTuple>,
     state: State,
+    seen: Transactions,
 }
 
 #[derive(Debug)]
@@ -37,6 +45,12 @@ struct Credentials {
     ufrag: Ufrag,
     text: UfragText,
     key: ShortTermKey,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Validated {
+    five_tuple: FiveTuple,
+    heard: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +90,14 @@ pub(crate) struct Answer {
 
 impl Agent {
     pub(crate) fn new(secret: &NodeSecret, credentials: &[Ufrag]) -> Self {
-        let mut agent =
-            Self { credentials: ArrayVec::new(), validated: ArrayVec::new(), nominated: None, state: State::New };
+        let mut agent = Self {
+            credentials: ArrayVec::new(),
+            validated: ArrayVec::new(),
+            nominated: None,
+            handshaking: None,
+            state: State::New,
+            seen: Transactions::new(),
+        };
         agent.set_credentials(secret, credentials);
         agent
     }
@@ -97,7 +117,7 @@ impl Agent {
     /// Takes the pair that a predecessor learnt. Its consent starts anew: the next request comes within seconds.
     pub(crate) fn restore(&mut self, now: Instant, path: &Path) -> Changes {
         let five_tuple = FiveTuple { local: path.local, remote: path.remote };
-        let mut changes = self.validate(five_tuple);
+        let mut changes = self.validate(now, five_tuple);
         changes.nominated = self.nominated.is_none();
         self.nominated = Some(Nominated { five_tuple, ufrag: path.credentials });
         changes.connected = self.state == State::New;
@@ -105,7 +125,8 @@ impl Agent {
         changes
     }
 
-    /// Authenticates a binding request and writes the answer into `buffer`.
+    /// Authenticates a binding request and writes the answer into `buffer`. `is_held` says that another transport holds
+    /// the five-tuple, see [`Agent::holds`].
     ///
     /// A request with wrong integrity gets no answer, though RFC 8489 section 9.1.3 would have 401: an attacker's flood
     /// is not worth a packet each.
@@ -114,6 +135,7 @@ impl Agent {
         now: Instant,
         five_tuple: FiveTuple,
         request: &Binding<'_>,
+        is_held: bool,
         buffer: &mut [u8],
     ) -> Result<Answer, Discard> {
         let (local, _) = request.ufrags().ok_or(Discard::StunMalformed)?;
@@ -132,30 +154,52 @@ impl Agent {
         if matches!(request.role, Some(Role::Controlled(_))) {
             return refuse(ErrorCode::RoleConflict, buffer);
         }
+        if is_held {
+            return Err(Discard::FiveTupleHeld);
+        }
+        let is_repeated = self.seen.contains(request.transaction);
+        if is_repeated && !self.is_validated(five_tuple) {
+            return Err(Discard::StunReplayed);
+        }
         let size_bytes = write_success(buffer, request.transaction, five_tuple.remote, &credentials.key)
             .map_err(|_| Discard::StunMalformed)?;
         let ufrag = credentials.ufrag;
-        let mut changes = self.validate(five_tuple);
-        if request.use_candidate {
+        if !is_repeated {
+            self.seen.note(request.transaction);
+        }
+        let mut changes = self.validate(now, five_tuple);
+        if request.use_candidate && !is_repeated {
             changes.nominated = self.nominate(five_tuple, ufrag);
         }
-        changes.connected = self.hear(now);
+        changes.connected = self.hear(now, five_tuple);
         Ok(Answer { size_bytes, changes: Some(changes) })
     }
 
     /// Returns whether media and DTLS are taken from `five_tuple`.
     pub(crate) fn is_validated(&self, five_tuple: FiveTuple) -> bool {
-        self.validated.contains(&five_tuple)
+        self.validated.iter().any(|validated| validated.five_tuple == five_tuple)
+    }
+
+    /// Returns whether `five_tuple` is not for another transport to take: media goes there, and its peer was heard on it
+    /// just now. A client that makes a new connection from its old port has fallen silent on the old one, or closed it.
+    pub(crate) fn holds(&self, now: Instant, five_tuple: FiveTuple) -> bool {
+        let State::Connected { heard } = self.state else { return false };
+        self.target() == Some(five_tuple) && now < heard + FIVE_TUPLE_HELD
+    }
+
+    /// Notes where DTLS came from: a handshake goes back there, and nowhere else.
+    pub(crate) const fn note_handshake(&mut self, five_tuple: FiveTuple) {
+        self.handshaking = Some(five_tuple);
     }
 
     /// Iterates over all validated five-tuples.
     pub(crate) fn five_tuples(&self) -> impl Iterator<Item = FiveTuple> {
-        self.validated.iter().copied()
+        self.validated.iter().map(|validated| validated.five_tuple)
     }
 
     /// Forgets a five-tuple that authenticated itself for another transport; returns true when it was the nominated one.
     pub(crate) fn forget(&mut self, five_tuple: FiveTuple) -> bool {
-        self.validated.retain(|validated| *validated != five_tuple);
+        self.validated.retain(|validated| validated.five_tuple != five_tuple);
         let was_nominated = self.nominated.is_some_and(|nominated| nominated.five_tuple == five_tuple);
         if was_nominated {
             self.nominated = None;
@@ -171,12 +215,14 @@ impl Agent {
         }
     }
 
-    /// Returns where DTLS goes: as media, and before the first nomination to the pair validated last.
+    /// Returns where DTLS of a handshake goes: to where its last datagram came from, and before there was one to the pair
+    /// validated last.
     pub(crate) fn handshake_target(&self) -> Option<FiveTuple> {
         if self.state == State::Silent {
             return None;
         }
-        self.target().or_else(|| self.validated.last().copied())
+        let handshaking = self.handshaking.filter(|five_tuple| self.is_validated(*five_tuple));
+        handshaking.or_else(|| self.target()).or_else(|| self.validated.last().map(|validated| validated.five_tuple))
     }
 
     /// Returns the nominated pair and the credentials that it was nominated under, `None` before the first nomination.
@@ -197,13 +243,20 @@ impl Agent {
         self.state == State::Silent
     }
 
-    /// Stops sending when consent has run out; returns true when that happened now.
-    pub(crate) fn check_consent(&mut self, now: Instant) -> bool {
-        let lost = self.consent_until().is_some_and(|until| now >= until);
-        if lost {
-            self.state = State::Silent;
+    /// Looks after consent: when it has run out, media goes to another validated pair whose peer consents, or stops.
+    pub(crate) fn check_consent(&mut self, now: Instant) -> Consent {
+        if self.consent_until().is_none_or(|until| now < until) {
+            return Consent::Kept;
         }
-        lost
+        let heard_last =
+            self.validated.iter().filter(|pair| now < pair.heard + CONSENT_TIMEOUT).max_by_key(|pair| pair.heard);
+        if let (Some(pair), Some(nominated)) = (heard_last, &mut self.nominated) {
+            nominated.five_tuple = pair.five_tuple;
+            self.state = State::Connected { heard: pair.heard };
+            return Consent::Moved;
+        }
+        self.state = State::Silent;
+        Consent::Lost
     }
 
     /// Finds the credentials of a local ufrag among those that are valid: those nominated last, and younger ones.
@@ -215,15 +268,15 @@ impl Agent {
         valid.iter().find(|credentials| credentials.text.as_bytes() == ufrag)
     }
 
-    fn validate(&mut self, five_tuple: FiveTuple) -> Changes {
+    fn validate(&mut self, now: Instant, five_tuple: FiveTuple) -> Changes {
         let mut changes = Changes { validated: !self.is_validated(five_tuple), ..Changes::default() };
-        self.validated.retain(|validated| *validated != five_tuple);
+        self.validated.retain(|validated| validated.five_tuple != five_tuple);
         if self.validated.is_full() {
             let nominated = self.nominated.map(|nominated| nominated.five_tuple);
-            let oldest = self.validated.iter().position(|validated| Some(*validated) != nominated);
-            changes.forgotten = oldest.and_then(|index| self.validated.pop_at(index));
+            let oldest = self.validated.iter().position(|validated| Some(validated.five_tuple) != nominated);
+            changes.forgotten = oldest.and_then(|index| self.validated.pop_at(index)).map(|oldest| oldest.five_tuple);
         }
-        self.validated.push(five_tuple);
+        self.validated.push(Validated { five_tuple, heard: now });
         changes
     }
 
@@ -233,12 +286,54 @@ impl Agent {
     }
 
     /// Notes an authenticated request; returns true when the transport comes alive by it.
-    fn hear(&mut self, now: Instant) -> bool {
-        if self.nominated.is_none() {
+    fn hear(&mut self, now: Instant, five_tuple: FiveTuple) -> bool {
+        if self.nominated.is_none_or(|nominated| nominated.five_tuple != five_tuple) {
             return false;
         }
         let before = self.state;
         self.state = State::Connected { heard: now };
         !matches!(before, State::Connected { .. })
     }
+}
+
+/// How consent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// It has not run out.
+    Kept,
+    /// It has run out on the nominated pair, and media goes to another one.
+    Moved,
+    /// It has run out everywhere.
+    Lost,
+}
+
+/// The transactions of the last authenticated requests, oldest overwritten first.
+#[derive(Debug)]
+struct Transactions {
+    /// The last eight of an id's twelve bytes, which are random (RFC 8489 section 5).
+    ids: ArrayVec<u64, TRANSACTIONS_MAX>,
+    next: usize,
+}
+
+impl Transactions {
+    const fn new() -> Self {
+        Self { ids: ArrayVec::new_const(), next: 0 }
+    }
+
+    fn contains(&self, id: TransactionId) -> bool {
+        self.ids.contains(&key(id))
+    }
+
+    fn note(&mut self, id: TransactionId) {
+        match self.ids.get_mut(self.next) {
+            Some(oldest) => *oldest = key(id),
+            None => self.ids.push(key(id)),
+        }
+        self.next = (self.next + 1) % TRANSACTIONS_MAX;
+    }
+}
+
+const fn key(id: TransactionId) -> u64 {
+    let [_, _, _, _, a, b, c, d, e, f, g, h] = id.0;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }

@@ -13,7 +13,7 @@ use sluice_protocol::table::RowIndex;
 use sluice_protocol::time::Instant;
 
 pub(crate) use control_replay::ControlReplay;
-pub(crate) use ice::{Agent, Changes};
+pub(crate) use ice::{Agent, Changes, Consent};
 pub(crate) use punt::PuntWindow;
 
 use crate::discard::Discard;

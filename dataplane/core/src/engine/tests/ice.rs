@@ -128,18 +128,71 @@ fn old_credentials_stay_valid_until_the_new_ones_are_nominated() {
 }
 
 #[test]
-fn a_five_tuple_that_authenticates_for_another_transport_moves() {
+fn a_five_tuple_moves_to_another_transport_once_its_peer_is_silent_on_it() {
     let (mut world, mut publisher, mut peer) = stage();
     peer.connect(&mut world);
     world.put(Object::Transport(transport(3)));
     let mut successor = Peer::new(3);
     successor.five_tuple = peer.five_tuple;
+    world.pass(9_999);
+    assert_eq!(answered(&mut world, &successor, Check::Nominating), None, "one forged datagram takes nobody's place");
+    assert_eq!(world.discards(Discard::FiveTupleHeld), 1);
+    publisher.send(&mut world, &opus(Ssrc(5), 1));
+    world.flush();
+    assert_eq!(peer.take(&mut world).len(), 1);
+    world.pass(1);
     successor.connect(&mut world);
     let forgotten = |event: &Event| *event == Event::Forgotten(Key::Path(transport_id(2)));
     assert_eq!(world.count_events(forgotten), 1);
-    publisher.send(&mut world, &opus(Ssrc(5), 1));
+    publisher.send(&mut world, &opus(Ssrc(5), 2));
     world.flush();
     assert_eq!(peer.take(&mut world).len(), 0, "nothing sealed for the old owner goes to the new one");
+}
+
+#[test]
+fn requests_from_elsewhere_keep_no_stream_going_to_a_place_that_says_nothing() {
+    let (mut world, mut publisher, mut peer) = stage();
+    peer.connect(&mut world);
+    let mut bystander = Peer::new(2);
+    bystander.five_tuple.remote.set_port(50_003);
+    bystander.connect(&mut world);
+    for _ in 0..29 {
+        world.pass(1_000);
+        answered(&mut world, &peer, Check::Plain);
+        answered(&mut world, &publisher, Check::Plain);
+    }
+    publisher.send(&mut world, &opus(Ssrc(5), 1));
+    world.flush();
+    assert_eq!((bystander.take(&mut world).len(), peer.take(&mut world).len()), (1, 0));
+    world.pass(1_000);
+    publisher.send(&mut world, &opus(Ssrc(5), 2));
+    world.flush();
+    assert_eq!((bystander.take(&mut world).len(), peer.take(&mut world).len()), (0, 1), "back to where somebody is");
+    let port = peer.five_tuple.remote.port();
+    assert_eq!(nominated(&world)[1..], [port, 50_003, port]);
+}
+
+#[test]
+fn a_request_that_was_seen_gives_no_other_five_tuple_a_place() {
+    let (mut world, _, peer) = stage();
+    let request = peer.request(Check::Nominating);
+    let mut thief = Peer::new(2);
+    thief.five_tuple.remote.set_port(50_004);
+    for (who, answers) in [(&peer, true), (&thief, false), (&peer, true)] {
+        world.receive(who.five_tuple, &request);
+        world.flush();
+        assert_eq!(!world.inbox(who.five_tuple).is_empty(), answers);
+    }
+    assert_eq!(world.discards(Discard::StunReplayed), 1);
+    answered(&mut world, &thief, Check::Plain);
+    world.receive(thief.five_tuple, &request);
+    world.flush();
+    assert_eq!(world.inbox(thief.five_tuple).len(), 1, "a five-tuple with a place of its own is answered");
+    assert_eq!(nominated(&world)[1..], [peer.five_tuple.remote.port()], "and nominates nothing by a repeated request");
+    for _ in 0..crate::limits::TRANSACTIONS_MAX {
+        answered(&mut world, &peer, Check::Plain);
+    }
+    assert_eq!(world.discards(Discard::StunReplayed), 1);
 }
 
 #[test]
@@ -163,7 +216,9 @@ fn a_transport_remembers_eight_five_tuples_and_never_forgets_the_nominated_one()
 
 #[test]
 fn dtls_reaches_the_control_plane_from_validated_five_tuples_and_goes_back_there() {
-    let (mut world, _, peer) = stage();
+    let mut world = World::new();
+    world.put(Object::Transport(plan::Transport { keys: None, ..transport(2) }));
+    let peer = Peer::new(2);
     let hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0];
     world.receive(peer.five_tuple, &hello);
     world.flush();
@@ -175,5 +230,16 @@ fn dtls_reaches_the_control_plane_from_validated_five_tuples_and_goes_back_there
     world.engine.handle_outgoing(world.now, transport_id(2), &hello);
     world.flush();
     assert_eq!(world.wire.punts, [(transport_id(2), hello.to_vec())]);
-    assert_eq!(world.inbox(peer.five_tuple), [hello.to_vec()], "before a nomination to the pair validated last");
+    assert_eq!(world.inbox(peer.five_tuple), [hello.to_vec()]);
+    let mut elsewhere = Peer::new(2);
+    elsewhere.five_tuple.remote.set_port(50_005);
+    elsewhere.connect(&mut world);
+    world.engine.handle_outgoing(world.now, transport_id(2), &hello);
+    world.flush();
+    assert!(world.inbox(elsewhere.five_tuple).is_empty(), "no handshake is turned on somebody who takes no part in it");
+    assert_eq!(world.inbox(peer.five_tuple), [hello.to_vec()]);
+    world.put(Object::Transport(transport(2)));
+    world.engine.handle_outgoing(world.now, transport_id(2), &hello);
+    world.flush();
+    assert_eq!(world.inbox(elsewhere.five_tuple), [hello.to_vec()], "afterwards it goes where media goes");
 }

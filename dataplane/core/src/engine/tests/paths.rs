@@ -99,6 +99,7 @@ fn a_five_tuple_that_another_transport_took_is_not_given_back() {
     let (mut world, mut publisher, subscriber) = stage();
     let mut bystander = Peer::new(3);
     bystander.five_tuple = subscriber.five_tuple;
+    world.pass(10_000);
     bystander.connect(&mut world);
     let mut world = resumed(world, &[]);
     assert_eq!((told(&world, &subscriber), told(&world, &bystander)), (0, 1));

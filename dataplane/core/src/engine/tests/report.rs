@@ -8,6 +8,7 @@ use rtcp::sender_report::SenderReport;
 use rtcp::source_description::SourceDescription;
 use rtcp::transport_feedbacks::transport_layer_cc::{PacketStatusChunk, TransportLayerCc};
 use rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
+use sluice_protocol::event::Event;
 use sluice_protocol::limits::CNAME_BYTES_MAX;
 use sluice_protocol::media::Bitrate;
 use sluice_protocol::plan::{self, Key, Object};
@@ -15,9 +16,11 @@ use sluice_protocol::stats::Stats;
 use sluice_protocol::time::NtpTime;
 
 use super::super::report::OWN_SSRC;
-use super::peer::{Compound, is_pli, of_kind};
+use super::peer::{Check, Compound, Peer, is_pli, of_kind};
 use super::stage::{CAMERA, MICROPHONE, frame, sound, stage};
 use super::world::*;
+use crate::discard::Discard;
+use crate::limits::EVENTS_MAX;
 
 fn sender_report(ssrc: u32, ntp: NtpTime, rtp_time: u32) -> SenderReport {
     SenderReport { ssrc, ntp_time: ntp.0, rtp_time, packet_count: 1, octet_count: 1, ..SenderReport::default() }
@@ -218,4 +221,27 @@ fn feedback_goes_alone_where_reduced_size_was_negotiated() {
         let alone = |compound: &&Compound| compound.iter().all(|packet| is_feedback(packet.as_ref())[kind]);
         assert!(compounds.iter().any(|compound| alone(&compound)), "feedback of kind {kind}");
     }
+}
+
+#[test]
+fn a_flood_of_goodbyes_displaces_nothing_that_others_were_learnt_by() {
+    let (mut world, mut publisher, _) = stage();
+    // Each packet starts the stream and each goodbye stops it: twice as many events as there is room for.
+    for number in 1..=u16::try_from(EVENTS_MAX).unwrap() {
+        publisher.send(&mut world, &sound(number));
+        let goodbyes = Goodbye { sources: vec![MICROPHONE.0; 31], ..Goodbye::default() };
+        publisher.send_rtcp(&mut world, &[Box::new(goodbyes)]);
+        if number == 100 {
+            world.put(Object::Transport(transport(3)));
+            let newcomer = Peer::new(3);
+            world.receive(newcomer.five_tuple, &newcomer.request(Check::Nominating));
+        }
+    }
+    world.flush();
+    let learnt = |event: &Event| {
+        let Event::Learnt(object) = event else { return false };
+        object.key() == Key::Path(transport_id(3))
+    };
+    assert_eq!(world.count_events(learnt), 1);
+    assert!(world.discards(Discard::EventsFull) > 0);
 }
