@@ -232,11 +232,15 @@ impl Renumber {
     }
 
     fn place_late(&self, packet: &Accepted<'_>) -> Option<Numbers> {
-        Some(Numbers {
+        let numbers = Numbers {
             sequence: self.sequences.place(packet.sequence.0)?,
             timestamp: self.timeline.place_late(packet.timestamp)?,
             picture: self.pictures.place_late(packet)?,
-        })
+        };
+        // Above everything that was sent there is only the rest of the newest frame. A repair may say another time than
+        // its original had: the publisher writes both.
+        let fits = numbers.sequence < self.last_sent || numbers.timestamp == self.timeline.last();
+        fits.then_some(numbers)
     }
 
     fn rebase(&mut self, source: u64, egress: u64) {

@@ -178,6 +178,22 @@ fn a_late_packet_from_before_a_jump_of_the_source_is_not_sent() {
 }
 
 #[test]
+fn a_late_packet_above_all_that_was_sent_is_the_rest_of_the_newest_frame_or_nothing() {
+    let mut plan = plan(MediaKind::Video);
+    plan.max_layer.temporal = 0;
+    for (ticks, is_sent) in [(-3000, false), (0, true), (3000, false)] {
+        let (mut stream, mut publisher) = (EgressStream::new(&plan, true, 1), Publisher::new(7));
+        let frame = publisher.key(2);
+        offer(&mut stream, &frame[..1]);
+        offer(&mut stream, publisher.frame(1, false, 1, true));
+        // The publisher's repair may say another time than its original.
+        let mut late = frame[1].clone();
+        late.timestamp = late.timestamp.wrapping_add_signed(ticks);
+        assert_eq!(stream.plan_packet(&late.accepted()).is_ok(), is_sent, "{ticks}");
+    }
+}
+
+#[test]
 fn a_pause_ends_with_the_open_frame_and_goes_on_at_a_key_frame_without_a_hole() {
     let mut plan = plan(MediaKind::Video);
     let (mut stream, mut publisher) = (EgressStream::new(&plan, true, 1), Publisher::new(7));
