@@ -59,6 +59,13 @@ impl KeyFrameRequests {
         }
     }
 
+    /// Notes that an encoding started, perhaps under another SSRC, which was not asked yet.
+    pub(crate) fn restart(&mut self, encoding: StreamIndex) {
+        if let Some(encoding) = self.encodings.get_mut(usize::from(encoding.0)) {
+            *encoding = Encoding { wish: encoding.wish, ..Encoding::default() };
+        }
+    }
+
     /// Returns which encodings to ask now, in one go. Whichever does not answer is asked again, [`KEY_FRAME_TRIES_MAX`]
     /// times in all.
     pub(crate) fn take_due(&mut self, now: Instant) -> ArrayVec<StreamIndex, ENCODINGS_MAX> {
@@ -111,8 +118,9 @@ mod tests {
     enum Happens {
         Wanted(StreamIndex, Wish),
         Came(StreamIndex),
+        Started(StreamIndex),
     }
-    use Happens::{Came, Wanted};
+    use Happens::{Came, Started, Wanted};
     use Wish::{Any, This};
 
     /// A name, what happens when, and who is to be asked when.
@@ -127,6 +135,7 @@ mod tests {
                 match what {
                     Wanted(encoding, wish) => requests.want(*encoding, *wish),
                     Came(encoding) => requests.satisfy(*encoding),
+                    Started(encoding) => requests.restart(*encoding),
                 }
             }
             let due = requests.due();
@@ -184,6 +193,12 @@ mod tests {
                 &[(0, Wanted(LOW, Any)), (10, Wanted(LOW, This)), (90, Came(HIGH)), (1050, Came(LOW))],
                 &[(0, 0), (1000, 0)],
             ),
+            (
+                "an encoding that starts anew is asked as soon as its track may be",
+                &[(0, Wanted(LOW, This)), (10, Started(LOW)), (290, Came(LOW))],
+                &[(0, 0), (200, 0)],
+            ),
+            ("an encoding that starts unasked stays so", &[(0, Started(LOW))], &[]),
             ("an encoding that no track has is nobody's", &[(0, Wanted(StreamIndex(8), This))], &[]),
         ];
         for (name, happens, expected) in cases {

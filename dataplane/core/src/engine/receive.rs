@@ -216,6 +216,9 @@ impl Engine {
     /// Does what a stored packet calls for besides being forwarded.
     fn follow_up(&mut self, now: Instant, id: TransportId, opened: &Opened<'_>, stored: Stored) {
         let Some(track) = self.tracks.get_mut(opened.source.track.0) else { return };
+        if stored.is_restart {
+            track.key_frames.restart(opened.source.stream);
+        }
         if stored.is_key_frame {
             track.key_frames.satisfy(opened.source.stream);
         }

@@ -61,16 +61,18 @@ impl IngressStream {
     }
 
     /// Takes `ssrc` as the stream's carrier; what was counted belongs to the one before. False for stragglers of the
-    /// one before, which gets the stream back only when the present one has been silent for [`SSRC_SILENCE_MIN`].
+    /// one before, which gets the stream back only when the present one has been silent for [`SSRC_SILENCE_MIN`]. One
+    /// that was announced or learnt and not heard yet gives way at once: a successor does not know which was the last.
     pub(crate) fn carry(&mut self, now: Instant, ssrc: Ssrc) -> bool {
         if self.ssrc != Some(ssrc) {
             if self.former == Some(ssrc) && now.saturating_since(self.heard) < SSRC_SILENCE_MIN {
                 return false;
             }
+            let was_heard = !self.is_silent();
             if self.ssrc.is_some() {
                 self.restart();
             }
-            self.former = self.ssrc.replace(ssrc);
+            self.former = self.ssrc.replace(ssrc).filter(|_| was_heard);
         }
         self.heard = now;
         true

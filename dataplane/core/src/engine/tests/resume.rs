@@ -358,3 +358,46 @@ fn a_stream_that_only_a_predecessor_sent_says_good_bye() {
     let goodbyes: Vec<Goodbye> = of_kind(&subscriber.take_reports(&mut world));
     assert_eq!(goodbyes.len(), 1, "of the stream that was never sent there is none");
 }
+
+#[test]
+fn a_successor_takes_whichever_of_a_streams_ssrcs_speaks_first() {
+    for (before, now) in [(0xbeef_u32, CAMERA.0), (CAMERA.0, 0xbeef)] {
+        let (mut world, mut publisher, mut subscriber) = stage();
+        for (ssrc, numbers) in [(before, 1..=3), (now, 501..=503)] {
+            for number in numbers {
+                let mut media = frame(number, number % 500 == 1);
+                media.ssrc = ssrc;
+                publisher.send(&mut world, &media);
+                world.pass(33);
+            }
+        }
+        assert_eq!(take(&mut world, &mut subscriber).len(), 6);
+        let mut world = resumed(world);
+        for number in 510..=512 {
+            let mut media = frame(number, false);
+            media.ssrc = now;
+            media.extensions.clear();
+            publisher.send(&mut world, &media);
+            world.pass(33);
+        }
+        let numbers: Vec<u16> = take(&mut world, &mut subscriber).iter().map(|packet| packet.3).collect();
+        assert_eq!(numbers, [510, 511, 512], "{before:#x}, then {now:#x}");
+    }
+}
+
+#[test]
+fn a_publisher_whose_former_ssrc_was_asked_for_a_key_frame_is_asked_by_its_present_one() {
+    let (mut world, mut publisher, _) = stage();
+    let of = |ssrc, number, key| super::peer::Media { ssrc, ..frame(number, key) };
+    publisher.send(&mut world, &frame(1, true));
+    world.pass(600);
+    publisher.send(&mut world, &of(0xbeef, 501, true));
+    world.pass(600);
+    publisher.take_reports(&mut world);
+    let mut world = resumed(world);
+    publisher.send(&mut world, &of(0xbeef, 510, false));
+    world.pass(250);
+    let losses: Vec<rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication> =
+        of_kind(&publisher.take_reports(&mut world));
+    assert!(losses.iter().any(|loss| loss.media_ssrc == 0xbeef), "{losses:?}");
+}
