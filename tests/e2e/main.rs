@@ -6,5 +6,6 @@ mod documents;
 mod media;
 mod privileges;
 mod show;
+mod simulcast;
 mod survival;
 mod units;

@@ -1,11 +1,15 @@
 // Publishes or plays from a page with nothing but what the browser has: WHIP and WHEP in one request each.
-// `page_peer.js` is evaluated in a page of the server, then `peer.publish(url, token, codec)` or `peer.play(url, token)`.
+// `page_peer.js` is evaluated in a page of the server, then `peer.publish(url, token, codec[, rids])` or `peer.play(url, token)`.
 globalThis.peer = {
-  async publish(url, token, codec) {
+  // With names of encodings it offers a simulcast, each twice as wide as the one before.
+  async publish(url, token, codec, rids = []) {
     const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 320, height: 240 } });
     const connection = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     for (const track of media.getTracks()) {
-      const transceiver = connection.addTransceiver(track, { direction: 'sendonly' });
+      const scale = (place) => 2 ** (rids.length - 1 - place);
+      const encodings = rids.map((rid, place) => ({ rid, scaleResolutionDownBy: scale(place) }));
+      const sendEncodings = track.kind === 'video' && rids.length > 0 ? encodings : [{}];
+      const transceiver = connection.addTransceiver(track, { direction: 'sendonly', sendEncodings });
       if (track.kind === 'video') transceiver.setCodecPreferences(this.preferred(codec));
     }
     await this.begin(connection, url, token);

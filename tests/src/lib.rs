@@ -8,6 +8,6 @@ mod server;
 
 pub use browsers::{Browser, Browsers};
 pub use calibration::bound;
-pub use network::{ADDRESS, Link, in_own_network};
+pub use network::{ADDRESS, Link, Loss, in_own_network};
 pub use script::Script;
 pub use server::{Options, Server};

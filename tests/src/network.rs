@@ -67,6 +67,47 @@ fn inside(name: &str) -> std::io::Result<Output> {
     command.env(INSIDE, "1").stdin(Stdio::null()).output()
 }
 
+/// Loss on the way into a port of the test's own network; there is none any more when it is dropped.
+#[derive(Debug)]
+pub struct Loss(());
+
+impl Loss {
+    /// Loses every `one_in`th packet of pictures, and of their repairs.
+    ///
+    /// # Errors
+    /// When there are no nftables, or outside of [`in_own_network`].
+    pub fn towards(port: u16, one_in: u32) -> Result<Self> {
+        ensure!(std::env::var_os(INSIDE).is_some(), "packets are lost in a network of the test's own");
+        let loss = Self(());
+        for words in [
+            "add table inet loss".to_owned(),
+            "add chain inet loss in { type filter hook input priority 0 ; }".to_owned(),
+            format!(
+                "add rule inet loss in udp dport {port} udp length > 300 numgen inc mod {one_in} == 0 counter drop"
+            ),
+        ] {
+            run(Command::new("nft").args(words.split(' ')))?;
+        }
+        Ok(loss)
+    }
+
+    /// Returns how many packets were lost.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn count(&self) -> Result<u64> {
+        let text = run(Command::new("nft").args(["list", "chain", "inet", "loss", "in"]))?;
+        let count = text.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next());
+        count.and_then(|count| count.parse().ok()).with_context(|| format!("no count in {text}"))
+    }
+}
+
+impl Drop for Loss {
+    fn drop(&mut self) {
+        drop(run(Command::new("nft").args(["delete", "table", "inet", "loss"])));
+    }
+}
+
 /// The address at the far end of a [`Link`].
 const FAR: &str = "192.0.2.2/24";
 

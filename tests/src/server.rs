@@ -174,22 +174,38 @@ impl Server {
     /// # Errors
     /// When the data plane, or the kernel's list of sockets, is not there.
     pub async fn socket_drops(&mut self) -> Result<u64> {
+        Ok(self.sockets().await?.iter().map(|(_, drops)| drops).sum())
+    }
+
+    /// Returns the port that takes media.
+    ///
+    /// # Errors
+    /// When the data plane, or the kernel's list of sockets, is not there.
+    pub async fn media_port(&mut self) -> Result<u16> {
+        let sockets = self.sockets().await?;
+        sockets.first().map(|(port, _)| *port).context("the data plane has no socket")
+    }
+
+    /// Ports and drops of the data plane's UDP sockets.
+    async fn sockets(&mut self) -> Result<Vec<(u16, u64)>> {
         let pid = self.dataplane_pid().await?;
         let links = std::fs::read_dir(format!("/proc/{pid}/fd"))?;
         let links = links.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
         let inode = |link: PathBuf| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
         let inodes: Vec<String> = links.filter_map(inode).collect();
-        let mut drops = Vec::new();
+        let mut sockets = Vec::new();
         for list in ["udp", "udp6"] {
             let text = std::fs::read_to_string(format!("/proc/{pid}/net/{list}"))?;
             for row in text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()) {
+                let [_, local, .., drops] = *row else { continue };
                 if row.get(9).is_some_and(|inode| inodes.iter().any(|known| known == inode)) {
-                    drops.push(row.last().context("a count of drops")?.parse::<u64>()?);
+                    let (_, port) = local.split_once(':').context("an address has a port")?;
+                    sockets.push((u16::from_str_radix(port, 16)?, drops.parse()?));
                 }
             }
         }
-        ensure!(!drops.is_empty(), "the data plane has no socket");
-        Ok(drops.iter().sum())
+        ensure!(!sockets.is_empty(), "the data plane has no socket");
+        Ok(sockets)
     }
 
     /// Kills the control plane, as `kill -9` does.
