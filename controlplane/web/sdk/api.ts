@@ -1,7 +1,9 @@
 import { browserEnvironment, type Environment } from './environment';
 import { SluiceError } from './failure';
+import { ROSTER_PAGES_MAX } from './limits';
 import { problemFrom } from './problem';
 import { bearer, request } from './request';
+import type { Participant } from './roster';
 
 /** What somebody may do in a room: host manages, speaker publishes, attendee watches. */
 export type Role = 'host' | 'speaker' | 'attendee';
@@ -77,6 +79,21 @@ export class SluiceApi {
 
   room(roomId: string): Promise<Room> {
     return this.#call('GET', `/api/rooms/${encodeURIComponent(roomId)}`);
+  }
+
+  /** Who is in a room; of very many, those on the first `ROSTER_PAGES_MAX` pages. */
+  async participants(roomId: string): Promise<Participant[]> {
+    const found: Participant[] = [];
+    let cursor: string | null = null;
+    for (let pages = 0; pages < ROSTER_PAGES_MAX; pages += 1) {
+      const after: string = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`;
+      const path = `/api/rooms/${encodeURIComponent(roomId)}/participants?limit=200${after}`;
+      const page: { participants: Participant[]; next_cursor: string | null } = await this.#call('GET', path);
+      found.push(...page.participants);
+      cursor = page.next_cursor;
+      if (cursor === null) break;
+    }
+    return found;
   }
 
   /** Issues a token for a participant; without an API key, one for a guest. */

@@ -1,6 +1,8 @@
 /** The Sluice SDK for browsers: rooms and tokens, publishing by WHIP, playing by WHEP. */
 export { SluiceApi } from './api';
 export type { ApiOptions, Health, NewRoom, NewToken, Role, Room, Token } from './api';
+export { claimsOf } from './claims';
+export type { Claims } from './claims';
 export { CaptureError } from './capture-error';
 export type { CaptureReason } from './capture-error';
 export type { Environment } from './environment';
@@ -10,8 +12,12 @@ export { LocalMedia } from './local-media';
 export type { Device, LocalMediaEvents, Wanted } from './local-media';
 export type { Flowing } from './media-flow';
 export { MicrophoneLevel } from './microphone-level';
+export { RoomWatch } from './room-watch';
+export type { RoomWatchEvents, RoomWatchOptions } from './room-watch';
+export { publishersOf } from './roster';
+export type { Participant, PublishedTrack, RoomEvent } from './roster';
 export type { QualitySample } from './quality';
-export type { SessionState, TokenSource } from './session';
+export type { EndReason, SessionState, TokenSource } from './session';
 export { WhepPlayer } from './whep';
 export type { PlayerEvents, PlayerOptions } from './whep';
 export { WhipPublisher } from './whip';

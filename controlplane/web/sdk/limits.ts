@@ -42,8 +42,38 @@ export const ICE_SERVERS_MAX = 16;
 export const SAMPLE_INTERVAL_MS = 1_000;
 export const SAMPLE_INTERVAL_WAITING_MS = 300;
 
+/** How often a player looks whether media still arrives. */
+export const FLOW_INTERVAL_MS = 500;
+
 /**
  * How long a track may be silent before it counts as gone. A shared screen on
  * which nothing moves still brings about a frame per second.
  */
 export const MEDIA_SILENT_MS_MAX = 3_000;
+
+/**
+ * The same for a track that brought at least so many frames or packets a
+ * second until it stopped. A screen that comes to rest still brings one.
+ */
+export const MEDIA_STEADY_SILENT_MS_MAX = 1_500;
+export const MEDIA_STEADY_PER_SECOND_MIN = 5;
+
+/**
+ * Streams of events that the pages of one browser hold at the same time. Over
+ * HTTP/1.1 a browser opens six connections to a server; without this the
+ * seventh page would not even load.
+ */
+export const EVENT_STREAMS_MAX = 3;
+
+/** How long a page waits before it asks for the place of another one's stream. */
+export const STREAM_PLACE_RETRY_MS = 15_000;
+
+/** How long a stream of events may be silent; the server sends something every 15 seconds. */
+export const EVENT_SILENT_MS_MAX = 40_000;
+
+/** The longest event that is read, in characters. The server's own bound is lower. */
+export const EVENT_CHARS_MAX = 256 * 1024;
+
+/** Participants of a room that are kept, and pages of them that are read. */
+export const ROSTER_MAX = 2_000;
+export const ROSTER_PAGES_MAX = 10;

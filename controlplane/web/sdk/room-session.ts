@@ -2,7 +2,7 @@ import type { Environment } from './environment';
 import { Emitter, type Listener } from './events';
 import type { QualitySample } from './quality';
 import type { Sampler } from './sampler';
-import { Session, type SessionState, type TokenSource } from './session';
+import { Session, type EndReason, type SessionState, type TokenSource } from './session';
 
 export interface RoomSessionOptions {
   /** Where the server is; the page's own origin when empty. */
@@ -24,9 +24,10 @@ export abstract class RoomSession<Events extends RoomSessionEvents> {
   readonly #session: Session;
   #sampler: Sampler | undefined;
 
-  constructor(endpoint: string, options: RoomSessionOptions) {
+  constructor(options: RoomSessionOptions, mayReturn?: () => Promise<boolean>) {
     this.#session = new Session({
-      endpoint,
+      endpoint: () => this.endpoint(),
+      mayReturn,
       token: options.token,
       environment: options.environment,
       prepare: (connection) => this.prepare(connection),
@@ -51,6 +52,11 @@ export abstract class RoomSession<Events extends RoomSessionEvents> {
     return this.#session.connection;
   }
 
+  /** Whether it is about to enter the room, or to enter it again. */
+  get isJoining(): boolean {
+    return this.#session.isJoining;
+  }
+
   /** Connects, and stays connected. Reports by `state` events, never throws. */
   start(): void {
     this.#session.start();
@@ -61,9 +67,17 @@ export abstract class RoomSession<Events extends RoomSessionEvents> {
   }
 
   /** Ends the session and tells the server. Safe while the page goes away. */
-  protected end(): void {
-    this.#session.close();
+  protected end(because: EndReason): void {
+    this.#session.close(because);
   }
+
+  /** Begins a fresh session in the place of one that runs. */
+  protected renew(): void {
+    this.#session.renew();
+  }
+
+  /** The address of the WHIP or WHEP endpoint, for the next session. */
+  protected abstract endpoint(): string;
 
   /** Adds what is sent or received to a new connection, before the offer. */
   protected abstract prepare(connection: RTCPeerConnection): void;

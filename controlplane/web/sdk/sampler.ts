@@ -1,4 +1,12 @@
+import { SAMPLE_INTERVAL_MS } from './limits';
 import { computeQuality, type Direction, type QualitySample, type Report } from './quality';
+
+export interface SamplerListeners {
+  /** A measure over about `SAMPLE_INTERVAL_MS`, or longer. */
+  onSample: (sample: QualitySample) => void;
+  /** Each report, made at `now` in milliseconds. */
+  onReport?: (report: Report, now: number) => void;
+}
 
 /**
  * Measures a connection again and again until it is stopped. A report that
@@ -7,9 +15,10 @@ import { computeQuality, type Direction, type QualitySample, type Report } from 
 export class Sampler {
   readonly #connection: RTCPeerConnection;
   readonly #direction: Direction;
-  readonly #onSample: (sample: QualitySample, report: Report) => void;
+  readonly #listeners: SamplerListeners;
   readonly #intervalMs: () => number;
   #before: Report | undefined;
+  #sampledAt: number | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isStopped = false;
 
@@ -17,12 +26,12 @@ export class Sampler {
     connection: RTCPeerConnection,
     direction: Direction,
     intervalMs: () => number,
-    onSample: (sample: QualitySample, report: Report) => void,
+    listeners: SamplerListeners,
   ) {
     this.#connection = connection;
     this.#direction = direction;
     this.#intervalMs = intervalMs;
-    this.#onSample = onSample;
+    this.#listeners = listeners;
     this.#schedule();
   }
 
@@ -40,12 +49,18 @@ export class Sampler {
     try {
       const report = toReport(await this.#connection.getStats());
       if (this.#isStopped) return;
-      this.#onSample(computeQuality(this.#direction, this.#before, report, Date.now()), report);
+      const now = Date.now();
+      this.#listeners.onReport?.(report, now);
+      // A timer may be a little early.
+      if (now - (this.#sampledAt ?? 0) < SAMPLE_INTERVAL_MS * 0.9) return;
+      this.#sampledAt = now;
+      this.#listeners.onSample(computeQuality(this.#direction, this.#before, report, now));
       this.#before = report;
     } catch {
       // A connection that was just closed has no statistics.
+    } finally {
+      this.#schedule();
     }
-    this.#schedule();
   }
 }
 

@@ -24,19 +24,22 @@ import { pause } from './waiting';
  *    │                │    │           reconnecting ────┘
  *    │                │    ▼                │
  *    └── start() ◄── failed ◄───────────────┤ not allowed any more, or 10 minutes
- *    └── start() ◄── ended ◄── close() ─────┘ or the room is gone
- * ```
+ *    └── start() ◄── ended ◄── close() ─────┘ the room is gone, or another page
+ * ```                                         took the place of this one
  */
 export type SessionState =
   | { name: 'idle' }
-  /** `attempt` counts from 1. */
-  | { name: 'connecting'; attempt: number }
+  /** `attempt` counts from 1; `cause` is why the last one did not work. */
+  | { name: 'connecting'; attempt: number; cause?: SluiceError }
   /** `since` is the time of the first connection, in ms since the epoch; breaks do not reset it. */
   | { name: 'live'; since: number }
   /** `cause` is why the last attempt did not work, once there was one. */
   | { name: 'reconnecting'; attempt: number; since: number; cause?: SluiceError }
-  | { name: 'ended'; because: 'closed' | 'room_gone' }
+  | { name: 'ended'; because: EndReason }
   | { name: 'failed'; failure: SluiceError };
+
+/** Why a session ended without having failed. `replaced`: another page has its place. */
+export type EndReason = 'closed' | 'room_gone' | 'replaced';
 
 /**
  * Gives a token, or none where none is needed. `renew` is true when the server
@@ -45,11 +48,17 @@ export type SessionState =
 export type TokenSource = (request: { renew: boolean }) => Promise<string | undefined>;
 
 export interface SessionOptions {
-  /** Address of the WHIP or WHEP endpoint. */
-  endpoint: string;
+  /** Gives the address of the WHIP or WHEP endpoint, for each new session. */
+  endpoint: () => string;
   token?: string | TokenSource | undefined;
   /** Adds transceivers to each new connection, before the offer. */
   prepare: (connection: RTCPeerConnection) => void | Promise<void>;
+  /**
+   * Asked when the server does not know the session any more: whether a fresh
+   * one may take its place. Two pages with one identity would otherwise throw
+   * each other out without end.
+   */
+  mayReturn?: (() => Promise<boolean>) | undefined;
   environment?: Environment | undefined;
 }
 
@@ -73,6 +82,8 @@ export class Session {
   #resource: SessionResource | undefined;
   #answer = '';
   #liveSince: number | undefined;
+  #isJoining = false;
+  #isForgotten = false;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -95,6 +106,11 @@ export class Session {
     return this.#connection;
   }
 
+  /** Whether an offer is on its way, or its answer is not connected yet. */
+  get isJoining(): boolean {
+    return this.#isJoining;
+  }
+
   /** Connects, and stays connected until {@link close}. Does nothing while it runs already. */
   start(): void {
     if (this.#run !== undefined) return;
@@ -113,12 +129,23 @@ export class Session {
    * Ends the session and tells the server. Everything happens before it
    * returns, so it is safe to call when the page goes away.
    */
-  close(): void {
+  close(because: EndReason = 'closed'): void {
     const run = this.#run;
     this.#run = undefined;
     run?.abort();
+    // Otherwise the server has ended it already.
+    if (because !== 'closed') this.#resource = undefined;
     this.#discard();
-    if (run !== undefined) this.#setState({ name: 'ended', because: 'closed' });
+    if (run !== undefined) this.#setState({ name: 'ended', because });
+  }
+
+  /** Begins a fresh session in the place of one that runs, such as for another endpoint. */
+  renew(): void {
+    if (this.#run === undefined) return;
+    this.#run.abort();
+    this.#run = undefined;
+    this.#discard();
+    this.start();
   }
 
   /** The whole life of the session; gives the state that it ends in. */
@@ -139,6 +166,10 @@ export class Session {
         attempt = 0;
         cause = undefined;
         if (lostAt - connectedAt > STABLE_MS_MIN) this.#backoff.reset();
+        if (await this.#isReplaced(signal)) {
+          this.#discard();
+          return { name: 'ended', because: 'replaced' };
+        }
       } catch (thrown) {
         if (signal.aborted) break;
         cause = toSluiceError(thrown);
@@ -155,8 +186,17 @@ export class Session {
     return { name: 'ended', because: 'closed' };
   }
 
+  /** Whether the server has forgotten this session because somebody else has its place. */
+  async #isReplaced(signal: AbortSignal): Promise<boolean> {
+    if (!this.#isForgotten || this.#options.mayReturn === undefined) return false;
+    const mayReturn = await this.#options.mayReturn().catch(() => true);
+    signal.throwIfAborted();
+    return !mayReturn;
+  }
+
   /** Offers and waits until media can flow. */
   async #establish(signal: AbortSignal): Promise<void> {
+    this.#isJoining = true;
     const connection = this.#createConnection();
     this.#connection = connection;
     await this.#options.prepare(connection);
@@ -182,7 +222,8 @@ export class Session {
 
   /** Posts the offer, once more with a renewed token when the first is refused. */
   async #post(offer: string): ReturnType<typeof createResource> {
-    const { token, endpoint } = this.#options;
+    const { token } = this.#options;
+    const endpoint = this.#options.endpoint();
     if (typeof token !== 'function') {
       return createResource(this.#environment, endpoint, token, offer);
     }
@@ -214,6 +255,7 @@ export class Session {
     const resource = this.#resource;
     const lostAt = Date.now();
     let attempt = 1;
+    this.#isForgotten = false;
     while (resource !== undefined && !dtlsIsDead(connection)) {
       if (isConnected(connection)) return true;
       try {
@@ -230,6 +272,7 @@ export class Session {
       } catch (thrown) {
         signal.throwIfAborted();
         const failure = toSluiceError(thrown);
+        this.#isForgotten = failure.reason === 'not_found';
         const isWorthAnother = failure.reason === 'unreachable' || failure.reason === 'busy';
         if (!isWorthAnother || Date.now() - lostAt > RECONNECT_MS_MAX) return false;
         attempt += 1;
@@ -238,6 +281,8 @@ export class Session {
         signal.throwIfAborted();
       }
     }
+    // The far end has closed the association, and with it the session.
+    this.#isForgotten = true;
     return false;
   }
 
@@ -248,6 +293,8 @@ export class Session {
       const gaveUp = failure.isFinal || lostMs > RECONNECT_MS_MAX;
       return gaveUp ? { name: 'failed', failure } : undefined;
     }
+    // A server that does not answer may be starting; the user can see that and cancel.
+    if (failure.reason === 'unreachable' && lostMs <= RECONNECT_MS_MAX) return undefined;
     const attemptsMax =
       failure.reason === 'media_blocked' ? BLOCKED_ATTEMPTS_MAX : FIRST_ATTEMPTS_MAX;
     return failure.isFinal || attempt >= attemptsMax ? { name: 'failed', failure } : undefined;
@@ -270,7 +317,7 @@ export class Session {
   /** Says that there is no connection now. */
   #announce(attempt: number, cause?: SluiceError): void {
     if (this.#liveSince === undefined) {
-      this.#setState({ name: 'connecting', attempt });
+      this.#setState({ name: 'connecting', attempt, ...(cause && { cause }) });
     } else {
       const since = this.#liveSince;
       this.#setState({ name: 'reconnecting', attempt, since, ...(cause && { cause }) });
@@ -278,12 +325,14 @@ export class Session {
   }
 
   #isLive(): void {
+    this.#isJoining = false;
     this.#liveSince ??= Date.now();
     this.#setState({ name: 'live', since: this.#liveSince });
   }
 
   /** Lets go of the connection and of the session on the server. */
   #discard(): void {
+    this.#isJoining = false;
     void this.#resource?.remove();
     this.#resource = undefined;
     this.#connection?.close();

@@ -1,8 +1,9 @@
 import { endpointFor } from './endpoint';
-import { SAMPLE_INTERVAL_MS, SAMPLE_INTERVAL_WAITING_MS } from './limits';
+import { FLOW_INTERVAL_MS, SAMPLE_INTERVAL_WAITING_MS } from './limits';
 import { MediaFlow, type Flowing } from './media-flow';
 import { RoomSession, type RoomSessionEvents, type RoomSessionOptions } from './room-session';
 import { Sampler } from './sampler';
+import type { EndReason } from './session';
 
 export interface PlayerOptions extends RoomSessionOptions {
   /** Whom to watch; left out, whoever has published longest. */
@@ -25,8 +26,13 @@ export interface PlayerEvents extends RoomSessionEvents {
 export class WhepPlayer extends RoomSession<PlayerEvents> {
   #flowing: Flowing = { audio: false, video: false };
 
+  readonly #options: PlayerOptions;
+  #participantId: string | undefined;
+
   constructor(options: PlayerOptions) {
-    super(endpointFor('whep', options.server ?? '', options.roomId, options.participantId), options);
+    super(options);
+    this.#options = options;
+    this.#participantId = options.participantId;
   }
 
   /** What arrives now. */
@@ -35,8 +41,25 @@ export class WhepPlayer extends RoomSession<PlayerEvents> {
   }
 
   /** Stops and tells the server. Safe while the page goes away. */
-  close(): void {
-    this.end();
+  close(because: EndReason = 'closed'): void {
+    this.end(because);
+  }
+
+  /** Whom it plays, by id or identity; nothing for whoever has published longest. */
+  get participantId(): string | undefined {
+    return this.#participantId;
+  }
+
+  /** Plays somebody else from now on, by a fresh session where one runs. */
+  watch(participantId: string | undefined): void {
+    if (this.#participantId === participantId) return;
+    this.#participantId = participantId;
+    this.renew();
+  }
+
+  protected endpoint(): string {
+    const { server = '', roomId } = this.#options;
+    return endpointFor('whep', server, roomId, this.#participantId);
   }
 
   protected prepare(connection: RTCPeerConnection): void {
@@ -54,10 +77,10 @@ export class WhepPlayer extends RoomSession<PlayerEvents> {
       return undefined;
     }
     const flow = new MediaFlow();
-    const interval = (): number => (this.#flowing.video ? SAMPLE_INTERVAL_MS : SAMPLE_INTERVAL_WAITING_MS);
-    return new Sampler(connection, 'receive', interval, (sample, report) => {
-      this.#setFlowing(flow.update(report, sample.at));
-      this.emit('quality', sample);
+    const interval = (): number => (this.#flowing.video ? FLOW_INTERVAL_MS : SAMPLE_INTERVAL_WAITING_MS);
+    return new Sampler(connection, 'receive', interval, {
+      onReport: (report, now) => this.#setFlowing(flow.update(report, now)),
+      onSample: (sample) => this.emit('quality', sample),
     });
   }
 

@@ -2,6 +2,7 @@ import { endpointFor } from './endpoint';
 import { SAMPLE_INTERVAL_MS } from './limits';
 import { RoomSession, type RoomSessionEvents, type RoomSessionOptions } from './room-session';
 import { Sampler } from './sampler';
+import type { EndReason } from './session';
 
 /** The two things that a publisher sends. */
 export type Kind = 'audio' | 'video';
@@ -11,6 +12,8 @@ export interface PublisherOptions extends RoomSessionOptions {
   videoBitsPerSecondMax?: number;
   /** Name of a codec to prefer, such as `H264`; ignored where the browser lacks it. */
   videoCodec?: string;
+  /** See `SessionOptions.mayReturn`. */
+  mayReturn?: () => Promise<boolean>;
 }
 
 export type PublisherEvents = RoomSessionEvents;
@@ -28,7 +31,7 @@ export class WhipPublisher extends RoomSession<PublisherEvents> {
   #senders: Partial<Record<Kind, RTCRtpSender>> = {};
 
   constructor(options: PublisherOptions) {
-    super(endpointFor('whip', options.server ?? '', options.roomId), options);
+    super(options, options.mayReturn);
     this.#options = options;
   }
 
@@ -42,9 +45,13 @@ export class WhipPublisher extends RoomSession<PublisherEvents> {
   }
 
   /** Leaves and tells the server. Safe while the page goes away. */
-  leave(): void {
-    this.end();
+  leave(because: EndReason = 'closed'): void {
+    this.end(because);
     this.#senders = {};
+  }
+
+  protected endpoint(): string {
+    return endpointFor('whip', this.#options.server ?? '', this.#options.roomId);
   }
 
   protected prepare(connection: RTCPeerConnection): void {
@@ -64,7 +71,9 @@ export class WhipPublisher extends RoomSession<PublisherEvents> {
 
   protected measure(connection: RTCPeerConnection | undefined): Sampler | undefined {
     if (connection === undefined) return undefined;
-    return new Sampler(connection, 'send', () => SAMPLE_INTERVAL_MS, (sample) => this.emit('quality', sample));
+    return new Sampler(connection, 'send', () => SAMPLE_INTERVAL_MS, {
+      onSample: (sample) => this.emit('quality', sample),
+    });
   }
 
   /** One layer; further ones join this list. */

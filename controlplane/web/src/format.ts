@@ -20,3 +20,11 @@ export function formatRatio(ratio: number): string {
   const percent = ratio * 100;
   return percent > 0 && percent < 10 ? `${percent.toFixed(1)} %` : `${Math.round(percent)} %`;
 }
+
+/** The first three of some names as a phrase, such as `Ann, Ben and 2 more`; its first letter is made large. */
+export function listed(names: readonly string[]): string {
+  const shown = names.length > 3 ? [...names.slice(0, 2), `${names.length - 2} more`] : names;
+  const last = shown.at(-1) ?? '';
+  const phrase = shown.length > 1 ? `${shown.slice(0, -1).join(', ')} and ${last}` : last;
+  return phrase.charAt(0).toUpperCase() + phrase.slice(1);
+}

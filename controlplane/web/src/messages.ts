@@ -1,13 +1,16 @@
 import type { CaptureError, SluiceError } from '../sdk';
 
+/** Problem code for somebody who wants to go live with a token that is for watching. */
+export const ONLY_TO_WATCH = 'only_to_watch';
+
 /** What went wrong, and what to do about it. */
 export interface Message {
   title: string;
   advice: string;
 }
 
-/** Plain words for what the server or the network did. */
-export function explainFailure(failure: SluiceError): Message {
+/** Plain words for what the server or the network did. `isPinWrong`: a PIN was entered and refused. */
+export function explainFailure(failure: SluiceError, isPinWrong = false): Message {
   switch (failure.reason) {
     case 'unauthorized':
       return failure.code === 'token_expired'
@@ -20,8 +23,16 @@ export function explainFailure(failure: SluiceError): Message {
             advice: 'This server lets in people with a link of their own only. Ask the host to send you one.',
           };
     case 'forbidden':
-      return needsPin(failure)
-        ? { title: 'This room has a PIN', advice: 'Enter the PIN that the host gave you.' }
+      if (needsPin(failure)) {
+        return isPinWrong
+          ? { title: 'That PIN is wrong', advice: 'Enter the PIN that the host gave you, or ask for it again.' }
+          : { title: 'This room has a PIN', advice: 'Enter the PIN that the host gave you.' };
+      }
+      return failure.code === ONLY_TO_WATCH
+        ? {
+            title: 'Your link is for watching',
+            advice: 'It does not let you go live here. Ask the host for a link that does.',
+          }
         : {
             title: 'You are not allowed to do this here',
             advice: 'Your link does not include it, or guests cannot do it on this server. Ask the host for another link.',
@@ -71,6 +82,7 @@ export function explainFailure(failure: SluiceError): Message {
 
 /** The exact words behind a failure, unless ours already say all there is. */
 export function detailOf(failure: SluiceError): string | undefined {
+  if (failure.reason === 'not_found' || failure.code === ONLY_TO_WATCH || needsPin(failure)) return undefined;
   if (failure.status !== undefined) return `The server says: ${failure.message}`;
   return failure.reason === 'server_error' ? `Details: ${failure.message}` : undefined;
 }

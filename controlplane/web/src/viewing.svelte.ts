@@ -1,24 +1,27 @@
-import { WhepPlayer, type Flowing, type QualitySample, type SessionState } from '../sdk';
+import {
+  publishersOf,
+  RoomWatch,
+  WhepPlayer,
+  type Flowing,
+  type Participant,
+  type QualitySample,
+  type SessionState,
+} from '../sdk';
+import { sceneOf, type Scene } from './scene';
 import { tokenSourceFor } from './tokens';
+import { shownOf, whomToWatch } from './whom-to-watch';
 
-/** How long nothing may arrive before a broadcast that was there counts as over. */
+/** How long nothing may arrive before a broadcast that was there counts as over, where the room does not say. */
 const OVER_AFTER_MS = 12_000;
 
-/** What a viewer sees, made from the session and from what arrives over it. */
-export type Scene =
-  | 'connecting'
-  /** The room is there, and nobody is live yet. */
-  | 'waiting'
-  | 'playing'
-  /** There is sound, and no picture. */
-  | 'sound_only'
-  /** It was playing, and nothing arrives at the moment. */
-  | 'paused'
-  | 'reconnecting'
-  /** It was playing, and is over as far as one can tell; it goes on by itself if it comes back. */
-  | 'over'
-  | 'room_gone'
-  | 'failed';
+/** How long sound may come without a picture before that is worth a word. */
+const PICTURE_LATE_MS = 1_500;
+
+/** How long media may go on after the room said that nobody is live: hidden participants are not told of. */
+const DOUBT_MS = 4_000;
+
+/** How long a chosen broadcaster may be gone, as for a reload, before somebody else is shown. */
+const GIVE_UP_CHOSEN_MS = 5_000;
 
 /** What the page for watching shows and does. */
 export class Viewing {
@@ -26,45 +29,64 @@ export class Viewing {
   flowing: Flowing = $state.raw({ audio: false, video: false });
   stream: MediaStream | null = $state.raw(null);
   quality: QualitySample | undefined = $state.raw();
+  roomName: string | undefined = $state();
   pin: string | undefined = $state();
+  /** Who publishes; nothing while that is not known. */
+  publishers: Participant[] | undefined = $state.raw();
+  #chosen: string | undefined = $state();
   #hasPlayed = $state(false);
-  #isOver = $state(false);
-  #overTimer: ReturnType<typeof setTimeout> | undefined;
+  #hasPlayedThis = $state(false);
+  #isPictureMissing = $state(false);
+  #isSilentForLong = $state(false);
+  #isDoubted = $state(false);
+  readonly #timers = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #player: WhepPlayer;
+  readonly #watch: RoomWatch;
+  #wanted: string | undefined;
+  /** Whom the address names. */
+  readonly #named: string | undefined;
 
-  readonly scene: Scene = $derived.by(() => {
-    switch (this.session.name) {
-      case 'idle':
-      case 'connecting':
-        return 'connecting';
-      case 'reconnecting':
-        return 'reconnecting';
-      case 'failed':
-        return 'failed';
-      case 'ended':
-        return this.session.because === 'room_gone' ? 'room_gone' : 'over';
-      case 'live':
-        if (this.flowing.video) return 'playing';
-        if (this.flowing.audio) return 'sound_only';
-        if (!this.#hasPlayed) return 'waiting';
-        return this.#isOver ? 'over' : 'paused';
-    }
+  /** Whether the room says that somebody is live whom this page would show. */
+  readonly #isSomebodyLive: boolean | undefined = $derived(
+    this.publishers && shownOf(this.publishers, this.#chosen) !== undefined,
+  );
+
+  readonly scene: Scene = $derived(
+    sceneOf({
+      session: this.session,
+      flowing: this.flowing,
+      isSomebodyLive: this.#isDoubted ? undefined : this.#isSomebodyLive,
+      hasPlayed: this.#hasPlayed,
+      hasPlayedThis: this.#hasPlayedThis,
+      isPictureMissing: this.#isPictureMissing,
+      isSilentForLong: this.#isSilentForLong,
+    }),
+  );
+
+  /** Who is live and not shown. */
+  readonly others: Participant[] = $derived.by(() => {
+    const publishers = this.publishers ?? [];
+    const shown = shownOf(publishers, this.#chosen);
+    return publishers.filter((publisher) => publisher !== shown);
   });
 
   constructor(roomId: string, participantId: string | undefined) {
+    const token = tokenSourceFor(roomId, 'watch', () => this.pin);
+    this.#named = participantId;
+    this.#chosen = this.#wanted = participantId;
     this.#player = new WhepPlayer({
       roomId,
       ...(participantId !== undefined && { participantId }),
-      token: tokenSourceFor(roomId, 'watch', () => this.pin),
+      token,
     });
-    this.#player.on('state', (state) => {
-      this.session = state;
-      if (state.name !== 'live') this.quality = undefined;
-      this.#waitForMedia();
-    });
+    this.#player.on('state', (state) => this.#onState(state));
     this.#player.on('stream', (stream) => (this.stream = stream));
     this.#player.on('quality', (sample) => (this.quality = sample));
     this.#player.on('media', (flowing) => this.#onMedia(flowing));
+    this.#watch = new RoomWatch({ roomId, token });
+    this.#watch.on('room', ({ name }) => (this.roomName = name));
+    this.#watch.on('participants', (participants) => this.#onParticipants(participants));
+    this.#watch.on('closed', () => this.#player.close('room_gone'));
   }
 
   start(): void {
@@ -72,23 +94,71 @@ export class Viewing {
   }
 
   close(): void {
-    clearTimeout(this.#overTimer);
+    for (const name of this.#timers.keys()) this.#after(name, undefined);
+    this.#watch.close();
     this.#player.close();
+  }
+
+  #onState(state: SessionState): void {
+    this.session = state;
+    if (state.name !== 'live') this.quality = undefined;
+    // By now there is a token, and the server has taken it.
+    if (state.name === 'live') this.#watch.start();
+    this.#waitForMedia();
   }
 
   #onMedia(flowing: Flowing): void {
     this.flowing = flowing;
-    if (flowing.audio || flowing.video) this.#hasPlayed = true;
+    if (flowing.audio || flowing.video) this.#hasPlayed = this.#hasPlayedThis = true;
+    // A picture that was there took its time to be missed already.
+    if (flowing.video) this.#isPictureMissing = true;
+    const isLate = flowing.audio && !flowing.video && !this.#isPictureMissing;
+    this.#after('picture', isLate ? PICTURE_LATE_MS : undefined, () => (this.#isPictureMissing = true));
     this.#waitForMedia();
   }
 
-  /** Counts a broadcast as over when a live session brings nothing for a while. */
+  #onParticipants(participants: Participant[] | undefined): void {
+    const before = this.#isSomebodyLive;
+    this.publishers = participants && publishersOf(participants);
+    if (this.#isSomebodyLive !== before) this.#onLiveness(this.#isSomebodyLive === false);
+    this.#choose();
+  }
+
+  #onLiveness(isOver: boolean): void {
+    this.#isDoubted = false;
+    if (isOver) this.#hasPlayedThis = this.#isPictureMissing = false;
+    this.#after('doubt', isOver ? DOUBT_MS : undefined, () => {
+      this.#isDoubted = this.flowing.audio || this.flowing.video;
+      if (this.#isDoubted) this.#onMedia(this.flowing);
+    });
+    this.#waitForMedia();
+  }
+
+  /** Prefers the host where several are live, unless the address names somebody. */
+  #choose(): void {
+    const publishers = this.publishers;
+    const wanted = publishers && this.#named === undefined ? whomToWatch(publishers, this.#chosen) : this.#chosen;
+    if (wanted === this.#wanted) return;
+    this.#wanted = wanted;
+    const isChange = wanted !== this.#chosen;
+    this.#after('choice', isChange ? (wanted === undefined ? GIVE_UP_CHOSEN_MS : 0) : undefined, () => {
+      this.#chosen = wanted;
+      this.#hasPlayedThis = this.#isPictureMissing = false;
+      this.#player.watch(wanted);
+    });
+  }
+
+  /** Sees when a live session brings nothing for a long time. */
   #waitForMedia(): void {
-    clearTimeout(this.#overTimer);
-    this.#isOver = false;
-    const isSilent = !this.flowing.audio && !this.flowing.video;
-    if (isSilent && this.session.name === 'live') {
-      this.#overTimer = setTimeout(() => (this.#isOver = true), OVER_AFTER_MS);
-    }
+    this.#isSilentForLong = false;
+    const isSilent = !this.flowing.audio && !this.flowing.video && this.session.name === 'live';
+    this.#after('silence', isSilent ? OVER_AFTER_MS : undefined, () => (this.#isSilentForLong = true));
+  }
+
+  /** Starts one of the timers again, or only stops it. */
+  #after(name: string, ms: number | undefined, act: () => void = () => undefined): void {
+    clearTimeout(this.#timers.get(name));
+    if (ms === undefined) this.#timers.delete(name);
+    else this.#timers.set(name, setTimeout(act, ms));
   }
 }

@@ -187,6 +187,10 @@ export function fakeWorld(): {
         online.add(listener);
         return () => online.delete(listener);
       },
+      withStreamPlace: async (work) => {
+        await work();
+        return true;
+      },
     },
   };
 }

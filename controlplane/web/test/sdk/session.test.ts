@@ -16,7 +16,7 @@ function makeSession(options: Partial<SessionOptions> = {}) {
   const world = fakeWorld();
   const states: SessionState[] = [];
   const session = new Session({
-    endpoint: ENDPOINT,
+    endpoint: () => ENDPOINT,
     token: 'secret',
     prepare: (connection) => void connection.addTransceiver('video', { direction: 'sendonly' }),
     environment: world.environment,
@@ -98,12 +98,24 @@ describe('connecting', () => {
     expect(server.count('POST')).toBe(1);
   });
 
-  it('gives up after three attempts on a server that does not answer', async () => {
-    const { server, session } = makeSession();
-    server.will('POST', 'unreachable', 'unreachable', 'unreachable');
+  it('goes on trying while the server does not answer, and says so', async () => {
+    const { server, session, last } = makeSession();
+    server.will('POST', ...Array.from({ length: 8 }, () => 'unreachable' as const), created());
     session.start();
-    await vi.advanceTimersByTimeAsync(60_000);
-    expect(server.count('POST')).toBe(3);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(session.state).toMatchObject({ name: 'connecting', cause: { reason: 'unreachable' } });
+    while (server.count('POST') < 9) await vi.advanceTimersByTimeAsync(100);
+    last().turn('connected');
+    await settle();
+    expect(session.state.name).toBe('live');
+    session.close();
+  });
+
+  it('gives up on a server that has not answered for ten minutes', async () => {
+    const { server, session } = makeSession();
+    server.will('POST', ...Array.from({ length: 200 }, () => 'unreachable' as const));
+    session.start();
+    await vi.advanceTimersByTimeAsync(RECONNECT_MS_MAX + 30_000);
     expect(session.state).toMatchObject({ name: 'failed', failure: { reason: 'unreachable' } });
   });
 
@@ -361,5 +373,55 @@ describe('closing', () => {
     const { session, states } = makeSession();
     session.close();
     expect(states).toEqual([]);
+  });
+});
+
+describe('a session that the server has forgotten', () => {
+  async function lose(mayReturn: () => Promise<boolean>) {
+    const made = await makeLive({ mayReturn });
+    made.server.will('PATCH', problem(404));
+    made.last().turn('failed');
+    await settle();
+    return made;
+  }
+
+  it('ends when another page has its place', async () => {
+    const { session, server } = await lose(async () => false);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(session.state).toEqual({ name: 'ended', because: 'replaced' });
+    expect(server.count('POST')).toBe(1);
+  });
+
+  it.each([
+    ['nobody has its place', async () => true],
+    ['nobody can say', () => Promise.reject(new Error('no answer'))],
+  ])('gives way to a fresh one when %s', async (_, mayReturn: () => Promise<boolean>) => {
+    const { session, server, last } = await lose(mayReturn);
+    server.will('POST', created());
+    await vi.advanceTimersByTimeAsync(1_000);
+    last().turn('connected');
+    await settle();
+    expect(session.state.name).toBe('live');
+    session.close();
+  });
+});
+
+describe('a session that begins afresh', () => {
+  it('asks for the new endpoint, ends the old session, and is live again', async () => {
+    let endpoint = ENDPOINT;
+    const { session, server, last, names } = await makeLive({ endpoint: () => endpoint });
+    endpoint = `${ENDPOINT}?participant=ann`;
+    server.will('POST', created());
+    session.renew();
+    await settle();
+    last().turn('connected');
+    await settle();
+    expect(server.seen.map(({ method, url }) => [method, url])).toEqual([
+      ['POST', ENDPOINT],
+      ['DELETE', RESOURCE],
+      ['POST', endpoint],
+    ]);
+    expect(names()).toEqual(['connecting', 'live', 'connecting', 'live']);
+    session.close();
   });
 });

@@ -1,0 +1,31 @@
+import { claimsOf, SluiceApi, SluiceError, type Claims, type Room, type TokenSource } from '../sdk';
+import { toSluiceError } from '../sdk/failure';
+import { ONLY_TO_WATCH } from './messages';
+
+/** A room that one may go live in, and as whom, where the token says so. */
+export interface Entered {
+  room: Room;
+  claims: Claims | undefined;
+}
+
+/**
+ * Finds out whether one may go live in a room, before anybody is asked for a
+ * camera. Throws {@link SluiceError} with what stands in the way.
+ */
+export async function knock(roomId: string, token: TokenSource): Promise<Entered> {
+  try {
+    return await enter(roomId, await token({ renew: false }));
+  } catch (thrown) {
+    if (toSluiceError(thrown).reason !== 'unauthorized') throw thrown;
+    return enter(roomId, await token({ renew: true }));
+  }
+}
+
+async function enter(roomId: string, token: string | undefined): Promise<Entered> {
+  const claims = claimsOf(token ?? '');
+  const room = await new SluiceApi({ token: token ?? '' }).room(roomId);
+  if (claims !== undefined && !claims.canPublish) {
+    throw new SluiceError({ reason: 'forbidden', code: ONLY_TO_WATCH, message: 'The token is for watching.' });
+  }
+  return { room, claims };
+}
