@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use sluice_controlplane_core::access::{Caller, Claims, Endpoint, Role, is_id};
 use sluice_controlplane_core::room::Admission;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, IntoResponses};
 
 use super::extract::{Client, Ids, Parameters, Shown, check_id, read_text};
 use super::openapi::{AccessErrors, BodyErrors, RoomErrors, SessionErrors};
@@ -37,15 +37,60 @@ pub(super) struct PlayParameters {
     _token: Option<String>,
 }
 
+/// Where a session is.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes parameters in the document")]
+pub(super) struct SessionPath {
+    /// The room's id.
+    room_id: String,
+    /// The session.
+    session_id: String,
+}
+
+/// What a fragment is for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes parameters in the document")]
+pub(super) struct FragmentCondition {
+    /// The `ETag` of the ICE session; `*` for an ICE restart.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+}
+
+/// What an offer is answered with.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes answers in the document")]
+pub(super) enum OfferAnswers {
+    /// The answer.
+    #[response(status = 201, content_type = "application/sdp", headers(
+        ("location" = String, description = "The session"),
+        ("etag" = String, description = "Its ICE session"),
+        ("link" = String, description = "ICE servers")
+    ))]
+    Created(String),
+}
+
+/// What a fragment is answered with.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes answers in the document")]
+pub(super) enum FragmentAnswers {
+    /// Candidates were taken.
+    #[response(status = 204)]
+    Taken,
+    /// ICE restarts with this fragment.
+    #[response(status = 200, content_type = "application/trickle-ice-sdpfrag", headers(
+        ("etag" = String, description = "The new ICE session")
+    ))]
+    Restarted(String),
+}
+
 /// Publishes into a room: takes an offer, gives the answer and the address of the session.
 #[utoipa::path(post, path = "/whip/{room_id}", tag = "whip", security(("key" = []), ("token" = [])),
     params(("room_id" = String, Path, description = "The room's id"),
         ("token" = Option<String>, Query, description = "A token, where no header can be set")),
     request_body(content = String, content_type = "application/sdp", description = "The offer"),
-    responses((status = 201, description = "The answer", body = String, content_type = "application/sdp",
-        headers(("location" = String, description = "The session"), ("etag" = String, description = "Its ICE session"),
-            ("link" = String, description = "ICE servers"))),
-        AccessErrors, RoomErrors, BodyErrors))]
+    responses(OfferAnswers, AccessErrors, RoomErrors, BodyErrors))]
 pub(super) async fn publish(
     State(server): State<Server>,
     shown: Shown,
@@ -63,10 +108,7 @@ pub(super) async fn publish(
 #[utoipa::path(post, path = "/whep/{room_id}", tag = "whep", security(("key" = []), ("token" = [])),
     params(("room_id" = String, Path, description = "The room's id"), PlayParameters),
     request_body(content = String, content_type = "application/sdp", description = "The offer"),
-    responses((status = 201, description = "The answer", body = String, content_type = "application/sdp",
-        headers(("location" = String, description = "The session"), ("etag" = String, description = "Its ICE session"),
-            ("link" = String, description = "ICE servers"))),
-        AccessErrors, RoomErrors, BodyErrors))]
+    responses(OfferAnswers, AccessErrors, RoomErrors, BodyErrors))]
 pub(super) async fn play(
     State(server): State<Server>,
     shown: Shown,
@@ -172,13 +214,9 @@ fn link_of(server: &IceServer) -> String {
 
 /// Takes candidates or an ICE restart for a publishing session.
 #[utoipa::path(patch, path = "/whip/{room_id}/{session_id}", tag = "whip", security(("key" = []), ("token" = [])),
-    params(("room_id" = String, Path, description = "The room's id"), ("session_id" = String, Path, description = "The session"),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the ICE session; * for an ICE restart")),
+    params(SessionPath, FragmentCondition),
     request_body(content = String, content_type = "application/trickle-ice-sdpfrag", description = "The fragment"),
-    responses((status = 204, description = "Candidates were taken"),
-        (status = 200, description = "ICE restarts with this fragment", body = String,
-            content_type = "application/trickle-ice-sdpfrag", headers(("etag" = String, description = "The new ICE session"))),
-        AccessErrors, SessionErrors, BodyErrors))]
+    responses(FragmentAnswers, AccessErrors, SessionErrors, BodyErrors))]
 pub(super) async fn patch_publishing(
     State(server): State<Server>,
     shown: Shown,
@@ -190,13 +228,9 @@ pub(super) async fn patch_publishing(
 
 /// Takes candidates or an ICE restart for a playing session.
 #[utoipa::path(patch, path = "/whep/{room_id}/{session_id}", tag = "whep", security(("key" = []), ("token" = [])),
-    params(("room_id" = String, Path, description = "The room's id"), ("session_id" = String, Path, description = "The session"),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the ICE session; * for an ICE restart")),
+    params(SessionPath, FragmentCondition),
     request_body(content = String, content_type = "application/trickle-ice-sdpfrag", description = "The fragment"),
-    responses((status = 204, description = "Candidates were taken"),
-        (status = 200, description = "ICE restarts with this fragment", body = String,
-            content_type = "application/trickle-ice-sdpfrag", headers(("etag" = String, description = "The new ICE session"))),
-        AccessErrors, SessionErrors, BodyErrors))]
+    responses(FragmentAnswers, AccessErrors, SessionErrors, BodyErrors))]
 pub(super) async fn patch_playing(
     State(server): State<Server>,
     shown: Shown,
@@ -226,7 +260,7 @@ async fn patch(server: &Server, shown: &Shown, ids: &Ids, front: Front, request:
 
 /// Ends a publishing session.
 #[utoipa::path(delete, path = "/whip/{room_id}/{session_id}", tag = "whip", security(("key" = []), ("token" = [])),
-    params(("room_id" = String, Path, description = "The room's id"), ("session_id" = String, Path, description = "The session")),
+    params(SessionPath),
     responses((status = 200, description = "The session has ended"), AccessErrors, SessionErrors))]
 pub(super) async fn end_publishing(
     State(server): State<Server>,
@@ -238,7 +272,7 @@ pub(super) async fn end_publishing(
 
 /// Ends a playing session.
 #[utoipa::path(delete, path = "/whep/{room_id}/{session_id}", tag = "whep", security(("key" = []), ("token" = [])),
-    params(("room_id" = String, Path, description = "The room's id"), ("session_id" = String, Path, description = "The session")),
+    params(SessionPath),
     responses((status = 200, description = "The session has ended"), AccessErrors, SessionErrors))]
 pub(super) async fn end_playing(State(server): State<Server>, shown: Shown, ids: Ids) -> Result<StatusCode, Problem> {
     end(&server, &shown, &ids, Front::Whep).await
