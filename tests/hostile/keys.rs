@@ -41,6 +41,14 @@ async fn has_done(attacker: &mut Script, turn: u64, command: Value) -> Value {
     attacker.wait_for(LIMIT, |report| report["done"] == turn).await.unwrap()
 }
 
+/// Requests that have reached the publisher, and those that the stage's own viewers have made.
+fn key_frame_requests(stage: &Stage) -> (u64, u64) {
+    let stats = stage.publisher.stats();
+    let own = stage.viewers.snapshot();
+    let own = own.iter().filter_map(|viewer| viewer.video()).map(|video| video.key_frame_requests).sum();
+    (stats.pli + stats.fir, own)
+}
+
 /// The one SSRC that was heard so far, and its last number.
 fn only_stream(report: &Value) -> Option<(u64, u64)> {
     let (ssrc, stream) = report["heard"].as_object()?.iter().next()?;
@@ -98,10 +106,13 @@ fn nobody_sends_or_ends_anothers_ssrc_with_keys_of_its_own() {
         ssrcs.sort_unstable();
         ssrcs.dedup();
         assert!(ssrcs.len() >= 2, "picture and sound: {ssrcs:?}");
-        let asked = stage.publisher.stats().pli + stage.publisher.stats().fir;
         for role in ["play", "publish"] {
             let mut thief = join(&stage, &format!("thief-{role}"), role, &[]).await;
-            let before = stage.before().await;
+            // Who plays is given a key frame first, for which the server may have to ask.
+            if role == "play" {
+                let _served = thief.wait_for(LIMIT, |report| only_stream(report).is_some()).await.unwrap();
+            }
+            let (before, (reached, asked)) = (stage.before().await, key_frame_requests(&stage));
             for (turn, ssrc) in (0..).zip(&ssrcs) {
                 let counted = Discards::read(&stage.server).await;
                 let media = json!({"rtp": {"ssrc": ssrc, "count": STOLEN}});
@@ -112,6 +123,8 @@ fn nobody_sends_or_ends_anothers_ssrc_with_keys_of_its_own() {
                 counted.wait_rise(&stage.server, "rtcp_unknown_ssrc", STOLEN).await;
             }
             stage.assert_undisturbed(&before).await;
+            let (reached_now, asked_now) = key_frame_requests(&stage);
+            assert!(reached_now - reached <= asked_now - asked, "the thief's requests reached the publisher");
             thief.leave().await.unwrap();
         }
         // Who announces it as its own may send it: numbers of one transport mean nothing to another.
@@ -122,8 +135,6 @@ fn nobody_sends_or_ends_anothers_ssrc_with_keys_of_its_own() {
             stage.assert_lost_nothing(&before).await;
             namesake.leave().await.unwrap();
         }
-        let stats = stage.publisher.stats();
-        assert_eq!(stats.pli + stats.fir, asked, "nobody else's request reached the publisher");
         stage.end().await;
     });
 }

@@ -34,12 +34,13 @@ fn a_viewer_who_stops_reading_behind_a_slow_link_takes_nothing_from_the_others()
         link.narrow(RATE, QUEUE).unwrap();
         tokio::time::sleep(SLOW).await;
         let lost = link.dropped().unwrap();
-        assert!(lost > 100, "the link drops what does not fit: {lost} packets");
+        // A run of packets that does not fit counts as one.
+        assert!(lost > 10, "the link drops what does not fit: {lost} packets");
         stage.assert_lost_nothing(&before).await;
         Server::signal(viewer.pid().unwrap(), Signal::STOP).unwrap();
         tokio::time::sleep(SLOW).await;
         let more = link.dropped().unwrap() - lost;
-        assert!(more > 100, "the server goes on sending to whom it takes for slow: {more} packets dropped");
+        assert!(more > 10, "the server goes on sending to whom it takes for slow: {more} packets dropped");
         stage.assert_undisturbed(&before).await;
         let now = Discards::read(&stage.server).await;
         for reason in ["backlog", "overrun", "control_full"] {
