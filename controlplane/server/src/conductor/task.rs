@@ -124,6 +124,10 @@ impl Task {
                     self.handle_dataplane(event);
                 }
                 Some((transport, event)) = inlets.associations.recv() => {
+                    // The last flight leaves before the keys that it leads to: media that came first could not be opened.
+                    while let Ok((transport, datagram)) = inlets.outgoing.try_recv() {
+                        self.dataplane.send_dtls(transport, &datagram);
+                    }
                     if let Some(desk) = &mut self.desk {
                         desk.handle_dtls(transport, event);
                     }

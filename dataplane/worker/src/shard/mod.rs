@@ -190,6 +190,9 @@ impl Shard {
             match self.link.receive()? {
                 None => return Ok(false),
                 Some(ToShard::Command { id, command }) => {
+                    // What was sent before the command goes before it: the end of a handshake before the first media under
+                    // its keys, a goodbye before the end of its transport.
+                    while self.take_packets(now) {}
                     let result = self.engine.handle_command(now, *command);
                     self.link.send(FromShard::Done { id, result });
                 }
