@@ -1,5 +1,6 @@
 //! One egress stream as the engine keeps it: the decisions are `egress`', the place in the history is here.
 
+use sluice_protocol::media::Ssrc;
 use sluice_protocol::plan;
 use sluice_protocol::table::RowIndex;
 use sluice_protocol::time::Instant;
@@ -22,6 +23,8 @@ pub(crate) struct Target {
     pub(crate) replay: Option<Replay>,
     /// What predecessors had sent.
     pub(crate) inherited: SentBefore,
+    /// Who commanded a key frame by FIR last, and the number of that command.
+    pub(crate) last_command: Option<(Ssrc, u8)>,
     /// Whether the controller was told that it cannot be served.
     pub(crate) is_undecodable: bool,
     pub(crate) counters: TargetCounters,

@@ -68,10 +68,7 @@ fn enter(room: &mut Room, name: &str, role: Role) {
 }
 
 fn events(output: &[Output]) -> Vec<&Event> {
-    output
-        .iter()
-        .filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None })
-        .collect()
+    output.iter().filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None }).collect()
 }
 
 #[test]

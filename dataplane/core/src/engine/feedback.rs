@@ -12,6 +12,7 @@ use crate::discard::Discard;
 use crate::ingress::sources::SourceRole;
 use crate::ingress::stream::IngressStream;
 use crate::port::Datagram;
+use crate::wire::rtcp::fir::Entry;
 use crate::wire::rtcp::report::ReportBlock;
 use crate::wire::rtcp::sr::SenderInfo;
 use crate::wire::rtcp::{RtcpPacket, packets};
@@ -45,7 +46,13 @@ impl Engine {
         match packet {
             RtcpPacket::Pli(pli) => self.follow_key_frame_request(now, id, pli.media),
             RtcpPacket::Fir(fir) => {
-                fir.entries().try_for_each(|entry| self.follow_key_frame_request(now, id, entry.ssrc))
+                let mut outcome = Ok(());
+                for entry in fir.entries() {
+                    // An entry about a stream that is not there does not take the others along.
+                    let followed = self.follow_full_intra_request(now, id, fir.sender, entry);
+                    outcome = outcome.and(followed);
+                }
+                outcome
             }
             RtcpPacket::Nack(nack) => self.follow_nack(now, id, nack),
             RtcpPacket::Sr(report) => {
@@ -76,6 +83,25 @@ impl Engine {
         }
         self.want_key_frame_for(now, egress);
         Ok(())
+    }
+
+    /// Follows a command for a key frame, unless it is the last one of this sender repeated: a repetition keeps its number
+    /// (RFC 5104 section 4.3.1.2), and the key frame may have been sent meanwhile.
+    fn follow_full_intra_request(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        sender: Ssrc,
+        entry: Entry,
+    ) -> Result<(), Discard> {
+        let egress = self.egress_of(id, entry.ssrc).ok_or(Discard::RtcpUnknownSsrc)?;
+        let command = Some((sender, entry.sequence));
+        match self.targets.get_mut(egress.0) {
+            Some(target) if target.last_command == command => return Ok(()),
+            Some(target) => target.last_command = command,
+            None => {}
+        }
+        self.follow_key_frame_request(now, id, entry.ssrc)
     }
 
     /// Learns how the publisher's wall clock and RTP clock relate, and how its wall clock and ours do: the first report

@@ -46,6 +46,7 @@ impl Engine {
             rtx_row,
             replay: None,
             inherited: SentBefore { packets, payload_bytes },
+            last_command: None,
             is_undecodable: false,
             counters: TargetCounters::default(),
             guard: SealGuard::after(used),

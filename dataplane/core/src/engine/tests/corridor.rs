@@ -1,5 +1,6 @@
 //! From a publisher to its subscribers.
 
+use rtcp::payload_feedbacks::full_intra_request::{FirEntry, FullIntraRequest};
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use sluice_protocol::event::Event;
 use sluice_protocol::media::SrtpProfile;
@@ -205,6 +206,30 @@ fn a_participant_who_uses_the_ssrc_of_another_reaches_nobody_else() {
     let received = subscriber.take(&mut world);
     assert_eq!(received.len(), 1);
     assert_eq!(world.discards(Discard::SsrcUnknown), 1);
+}
+
+#[test]
+fn a_repeated_command_for_a_key_frame_is_no_new_one_and_unknown_streams_do_not_stop_the_rest() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    world.pass(2500);
+    subscriber.take_all(&mut world);
+    publisher.take_reports(&mut world);
+    let mut number = 2;
+    let mut asked = |sender_ssrc, sequence_number| {
+        let entry = |ssrc| FirEntry { ssrc, sequence_number };
+        let fir = vec![entry(0x0bad), entry(video_egress(1, 2, 1).ssrc.0)];
+        subscriber.send_rtcp(&mut world, &[Box::new(FullIntraRequest { sender_ssrc, media_ssrc: 0, fir })]);
+        world.pass(700);
+        // It is answered, so that nothing is asked for again on our own account.
+        publisher.send(&mut world, &frame(number, true));
+        number += 1;
+        world.pass(700);
+        publisher.take_reports(&mut world).iter().filter(|packet| is_pli(packet.as_ref())).count()
+    };
+    assert_eq!([asked(7, 255), asked(7, 255), asked(7, 0), asked(7, 0)], [1, 0, 1, 0]);
+    assert_eq!(asked(8, 0), 1, "another sender has another count");
+    assert_eq!(world.discards(Discard::RtcpUnknownSsrc), 5);
 }
 
 #[test]
