@@ -193,8 +193,11 @@ impl Engine {
         self.want_key_frame(now, track, None);
     }
 
-    /// Lets out what is due: control packets, then sound, then pictures, each subscriber in runs; then DTLS for the
-    /// control plane. What finds no room stays, within its bounds, for the next call.
+    /// Lets out what is due: DTLS for the control plane, then control packets, sound, repeats and pictures, each
+    /// subscriber in runs. What finds no room stays, within its bounds, for the next call.
+    ///
+    /// There is no budget but the outbox's room: a call lets out what was handed in since the one before, times its
+    /// subscribers, and of what waits longer at most a queue of repeats and of each replay a burst.
     pub fn flush(&mut self, now: Instant, outbox: &mut impl Outbox) {
         self.flush_punts(outbox);
         let flow = match self.flush_control(outbox) {

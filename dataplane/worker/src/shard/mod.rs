@@ -3,6 +3,7 @@
 //! The loop takes in what waits, lets the engine work, hands out what leaves, and sleeps when nothing is left. Each phase
 //! has a budget, and "work is left" decides whether to sleep.
 
+mod failures;
 mod link;
 mod outbox;
 mod packets;
@@ -20,6 +21,7 @@ use sluice_protocol::event::Event;
 use sluice_protocol::stats::Stats;
 use sluice_protocol::time::Instant;
 
+use failures::Failures;
 pub use link::{FromShard, Gone, Setup, ShardEnd, SupervisorEnd, ToShard, link};
 use outbox::BatchOutbox;
 use packets::PacketStream;
@@ -50,10 +52,14 @@ struct Counters {
     sleeps: u64,
     receive_calls: u64,
     receive_errors: u64,
+    receive_pauses: u64,
     received_messages: u64,
     received_datagrams: u64,
     received_bytes: u64,
     receive_budget_exhausted: u64,
+    packet_budget_exhausted: u64,
+    message_budget_exhausted: u64,
+    event_budget_exhausted: u64,
     blocked_turns: u64,
 }
 
@@ -101,6 +107,7 @@ struct Shard {
     sender: Sender,
     blocked: bool,
     held_event: Option<Event>,
+    failures: Failures,
     counters: Counters,
     shard: u8,
 }
@@ -121,6 +128,7 @@ impl Shard {
             sender: Sender::new(),
             blocked: false,
             held_event: None,
+            failures: Failures::default(),
             counters: Counters::default(),
             shard,
         })
@@ -136,7 +144,10 @@ impl Shard {
             self.engine.handle_timeout(now);
             self.flush(now);
             let events = self.pass_events();
-            if received || packets || messages || events {
+            if let Some(pause) = self.failures.pause() {
+                self.counters.receive_pauses += 1;
+                glommio::timer::sleep(pause).await;
+            } else if received || packets || messages || events {
                 glommio::yield_if_needed().await;
             } else {
                 self.sleep(now).await;
@@ -146,7 +157,7 @@ impl Shard {
 
     /// Hands one batch of each socket to the engine. Returns whether more may wait.
     fn receive(&mut self) -> bool {
-        let mut left = false;
+        let (mut left, mut failed) = (false, false);
         for (socket, port) in self.sockets.inlets() {
             self.counters.receive_calls += 1;
             let messages = match self.receiver.receive(socket) {
@@ -154,7 +165,7 @@ impl Shard {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
                 Err(_) => {
                     self.counters.receive_errors += 1;
-                    left = true;
+                    (left, failed) = (true, true);
                     continue;
                 }
             };
@@ -175,13 +186,17 @@ impl Shard {
                 }
             });
         }
+        self.failures.note(failed);
         left
     }
 
     /// Hands what the control plane sends over the packet stream to the engine. Returns whether more may wait.
     fn take_packets(&mut self, now: Instant) -> bool {
         let engine = &mut self.engine;
-        self.packets.receive(&self.wakeups, |transport, datagram| engine.handle_outgoing(now, transport, datagram))
+        let handle = |transport, datagram: &[u8]| engine.handle_outgoing(now, transport, datagram);
+        let left = self.packets.receive(&self.wakeups, handle);
+        self.counters.packet_budget_exhausted += u64::from(left);
+        left
     }
 
     /// Carries out what the control thread says. Returns whether more may wait, and an error when it is gone.
@@ -207,6 +222,7 @@ impl Shard {
                 Some(ToShard::Setup(_)) => {}
             }
         }
+        self.counters.message_budget_exhausted += 1;
         Ok(true)
     }
 
@@ -240,6 +256,7 @@ impl Shard {
                 return false;
             }
         }
+        self.counters.event_budget_exhausted += 1;
         true
     }
 
@@ -263,10 +280,14 @@ impl Shard {
             ("sleeps", loops.sleeps),
             ("receive_calls", loops.receive_calls),
             ("receive_errors", loops.receive_errors),
+            ("receive_pauses", loops.receive_pauses),
             ("received_messages", loops.received_messages),
             ("received_datagrams", loops.received_datagrams),
             ("received_bytes", loops.received_bytes),
             ("receive_budget_exhausted", loops.receive_budget_exhausted),
+            ("packet_budget_exhausted", loops.packet_budget_exhausted),
+            ("message_budget_exhausted", loops.message_budget_exhausted),
+            ("event_budget_exhausted", loops.event_budget_exhausted),
             ("blocked_turns", loops.blocked_turns),
             ("send_calls", sent.calls),
             ("sent_runs", sent.runs),
