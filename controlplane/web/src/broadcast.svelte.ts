@@ -4,6 +4,7 @@ import {
   publishersOf,
   RoomWatch,
   WhipPublisher,
+  type CaptureReason,
   type Device,
   type Participant,
   type QualitySample,
@@ -21,6 +22,7 @@ type Source = 'camera' | 'microphone';
 /** A device that could not be had, in words and in the browser's. */
 export interface CaptureTrouble {
   what: Source | 'both' | 'screen';
+  reason: CaptureReason | undefined;
   message: Message;
   detail: string | undefined;
   /** Whether trying again cannot help. */
@@ -95,6 +97,12 @@ export class Broadcast {
   /** Whether there is anything to send. */
   get hasMedia(): boolean {
     return this.camera !== null || this.microphone !== null || this.screen !== null;
+  }
+
+  /** Whether a device is off because somebody forbids it. */
+  isBlocked(source: Source): boolean {
+    const { what, reason } = this.trouble ?? {};
+    return this[source] === null && reason === 'permission_denied' && (what === source || what === 'both');
   }
 
   get isOn(): boolean {
@@ -179,6 +187,7 @@ export class Broadcast {
       if (error instanceof CaptureError && error.reason === 'permission_denied') return;
       this.trouble = {
         what: 'screen',
+        reason: error instanceof CaptureError ? error.reason : undefined,
         message: {
           title: 'The screen cannot be shared',
           advice: 'Allow screen recording for your browser in the settings of your system, then try again.',
@@ -255,6 +264,7 @@ export class Broadcast {
     const isHopeless = known.reason === 'insecure_origin' || known.reason === 'unsupported';
     this.trouble = {
       what,
+      reason: known.reason,
       message: explainCapture(known, what),
       detail: isHopeless ? undefined : `The browser says: ${known.message}`,
       isHopeless,

@@ -109,7 +109,10 @@ export function explainCapture(error: CaptureError, what: 'camera' | 'microphone
     case 'not_found':
       return {
         title: `No ${device} was found`,
-        advice: 'Plug one in and try again, or go on without it.',
+        advice:
+          what === 'both'
+            ? 'Plug one in and try again. You can also go live with your screen alone.'
+            : 'Plug one in and try again, or go on without it.',
       };
     case 'in_use':
       return {

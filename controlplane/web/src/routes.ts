@@ -25,3 +25,8 @@ export function roomIdFrom(typed: string): string | undefined {
   const fromAddress = /\/(?:watch|live|whep|whip)\/([A-Za-z0-9_-]{1,64})(?:[/?#]|$)/.exec(text)?.[1];
   return fromAddress ?? /^[A-Za-z0-9_-]{1,64}$/.exec(text)?.[0];
 }
+
+/** Whether an address with this host leads to the machine that asks, and to no other. */
+export function isLoopback(hostname: string): boolean {
+  return /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/i.test(hostname);
+}

@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { CaptureError, SluiceError, type FailureReason } from '../../sdk';
 import type { CaptureReason } from '../../sdk/capture-error';
 import { formatBitrate, formatDuration, formatRatio } from '../../src/format';
-import { explainCapture, explainFailure, needsPin } from '../../src/messages';
-import { parseRoute, roomIdFrom } from '../../src/routes';
+import { detailOf, explainCapture, explainFailure, needsPin } from '../../src/messages';
+import { isLoopback, parseRoute, roomIdFrom } from '../../src/routes';
 
 describe('routes', () => {
   it.each([
@@ -34,6 +34,17 @@ describe('routes', () => {
   });
 });
 
+describe('an address that leads nowhere else', () => {
+  it.each(['localhost', 'sluice.localhost', '127.0.0.1', '127.1.2.3', '[::1]'])('%s', (host) => {
+    expect(isLoopback(host)).toBe(true);
+  });
+
+  it.each(['media.example.org', '192.0.2.1', '[2001:db8::1]', 'localhost.example.org', '127.example.org'])(
+    'is not %s',
+    (host) => expect(isLoopback(host)).toBe(false),
+  );
+});
+
 describe('words', () => {
   const FAILURES: FailureReason[] = [
     'unauthorized', 'forbidden', 'not_found', 'conflict', 'rejected', 'busy',
@@ -61,10 +72,19 @@ describe('words', () => {
     expect(title()).toBe('You need an invitation');
   });
 
+  it('do not repeat what the server says about a room that is not there', () => {
+    const failure = new SluiceError({ reason: 'not_found', message: 'there is no such room', status: 404 });
+    expect(detailOf(failure)).toBeUndefined();
+    const refused = new SluiceError({ reason: 'rejected', message: 'no common codec', status: 422 });
+    expect(detailOf(refused)).toBe('The server says: no common codec');
+  });
+
   it('ask for the PIN where the server does', () => {
     const failure = (code?: string): SluiceError => new SluiceError({ reason: 'forbidden', message: '', code });
     expect(needsPin(failure('pin_required'))).toBe(true);
     expect(needsPin(failure())).toBe(false);
+    expect(explainFailure(failure('pin_required')).title).toBe('This room has a PIN');
+    expect(explainFailure(failure('pin_required'), true).title).toBe('That PIN is wrong');
   });
 });
 
