@@ -4,14 +4,20 @@ use std::time::Duration;
 
 use crate::dataplane::WAITING_MAX;
 
-/// Connections at the same time; further ones wait in the kernel's queue.
+/// Connections at the same time; further ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 8192;
+/// Connections of one network (an IPv4 address, a /64 of IPv6): an office behind one address, or a proxy on another host.
+pub const CONNECTIONS_PER_NETWORK_MAX: usize = 1024;
+/// Connections that strangers leave to this host (its proxies, health checks), and this host to strangers.
+pub const CONNECTIONS_KEPT: usize = 256;
 /// Requests that are worked on at the same time; further ones are answered 503.
 pub const REQUESTS_MAX: usize = 2048;
 /// Event streams at the same time; further ones are answered 503.
 pub const EVENT_STREAMS_MAX: usize = 512;
 /// How long the head of a request may take to arrive.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer may read nothing of what is written to it.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an answer may take beyond the time that the request may take to arrive.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// How long requests may go on when the server stops.
@@ -46,6 +52,11 @@ pub const GUEST_ROOMS_MAX: u32 = 60;
 pub const GUEST_TOKENS_MAX: u32 = 1200;
 /// Wrong PINs of one address in a window.
 pub const GUEST_WRONG_PINS_MAX: u32 = 10;
+/// Wrong PINs for one room in a window, from everywhere: a PIN of six digits holds for days against many addresses. Whoever
+/// uses them up keeps guests out of that room for the rest of the window, but nobody with a token.
+pub const GUEST_WRONG_PINS_PER_ROOM_MAX: u32 = 100;
+/// Guesses at PINs that are judged at the same time.
+pub const GUEST_PIN_TURNS: usize = 64;
 /// Addresses that are counted apart; when there are more, those that are not yet counted share one count.
 pub const GUEST_ADDRESSES_MAX: usize = 16 * 1024;
 
@@ -56,7 +67,19 @@ pub const EVENT_BYTES_MAX: usize = 8 * 1024;
 /// How often an idle event stream shows that it lives.
 pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+const _: () = assert!(
+    GUEST_PIN_TURNS <= GUEST_WRONG_PINS_PER_ROOM_MAX as usize,
+    "what is judged at the same time exceeds a room's limit by less than the limit"
+);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX, "the default page is a page");
+const _: () = assert!(
+    CONNECTIONS_PER_NETWORK_MAX + CONNECTIONS_KEPT <= CONNECTIONS_MAX / 4,
+    "a few networks leave connections for everybody else"
+);
+const _: () = assert!(
+    WRITE_TIMEOUT.as_secs() > EVENT_KEEP_ALIVE.as_secs(),
+    "an event stream whose peer reads slowly has more than one sign of life"
+);
 const _: () = assert!(EVENT_STREAMS_MAX < CONNECTIONS_MAX, "event streams leave connections for everybody else");
 const _: () = assert!(TOKEN_DEFAULT.as_secs() <= TOKEN_MAX.as_secs(), "the default is allowed");
 const _: () = assert!(REQUESTS_MAX < WAITING_MAX, "each request that is worked on may wait for the data plane");

@@ -14,12 +14,15 @@ mod metrics;
 mod openapi;
 mod page;
 mod participants;
+mod patience;
+mod places;
 pub mod port;
 mod problem;
 mod rooms;
 mod routes;
 mod serve;
 mod sessions;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -1,5 +1,8 @@
 //! The web application, built into the binary.
 
+use std::borrow::Cow;
+
+use axum::body::{Body, Bytes};
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -33,17 +36,17 @@ pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Respo
     let is_plain =
         name.split('/').all(|part| !part.is_empty() && !part.starts_with('.')) && !name.contains(['%', '\\']);
     if let Some(file) = Some(name).filter(|_| is_plain).and_then(Files::get) {
-        return answer(name, &file, &headers);
+        return answer(name, file, &headers);
     }
     // Views have addresses without a dot: a missing file is not answered with a page.
     let is_view = !name.rsplit('/').next().unwrap_or_default().contains('.') && !name.starts_with(HASHED);
     match Files::get(INDEX).filter(|_| is_view) {
-        Some(index) => answer(INDEX, &index, &headers),
+        Some(index) => answer(INDEX, index, &headers),
         None => layers::nothing_here(),
     }
 }
 
-fn answer(name: &str, file: &EmbeddedFile, headers: &HeaderMap) -> Response {
+fn answer(name: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
     let hash = file.metadata.sha256_hash();
     let etag = hash.iter().take(16).fold(String::from("\""), |text, byte| format!("{text}{byte:02x}")) + "\"";
     let cache = if name.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" };
@@ -53,7 +56,7 @@ fn answer(name: &str, file: &EmbeddedFile, headers: &HeaderMap) -> Response {
     let mut response = if is_known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let mut response = file.data.clone().into_owned().into_response();
+        let mut response = Body::from(body(file.data)).into_response();
         let mime = mime_guess::from_path(name).first_or_octet_stream();
         let charset = if mime.type_() == "text" { "; charset=utf-8" } else { "" };
         if let Ok(mime) = HeaderValue::from_str(&format!("{mime}{charset}")) {
@@ -66,4 +69,24 @@ fn answer(name: &str, file: &EmbeddedFile, headers: &HeaderMap) -> Response {
         response.headers_mut().insert(ETAG, etag);
     }
     response
+}
+
+/// Returns what is sent of a file. What stands in the binary is not copied: many slow readers share it.
+fn body(data: Cow<'static, [u8]>) -> Bytes {
+    match data {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_binary_is_sent_from_where_it_stands() {
+        static FILE: [u8; 3] = *b"abc";
+        assert_eq!(body(Cow::Borrowed(&FILE)).as_ptr(), FILE.as_ptr());
+        assert_eq!(body(Cow::Owned(FILE.to_vec())), FILE.as_slice());
+    }
 }

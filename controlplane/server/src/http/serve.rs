@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,10 +11,13 @@ use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use super::patience::Impatient;
+use super::places::{Place, Places};
 use super::{Server, limits, router};
 
 /// The address at the other end of a request's connection.
@@ -32,56 +34,44 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let app = router(server.clone());
     let builder = connection_builder();
-    let permits = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let places = Places::new();
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &places) => accepted,
             () = &mut shutdown => break,
         };
-        let Some((stream, peer, permit)) = accepted else { continue };
-        let app = app.clone();
-        let service = hyper::service::service_fn(move |request| answer(app.clone(), peer, request));
-        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        let mut stopping = server.is_stopping.subscribe();
+        let Some((stream, peer, place)) = accepted else { continue };
+        let connection = handle_connection(builder.clone(), stream, peer, app.clone(), server.is_stopping.subscribe());
         tokio::spawn(async move {
-            let mut connection = pin!(connection);
-            let stopped = async move { drop(stopping.wait_for(|is_stopping| *is_stopping).await) };
-            let ended = tokio::select! {
-                ended = &mut connection => ended,
-                () = stopped => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
+            if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
             }
-            drop(permit);
+            drop(place);
         });
     }
     drop(listener);
     server.stop();
-    let everybody = permits.acquire_many(u32::try_from(limits::CONNECTIONS_MAX).unwrap_or(u32::MAX));
-    if tokio::time::timeout(limits::DRAIN_TIMEOUT, everybody).await.is_err() {
+    if tokio::time::timeout(limits::DRAIN_TIMEOUT, places.are_free()).await.is_err() {
         tracing::info!("some HTTP requests were cut off");
     }
     Ok(())
 }
 
-/// Waits for a place and a connection.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = permits.clone().acquire_owned().await.ok()?;
+/// Waits for a connection, and takes a place for it. One without a place is closed at once: who waits in a queue learns
+/// nothing, and those in front of it may not go.
+async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, SocketAddr, Place)> {
     match listener.accept().await {
         Ok((stream, peer)) => {
+            let Some(place) = places.take(peer.ip()) else {
+                tracing::debug!("a connection was refused: there are as many as there may be");
+                return None;
+            };
             // Answers are small and complete: waiting for more only delays them.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "connection without TCP_NODELAY");
             }
-            Some((stream, peer, permit))
+            Some((stream, peer, place))
         }
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
@@ -91,7 +81,28 @@ async fn accept(
     }
 }
 
-fn connection_builder() -> Builder {
+/// Answers what comes over a connection until it ends, its peer stops reading, or the server stops.
+pub(super) async fn handle_connection(
+    builder: Builder,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    app: Router,
+    mut stopping: watch::Receiver<bool>,
+) -> hyper::Result<()> {
+    let service = hyper::service::service_fn(move |request| answer(app.clone(), peer, request));
+    let stream = TokioIo::new(Impatient::new(stream));
+    let mut connection = pin!(builder.serve_connection(stream, service).with_upgrades());
+    let stopped = async move { drop(stopping.wait_for(|is_stopping| *is_stopping).await) };
+    tokio::select! {
+        ended = &mut connection => ended,
+        () = stopped => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}
+
+pub(super) fn connection_builder() -> Builder {
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits::HEAD_TIMEOUT).max_buf_size(limits::HEAD_BYTES_MAX);
     builder

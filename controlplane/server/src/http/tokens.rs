@@ -13,7 +13,7 @@ use sluice_controlplane_core::room::{Admission, RoomError};
 use utoipa::ToSchema;
 
 use super::extract::{Client, Ids, Shown, check_id, read_json};
-use super::guests::Asked;
+use super::guests::{Asked, Holder};
 use super::openapi::{AccessErrors, BodyErrors, RoomErrors};
 use super::port::ConductorError;
 use super::{Problem, Server, limits, now_seconds, rfc3339};
@@ -196,12 +196,19 @@ impl Server {
         }
         token.expires_in = Some(token.expires_in.unwrap_or(u64::MAX).min(limits::TOKEN_DEFAULT.as_secs()));
         token.identity = self.guest_identity(room_id, &token.identity);
-        self.guest_counts.check(Instant::now(), Asked::WrongPin, client.address).map_err(too_many)?;
         let admission = Admission::Guest { pin: token.pin.clone() };
+        if token.pin.is_none() {
+            // Asking without a PIN is how one learns that one is needed.
+            return Ok(self.conductor.check_admission(room_id, &token.identity, token.role, &admission).await?);
+        }
+        let _turn = self.guest_counts.turn(client.address).await;
+        let room = || Holder::Room(room_id.to_owned());
+        self.guest_counts.check(Instant::now(), Asked::WrongPin, client.address).map_err(too_many)?;
+        self.guest_counts.check(Instant::now(), Asked::WrongPinOfRoom, room()).map_err(too_many)?;
         let admitted = self.conductor.check_admission(room_id, &token.identity, token.role, &admission).await;
-        // Asking without a PIN is how one learns that one is needed.
-        if matches!(admitted, Err(ConductorError::Room(RoomError::WrongPin))) && token.pin.is_some() {
+        if matches!(admitted, Err(ConductorError::Room(RoomError::WrongPin))) {
             self.count_guest(Asked::WrongPin, client)?;
+            self.guest_counts.count(Instant::now(), Asked::WrongPinOfRoom, room()).map_err(too_many)?;
         }
         Ok(admitted?)
     }

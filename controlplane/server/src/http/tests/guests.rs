@@ -90,6 +90,41 @@ async fn a_pin_is_asked_for_and_cannot_be_guessed() {
 }
 
 #[tokio::test]
+async fn guesses_at_the_same_time_are_counted_one_by_one() {
+    let api = Api::new(Guests::Join).await;
+    let room = json!({"id": "a", "name": "a", "pin": "0099"});
+    assert_eq!(api.send(Call::new("POST", "/api/rooms").key().json(&room)).await.status, 201);
+    let guess = |pin: u32| ask(&api, json!({"identity": "me", "role": "speaker", "pin": format!("{pin:04}")}));
+    let replies = futures::future::join_all((0..200).map(guess)).await;
+    let judged = replies.iter().filter(|reply| reply.status != 429).count();
+    assert_eq!(judged, usize::try_from(limits::GUEST_WRONG_PINS_MAX).unwrap());
+    assert!(replies.iter().all(|reply| reply.status != 200), "the right one was among those that came too late");
+}
+
+#[tokio::test]
+async fn many_networks_share_the_guesses_at_one_room() {
+    let api = Api::new(Guests::Join).await;
+    for id in ["a", "b"] {
+        let room = json!({"id": id, "name": id, "pin": "1234"});
+        assert_eq!(api.send(Call::new("POST", "/api/rooms").key().json(&room)).await.status, 201);
+    }
+    let guess = |room: &'static str, last: u8, pin: &'static str| {
+        let body = json!({"identity": "me", "role": "speaker", "pin": pin});
+        let call = Call::new("POST", &format!("/api/rooms/{room}/tokens")).from([203, 0, 113, last]).json(&body);
+        let api = &api;
+        async move { api.send(call).await.status }
+    };
+    let mut judged = 0;
+    for last in 0..20 {
+        for _ in 0..limits::GUEST_WRONG_PINS_MAX {
+            judged += u32::from(guess("a", last, "0000").await == 403);
+        }
+    }
+    assert_eq!(judged, limits::GUEST_WRONG_PINS_PER_ROOM_MAX);
+    assert_eq!((guess("a", 200, "1234").await, guess("b", 200, "1234").await), (429, 200));
+}
+
+#[tokio::test]
 async fn a_guest_does_not_create_thousands_of_rooms() {
     let api = Api::new(Guests::Create).await;
     let mut created = 0;

@@ -3,6 +3,7 @@
 mod access;
 mod bodies;
 mod conductor;
+mod connections;
 mod documents;
 mod guests;
 mod operation;
