@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sluice_protocol::limits::{CODECS_MAX, COOKIE_BYTES_MAX};
+use sluice_protocol::table::ROWS_PER_SHARD;
 
 /// Bytes of one session description or fragment; a longer one is refused unread. Browsers' largest offers are 12 kB.
 pub const SDP_BYTES_MAX: usize = 64 * 1024;
@@ -55,6 +56,14 @@ pub const WISHED_TRACKS_MAX: usize = 128;
 pub const SOURCES_MAX: usize = 8;
 /// Identities whose tokens a room remembers as revoked; the oldest is forgotten.
 pub const REVOKED_MAX: usize = 256;
+/// Rows of a shard's table that sessions are planned for; the rest is for what peers send beyond what they announced.
+pub const PLANNED_ROWS_MAX: usize = ROWS_PER_SHARD / 8 * 7;
+/// Rows of a shard for sessions that have not connected yet: a flood of offers leaves the rest to those who have.
+pub const JOINING_ROWS_MAX: usize = ROWS_PER_SHARD / 2;
+/// The same of one room: 3,000 viewers of audio and video who come at once.
+pub const JOINING_ROWS_PER_ROOM_MAX: usize = ROWS_PER_SHARD / 4;
+/// The same of one identity in a room: 800 viewers who come at once by one link.
+pub const JOINING_ROWS_PER_IDENTITY_MAX: usize = ROWS_PER_SHARD / 16;
 /// Rooms that one token may name.
 pub const ROOMS_PER_TOKEN_MAX: usize = 64;
 
@@ -74,3 +83,9 @@ const _: () = assert!(
 const _: () =
     assert!(REVOKED_MAX * (ID_BYTES_MAX + 24) + METADATA_BYTES_MAX < COOKIE_BYTES_MAX, "a room's cookie fits");
 const _: () = assert!(CODECS_MAX <= FORMATS_MAX, "a section may offer more than a track takes");
+const _: () = assert!(
+    JOINING_ROWS_PER_IDENTITY_MAX < JOINING_ROWS_PER_ROOM_MAX
+        && JOINING_ROWS_PER_ROOM_MAX < JOINING_ROWS_MAX
+        && JOINING_ROWS_MAX < PLANNED_ROWS_MAX,
+    "nobody takes everybody's rows"
+);

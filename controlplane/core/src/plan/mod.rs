@@ -9,6 +9,7 @@ mod mint;
 mod model;
 mod rebuild;
 mod sessions;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use crate::session::{
     CookieError, Membership, SectionObject, Session, SessionId, cookie_key_of_room, park_room, transport_of_cookie,
 };
 use mint::Addresses;
+use space::Space;
 
 /// What a [`Control`] is made with.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,7 @@ pub struct Control {
     /// Keys whose object changed since [`Control::take_changes`].
     changes: BTreeSet<Key>,
     addresses: Addresses,
+    space: Space,
     random: Random,
     shards: u8,
     next_number: u64,
@@ -139,6 +142,7 @@ impl Control {
             plan: Plan::new(),
             changes: BTreeSet::new(),
             addresses: Addresses::new(shards, config.epoch),
+            space: Space::default(),
             random: Random::new(config.seed),
             shards,
             next_number: 1,

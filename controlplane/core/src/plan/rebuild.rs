@@ -6,6 +6,7 @@ use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::{Key, Object, Plan, differing};
 use sluice_protocol::time::Instant;
 
+use super::space::rows_of;
 use super::{Config, Control, Effect};
 use crate::room::{Participant, PublishedTrack, Room, RoomId};
 use crate::session::{CookieError, Parked, ParkedSession, SectionObject, Session, unpark};
@@ -87,6 +88,7 @@ impl Control {
             self.restore_participant(&room, participant);
         }
         self.transports.insert(session.transport, session.id.clone());
+        self.space.adopt(session.transport, session.transport.shard(), rows_of(&session.negotiated));
         self.sessions.insert(session.id.clone(), session);
         Ok(())
     }

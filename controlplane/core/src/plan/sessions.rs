@@ -10,6 +10,7 @@ use sluice_protocol::plan::{Key, Object};
 use sluice_protocol::time::Instant;
 
 use super::mint::shard_of;
+use super::space::{NoSpace, rows_of};
 use super::{Control, ControlError, Effect};
 use crate::access::Permissions;
 use crate::limits;
@@ -57,9 +58,21 @@ pub enum OpenError {
     /// The shard has no free slot: the node is full.
     #[error("the node has no room for another connection")]
     Full,
+    /// As many have been let in and have not connected yet as there may be: of the identity, of the room, or of all.
+    #[error("too many are joining at this time")]
+    TooManyJoining,
     /// What has to be kept over restarts is too large.
     #[error(transparent)]
     Cookie(#[from] CookieError),
+}
+
+impl From<NoSpace> for OpenError {
+    fn from(error: NoSpace) -> Self {
+        match error {
+            NoSpace::Table => Self::Full,
+            NoSpace::Joining => Self::TooManyJoining,
+        }
+    }
 }
 
 impl Control {
@@ -96,10 +109,16 @@ impl Control {
             }
         }
         check_size(&negotiated, &open)?;
+        let (shard, rows) = (shard_of(&open.room, self.shards), rows_of(&negotiated));
+        self.space.check(shard, &open.room, &open.join.identity, rows)?;
         self.random = random;
         let session = self.new_session(&open, negotiated, ssrcs, bitrate).ok_or(OpenError::Full)?;
         let transport = session.transport;
-        self.enter(now, session, open, effects)?;
+        self.space.take(transport, shard, &open.room, &open.join.identity, rows);
+        if let Err(error) = self.enter(now, session, open, effects) {
+            self.space.release(transport);
+            return Err(error.into());
+        }
         Ok(transport)
     }
 
@@ -178,6 +197,7 @@ impl Control {
         check_dtls_state(&dtls_state)?;
         session.keys = Some(keys);
         session.dtls_state = dtls_state;
+        self.space.connect(transport);
         self.tell_rooms(now, transport, Input::Connected, effects);
         self.sync(&id);
         Ok(())
@@ -458,6 +478,7 @@ impl Control {
     pub(super) fn forget_session(&mut self, id: &SessionId) {
         let Some(session) = self.sessions.remove(id) else { return };
         self.transports.remove(&session.transport);
+        self.space.release(session.transport);
         for Membership { room, participant } in &session.memberships {
             self.members.remove(&(room.clone(), participant.clone()));
         }

@@ -476,3 +476,32 @@ fn unreadable_cookies_cost_their_session_only() {
     assert!(successor.session(&session_id("cat")).is_some());
     assert!(!successor.plan().keys().any(|key| *key == Key::Transport(ann)));
 }
+
+#[test]
+fn one_token_does_not_take_the_table_by_sessions_that_never_connect() {
+    let mut world = World::new();
+    let offer = vectors::offer("chromium-d-recvonly");
+    let open = |world: &mut World, number: u32, identity: &str| {
+        let join = Join {
+            participant: ParticipantId(format!("PA_{number}")),
+            identity: Identity(identity.to_owned()),
+            ..join("evil", Side::Play)
+        };
+        let session = SessionId(format!("SE_{number}"));
+        let open = Open { session, room: room(), join, offer: &offer, role: Side::Play, certificate: vec![9; 500] };
+        world.control.open(at(0), open, &mut world.effects)
+    };
+    let mut number = 0;
+    let refusal = loop {
+        number += 1;
+        match open(&mut world, number, "evil") {
+            Ok(_) => assert!(number < 4096, "nobody refuses"),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refusal, OpenError::TooManyJoining);
+    let other = open(&mut world, 0, "other").expect("others come in");
+    world.control.close(at(0), &SessionId("SE_1".to_owned()), LeaveReason::Left, &mut world.effects).unwrap();
+    open(&mut world, number, "evil").expect("a place came back");
+    world.finish(other);
+}

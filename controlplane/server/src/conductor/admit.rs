@@ -191,6 +191,7 @@ fn refusal(error: OpenError) -> ConductorError {
         OpenError::NoSuchRoom => ConductorError::NoSuchRoom,
         OpenError::Room(error) => ConductorError::Room(error),
         OpenError::Offer(error) => ConductorError::Offer(error),
+        OpenError::TooManyJoining => ConductorError::TooManyJoining,
         OpenError::SessionExists | OpenError::Full | OpenError::Cookie(_) => ConductorError::TooManySessions,
     }
 }

@@ -65,7 +65,7 @@ impl Desk {
             }
             Effect::Notice { room, participant, notice } => match notice {
                 Notice::Subscribed { track, .. } => {
-                    tracing::info!(%room, %participant, track = track_text(track), "subscribed");
+                    tracing::debug!(%room, %participant, track = track_text(track), "subscribed");
                 }
                 Notice::Unsubscribed { track, .. } => {
                     tracing::debug!(%room, %participant, track = track_text(track), "unsubscribed");

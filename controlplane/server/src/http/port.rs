@@ -383,6 +383,9 @@ pub enum ConductorError {
     /// The node has as many sessions as it takes.
     #[error("the server has as many sessions as it takes")]
     TooManySessions,
+    /// As many as there may be have been let in and have not connected yet.
+    #[error("too many are joining at this time; try again")]
+    TooManyJoining,
     /// The room's refusal.
     #[error(transparent)]
     Room(#[from] RoomError),
@@ -424,6 +427,7 @@ impl ConductorError {
             Self::RoomExists => "room_exists",
             Self::TooManyRooms => "too_many_rooms",
             Self::TooManySessions => "too_many_sessions",
+            Self::TooManyJoining => "too_many_joining",
             Self::Room(error) => error.code(),
             Self::Offer(error) => error.code(),
             Self::Fragment(error) => error.code(),
@@ -444,9 +448,12 @@ impl ConductorError {
         match self {
             Self::NoSuchRoom | Self::NoSuchSession => 404,
             Self::RoomExists => 409,
-            Self::TooManyRooms | Self::TooManySessions | Self::Store(_) | Self::Unavailable(_) | Self::NotDone(_) => {
-                503
-            }
+            Self::TooManyRooms
+            | Self::TooManySessions
+            | Self::TooManyJoining
+            | Self::Store(_)
+            | Self::Unavailable(_)
+            | Self::NotDone(_) => 503,
             Self::Room(error) => match error.refusal() {
                 Refusal::Unauthenticated => 401,
                 Refusal::Forbidden => 403,
