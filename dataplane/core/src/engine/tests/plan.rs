@@ -2,11 +2,13 @@
 
 use sluice_protocol::event::{Event, Refusal};
 use sluice_protocol::ids::TransportId;
-use sluice_protocol::media::{SrtpProfile, Ssrc};
-use sluice_protocol::plan::{self, Encoding, Key, Object, StreamRole};
+use sluice_protocol::media::{ExtensionIds, SrtpProfile, Ssrc};
+use sluice_protocol::plan::{self, Egress, Encoding, Key, Layer, Object, PlayoutDelay, StreamRole};
 
+use super::peer::Media;
 use super::stage::{CAMERA, frame, stage};
 use super::world::*;
+use crate::discard::Discard;
 
 #[test]
 fn objects_are_refused_for_the_reason_that_is_true() {
@@ -81,13 +83,13 @@ fn an_ssrc_has_one_count_of_indices_on_its_transport() {
         (second.ssrc, first.rtx),
         (second.ssrc, Some(second.ssrc)),
     ] {
-        let clashing = plan::Egress { ssrc, rtx, ..second.clone() };
+        let clashing = Egress { ssrc, rtx, ..second.clone() };
         assert_eq!(world.try_put(Object::Egress(clashing), false), Err(Refusal::Invalid), "{ssrc:?} {rtx:?}");
     }
     world.remove(Key::Egress(egress_id(1)));
-    let swapped = plan::Egress { ssrc: first.rtx.unwrap(), rtx: Some(first.ssrc), ..second.clone() };
+    let swapped = Egress { ssrc: first.rtx.unwrap(), rtx: Some(first.ssrc), ..second.clone() };
     assert_eq!(world.try_put(Object::Egress(swapped), false), Err(Refusal::Invalid), "their former roles count, too");
-    world.put(Object::Egress(plan::Egress { transport: transport_id(2), ..video_egress(3, 1, 1) }));
+    world.put(Object::Egress(Egress { transport: transport_id(2), ..video_egress(3, 1, 1) }));
     world.put(Object::Egress(second));
 }
 
@@ -159,4 +161,42 @@ fn a_payload_type_that_a_subscriber_lacks_is_told_once() {
     let undecodable = |event: &Event| *event == Event::Undecodable { egress: egress_id(1), payload_type: VIDEO };
     assert_eq!(world.count_events(undecodable), 1);
     assert!(subscriber.take(&mut world).is_empty());
+}
+
+/// A VP8 frame of one packet; odd ones are of an upper temporal layer that may be joined at each of them.
+fn layered(number: u16) -> Media {
+    let [high, low] = number.to_be_bytes();
+    let (temporal, base) = (number % 2, u8::try_from(number / 2).unwrap());
+    let layer = if temporal == 0 { 0 } else { 0x60 };
+    let mut payload = vec![0x90, 0xe0, 0x80 | high, low, base, layer, u8::from(number != 0)];
+    payload.resize(500, 0x5a);
+    Media { payload, ..frame(number, number == 0) }
+}
+
+#[test]
+fn the_plans_highest_layer_and_playout_delay_are_kept_to() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let extensions = ExtensionIds { playout_delay: 5, ..video_egress(1, 2, 1).extensions };
+    let plan = |temporal, min| Egress {
+        extensions,
+        max_layer: Layer { spatial: u8::MAX, temporal },
+        playout_delay: Some(PlayoutDelay { min, max: 0x345 }),
+        ..video_egress(1, 2, 1)
+    };
+    let mut told = Vec::new();
+    for number in 0..30 {
+        if number % 10 == 0 {
+            world.put(Object::Egress(if number == 10 { plan(u8::MAX, 2) } else { plan(0, 1) }));
+        }
+        publisher.send(&mut world, &layered(number));
+        world.pass(20);
+        for packet in subscriber.take(&mut world) {
+            told.push((packet.header.sequence_number, packet.header.get_extension(5).unwrap().to_vec()));
+        }
+    }
+    assert_eq!(told.len(), 5 + 10 + 5, "half of the frames, all of them, half of them");
+    assert!(told.windows(2).all(|pair| pair[1].0 == pair[0].0.wrapping_add(1)), "without a gap");
+    assert!(told.iter().all(|(_, delay)| matches!(delay[..], [0, 0x13 | 0x23, 0x45])), "{told:?}");
+    assert_eq!(told.iter().filter(|(_, delay)| delay[1] == 0x23).count(), 10);
+    assert_eq!(world.discards(Discard::LayerNotSelected), 10);
 }
