@@ -68,11 +68,7 @@ impl Engine {
                 bye.ssrcs().for_each(|ssrc| self.follow_goodbye(id, ssrc));
                 Ok(())
             }
-            RtcpPacket::Sdes(_)
-            | RtcpPacket::Twcc(_)
-            | RtcpPacket::Remb(_)
-            | RtcpPacket::Xr(_)
-            | RtcpPacket::Unknown { .. } => Ok(()),
+            RtcpPacket::Sdes(_) | RtcpPacket::Twcc(_) | RtcpPacket::Remb(_) | RtcpPacket::Unknown { .. } => Ok(()),
         }
     }
 

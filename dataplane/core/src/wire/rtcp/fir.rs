@@ -2,7 +2,6 @@
 
 use sluice_protocol::media::Ssrc;
 
-use super::{PAYLOAD_FEEDBACK, RtcpError, RtcpWriter};
 use crate::wire::cursor::Reader;
 
 /// The feedback format.
@@ -45,23 +44,4 @@ impl<'a> FullIntraRequest<'a> {
             Entry { ssrc, sequence: *sequence }
         })
     }
-}
-
-/// Appends a full intra request.
-///
-/// # Errors
-/// [`RtcpError::Content`] for an empty list, [`RtcpError::Buffer`].
-pub fn write(writer: &mut RtcpWriter<'_>, sender: Ssrc, entries: &[Entry]) -> Result<(), RtcpError> {
-    if entries.is_empty() {
-        return Err(RtcpError::Content);
-    }
-    writer.packet(PAYLOAD_FEEDBACK, FORMAT, |writer| {
-        writer.u32(sender.0)?;
-        writer.u32(0)?;
-        for entry in entries {
-            writer.u32(entry.ssrc.0)?;
-            writer.bytes(&[entry.sequence, 0, 0, 0])?;
-        }
-        Some(())
-    })
 }

@@ -10,7 +10,6 @@ pub mod rr;
 pub mod sdes;
 pub mod sr;
 pub mod twcc;
-pub mod xr;
 
 use crate::wire::cursor::{Reader, Writer};
 
@@ -25,8 +24,6 @@ const GOODBYE: u8 = 203;
 const TRANSPORT_FEEDBACK: u8 = 205;
 /// Payload-specific feedback (RFC 4585 section 6.3).
 const PAYLOAD_FEEDBACK: u8 = 206;
-/// Extended report (RFC 3611).
-const EXTENDED_REPORT: u8 = 207;
 
 /// Why bytes are not RTCP, or a packet cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +38,6 @@ pub enum RtcpError {
     Content,
     /// The caller's buffer is too small; nothing of the packet was written.
     Buffer,
-}
-
-/// Returns whether a packet of the RTP port, sealed or not, is RTCP: its second byte is where payload types with the
-/// marker bit would be 64 to 95, which RTP leaves free (RFC 5761 section 4).
-pub fn is_rtcp(packet: &[u8]) -> bool {
-    packet.get(1).is_some_and(|packet_type| matches!(packet_type, 192..=223))
 }
 
 /// One packet of a compound.
@@ -70,8 +61,6 @@ pub enum RtcpPacket<'a> {
     Fir(fir::FullIntraRequest<'a>),
     /// Receiver-estimated maximum bitrate.
     Remb(remb::EstimatedMaximum<'a>),
-    /// Extended report.
-    Xr(xr::ExtendedReport<'a>),
     /// A packet that Sluice does not read.
     Unknown {
         /// The packet type.
@@ -149,7 +138,6 @@ fn parse(frame: Frame<'_>) -> Result<RtcpPacket<'_>, RtcpError> {
         (PAYLOAD_FEEDBACK, remb::FORMAT) if remb::is_remb(frame.body) => {
             remb::EstimatedMaximum::parse(frame.body).map(RtcpPacket::Remb)
         }
-        (EXTENDED_REPORT, _) => xr::ExtendedReport::parse(frame.body).map(RtcpPacket::Xr),
         (packet_type, format) => Some(RtcpPacket::Unknown { packet_type, format }),
     };
     parsed.ok_or(RtcpError::Content)
