@@ -68,6 +68,9 @@ export const EVENT_STREAMS_MAX = 3;
 /** How long a page waits before it asks for the place of another one's stream. */
 export const STREAM_PLACE_RETRY_MS = 15_000;
 
+/** The longest pause before a stream of events is asked for again, unless the server asks for a longer one. */
+export const EVENT_RETRY_MS_MAX = 3_000;
+
 /** How long a stream of events may be silent; the server sends something every 15 seconds. */
 export const EVENT_SILENT_MS_MAX = 40_000;
 

@@ -4,7 +4,7 @@ import { browserEnvironment, type Environment } from './environment';
 import { readEvents, type ServerEvent } from './event-stream';
 import { Emitter, type Listener } from './events';
 import { toSluiceError } from './failure';
-import { STABLE_MS_MIN, STREAM_PLACE_RETRY_MS } from './limits';
+import { EVENT_RETRY_MS_MAX, STABLE_MS_MIN, STREAM_PLACE_RETRY_MS } from './limits';
 import { problemFrom } from './problem';
 import { bearer } from './request';
 import { Roster, type Participant, type RoomEvent } from './roster';
@@ -90,7 +90,7 @@ export class RoomWatch {
       if (signal.aborted) return;
       this.#events.emit('participants', undefined);
       if (Date.now() - startedAt > STABLE_MS_MIN) backoff.reset();
-      await pause(Math.max(backoff.next(), waitMs), signal, this.#environment.onOnline);
+      await pause(Math.max(Math.min(backoff.next(), EVENT_RETRY_MS_MAX), waitMs), signal, this.#environment.onOnline);
     }
   }
 
