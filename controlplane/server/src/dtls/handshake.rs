@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_protocol::media::{MasterKey, SrtpKeys, SrtpProfile};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use webrtc_dtls::Error as LibraryError;
 use webrtc_dtls::cipher_suite::CipherSuiteId;
 use webrtc_dtls::config::{ClientAuthType, Config as LibraryConfig, ExtendedMasterSecretType};
@@ -29,6 +30,7 @@ use super::client_hello;
 use super::limits::FLIGHT_INTERVAL;
 use super::record::{self, ContentType, Records};
 use super::records::{Dtls12, Secrets};
+use super::repetition::Repetition;
 use super::session::Established;
 use super::{Config, Error};
 
@@ -170,6 +172,7 @@ struct Inner {
     incoming: VecDeque<Vec<u8>>,
     /// The number behind that of the last record of epoch 1 which was sent, and the datagram that held it.
     final_flight: (u64, Vec<u8>),
+    repetition: Repetition,
 }
 
 impl Pipe {
@@ -178,7 +181,13 @@ impl Pipe {
     }
 
     fn push(&self, datagrams: Vec<Vec<u8>>) {
-        self.inner().incoming.extend(datagrams);
+        if datagrams.is_empty() {
+            return;
+        }
+        let mut inner = self.inner();
+        inner.repetition.hear();
+        inner.incoming.extend(datagrams);
+        drop(inner);
         self.arrived.notify_one();
     }
 
@@ -216,10 +225,15 @@ impl Conn for Pipe {
 
     async fn send(&self, buffer: &[u8]) -> webrtc_util::Result<usize> {
         let last = Records::new(buffer).flatten().filter(|record| record.epoch == 1).last();
+        let mut inner = self.inner();
         if let Some(last) = last {
-            self.inner().final_flight = (last.sequence + 1, buffer.to_vec());
+            inner.final_flight = (last.sequence + 1, buffer.to_vec());
         }
-        self.outgoing.send(buffer.to_vec());
+        let leaves = inner.repetition.may_send(Instant::now());
+        drop(inner);
+        if leaves {
+            self.outgoing.send(buffer.to_vec());
+        }
         Ok(buffer.len())
     }
 

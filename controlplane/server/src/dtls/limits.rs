@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Time from the first datagram to the end of the handshake; later the association fails with
 /// [`super::Error::HandshakeTimeout`].
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// Time after which an unanswered flight is sent again (the library's own default is a second, RFC 6347 section
-/// 4.2.4.1), short because a lost flight delays the first picture.
+/// Time after which an unanswered flight is sent again for the first time; then it doubles (RFC 6347 section 4.2.4.1,
+/// which begins with a second). Short because a lost flight delays the first picture.
 pub const FLIGHT_INTERVAL: Duration = Duration::from_millis(150);
 /// Bytes of one datagram that is looked at; a longer one is dropped.
 pub const DATAGRAM_BYTES_MAX: usize = sluice_protocol::limits::PACKET_BYTES_MAX;

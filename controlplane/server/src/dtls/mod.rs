@@ -22,6 +22,7 @@ mod handshake;
 pub mod limits;
 mod record;
 mod records;
+mod repetition;
 mod replay;
 mod session;
 
