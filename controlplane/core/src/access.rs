@@ -136,6 +136,10 @@ pub struct Claims {
     /// When the token was issued, in seconds since 1970; a token without it cannot be told from one that was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
+    /// When the room was created, in milliseconds since 1970: in tokens that the server issues. They end with the room,
+    /// and do not open another one that takes its id later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room_created_at: Option<u64>,
     /// Whether the token opens REST administration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub admin: bool,

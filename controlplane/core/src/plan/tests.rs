@@ -36,7 +36,7 @@ pub(super) fn join(name: &str, side: Side) -> Join {
         metadata: "{}".to_owned(),
         role: if side == Side::Publish { Role::Speaker } else { Role::Attendee },
         overrides: PermissionOverrides::default(),
-        admission: Admission::Token { issued_at: Some(100) },
+        admission: Admission::Token { issued_at: Some(100), room_created_at: None },
         is_publisher: side == Side::Publish,
         wish: Wish::LongestPublishing,
     }

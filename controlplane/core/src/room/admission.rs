@@ -28,7 +28,7 @@ impl Room {
         }
         match &join.admission {
             Admission::Api => {}
-            Admission::Token { issued_at } => {
+            Admission::Token { issued_at, .. } => {
                 let void_until = self.revoked.get(&join.identity);
                 if void_until.is_some_and(|until| issued_at.is_none_or(|issued_at| issued_at <= *until)) {
                     return Err(RoomError::Revoked);

@@ -144,6 +144,9 @@ pub enum Admission {
     Token {
         /// When it was issued, in seconds since 1970, where the token says so.
         issued_at: Option<u64>,
+        /// When the room that it is for was created, in milliseconds since 1970, where the token says so. Rooms do not know
+        /// when they were created; who does checks it before.
+        room_created_at: Option<u64>,
     },
     /// As a guest, with the PIN where there is one.
     Guest {

@@ -162,6 +162,9 @@ pub enum RoomError {
     /// The identity was removed after its token was issued.
     #[error("the token was revoked: its holder was removed from the room")]
     Revoked,
+    /// The token was issued for a room of this id that has ended.
+    #[error("the token is for an earlier room of this id")]
+    EarlierRoom,
     /// The participant may not publish, or not from this source.
     #[error("the participant may not publish this")]
     MayNotPublish,
@@ -214,6 +217,7 @@ impl RoomError {
             Self::Locked => "room_locked",
             Self::WrongPin => "wrong_pin",
             Self::Revoked => "token_revoked",
+            Self::EarlierRoom => "token_of_earlier_room",
             Self::MayNotPublish => "may_not_publish",
             Self::MayNotSubscribe => "may_not_subscribe",
             Self::MayNotManage => "may_not_manage",
@@ -228,7 +232,7 @@ impl RoomError {
     #[must_use]
     pub const fn refusal(self) -> Refusal {
         match self {
-            Self::Revoked => Refusal::Unauthenticated,
+            Self::Revoked | Self::EarlierRoom => Refusal::Unauthenticated,
             Self::Locked | Self::WrongPin | Self::MayNotPublish | Self::MayNotSubscribe | Self::MayNotManage => {
                 Refusal::Forbidden
             }

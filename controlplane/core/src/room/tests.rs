@@ -30,7 +30,7 @@ fn join(name: &str, role: Role) -> Join {
         metadata: String::new(),
         role,
         overrides: PermissionOverrides::default(),
-        admission: Admission::Token { issued_at: Some(100) },
+        admission: Admission::Token { issued_at: Some(100), room_created_at: None },
         is_publisher: false,
         wish: Wish::Everything { except: Vec::new() },
     }
@@ -122,7 +122,7 @@ fn a_removed_identity_is_out_until_it_gets_a_new_token() {
     for (issued_at, outcome) in
         [(None, Err(RoomError::Revoked)), (Some(200), Err(RoomError::Revoked)), (Some(201), Ok(()))]
     {
-        let admission = Admission::Token { issued_at };
+        let admission = Admission::Token { issued_at, room_created_at: None };
         assert_eq!(room.check_join(&Join { admission, ..join("ann", Role::Speaker) }), outcome, "{issued_at:?}");
     }
     let record = room.record();

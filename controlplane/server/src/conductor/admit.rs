@@ -39,6 +39,7 @@ impl Desk {
             return Err(ConductorError::TooManySessions);
         }
         self.check_backlog()?;
+        self.check_incarnation(&newcomer.room, &newcomer.entrant.admission)?;
         let session = SessionId(random_id());
         let entrant = newcomer.entrant.clone();
         let join = Join {

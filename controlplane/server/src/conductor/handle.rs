@@ -178,6 +178,7 @@ impl Conductor for Handle {
         let (id, identity, admission) = (RoomId(room_id.to_owned()), identity.to_owned(), admission.clone());
         let check = move |desk: &mut Desk| {
             let room = desk.control.room(&id).ok_or(ConductorError::NoSuchRoom)?;
+            desk.check_incarnation(&id, &admission)?;
             check_admission(room, identity, role, admission).map_err(ConductorError::Room)
         };
         self.ask(check).await?

@@ -1,6 +1,8 @@
 //! Rooms and participants as HTTP shows them.
 
-use sluice_controlplane_core::room::{Input, Participant, ParticipantId, Room, RoomError, RoomId, track_text};
+use sluice_controlplane_core::room::{
+    Admission, Input, Participant, ParticipantId, Room, RoomError, RoomId, track_text,
+};
 
 use super::clock;
 use super::desk::Desk;
@@ -21,6 +23,14 @@ impl Desk {
     /// Returns a room as it is now.
     pub(super) fn room_snapshot(&self, id: &RoomId) -> Result<RoomSnapshot, ConductorError> {
         self.control.room(id).map(|room| self.snapshot(room)).ok_or(ConductorError::NoSuchRoom)
+    }
+
+    /// Checks that a token which names the creation of its room means the one that is there now.
+    pub(super) fn check_incarnation(&self, id: &RoomId, admission: &Admission) -> Result<(), ConductorError> {
+        let Admission::Token { room_created_at: Some(named), .. } = admission else { return Ok(()) };
+        let created_at = self.created_at.get(id).map(|at| clock::unix_millis(*at));
+        let is_it = created_at.and_then(|at| u64::try_from(at).ok()).is_none_or(|at| at == *named);
+        if is_it { Ok(()) } else { Err(RoomError::EarlierRoom.into()) }
     }
 
     /// Returns a page of rooms in the order of creation.

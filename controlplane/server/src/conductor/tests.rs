@@ -86,10 +86,14 @@ impl Rig {
     }
 
     async fn send(&self, method: &str, path: &str, media_type: &str, body: &str) -> Reply {
+        self.send_as(SECRET, method, path, media_type, body).await
+    }
+
+    async fn send_as(&self, bearer: &str, method: &str, path: &str, media_type: &str, body: &str) -> Reply {
         let request = Request::builder()
             .method(Method::try_from(method).unwrap())
             .uri(path)
-            .header("authorization", format!("Bearer {SECRET}"))
+            .header("authorization", format!("Bearer {bearer}"))
             .header("content-type", media_type)
             .extension(Peer(SocketAddr::from(([192, 0, 2, 9], 40_000))));
         let request = request.body(Body::from(body.to_owned())).unwrap();
@@ -158,5 +162,32 @@ async fn what_dtls_drops_is_a_metric() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(dropped().await, "1");
+    rig.supervisor.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_the_server_issued_for_a_room_does_not_open_the_next_one_of_that_name() {
+    let rig = Rig::new().await;
+    let issue = async |bearer: &str, lifetime: u64| {
+        let body = json!({"identity": "evil", "role": "host", "expires_in": lifetime}).to_string();
+        let issued = rig.send_as(bearer, "POST", "/api/rooms/a/tokens", "application/json", &body).await.json();
+        (issued["token"].as_str().unwrap().to_owned(), issued["expires_at"].as_str().unwrap().to_owned())
+    };
+    let (first, ends) = issue(SECRET, 600).await;
+    let (second, second_ends) = issue(&first, 30 * 24 * 3600).await;
+    assert_eq!(second_ends, ends, "what a host gives ends with its own token");
+    let read = async |bearer: &str| rig.send_as(bearer, "GET", "/api/rooms/a", "application/json", "").await;
+    assert_eq!((read(&first).await.status, read(&second).await.status), (200, 200));
+    assert_eq!(rig.send("DELETE", "/api/rooms/a", "application/json", "").await.status, 204);
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let again = json!({"id": "a", "name": "a"}).to_string();
+    assert_eq!(rig.send("POST", "/api/rooms", "application/json", &again).await.status, 201);
+    for bearer in [&first, &second] {
+        let reply = read(bearer).await;
+        assert_eq!((reply.status, reply.json()["code"].as_str().unwrap()), (401, "token_of_earlier_room"));
+        let entered = rig.send_as(bearer, "POST", "/whip/a", "application/sdp", TO_PUBLISH).await;
+        assert_eq!((entered.status, entered.json()["code"].as_str().unwrap()), (401, "token_of_earlier_room"));
+    }
+    assert_eq!(read(&issue(SECRET, 600).await.0).await.status, 200);
     rig.supervisor.shut_down().await;
 }

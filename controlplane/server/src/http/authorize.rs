@@ -1,6 +1,6 @@
 //! Who may use an endpoint: the matrix of the control core, applied to what was shown.
 
-use sluice_controlplane_core::access::{Caller, Endpoint, allows};
+use sluice_controlplane_core::access::{Caller, Claims, Endpoint, allows};
 use sluice_controlplane_core::room::Admission;
 
 use super::extract::Shown;
@@ -22,8 +22,7 @@ impl Server {
         let bearer = shown.0.as_ref().ok_or_else(Problem::unauthenticated)?;
         let caller = self.caller(bearer, room_id, endpoint)?;
         if let (Bearer::Token(claims), Some(room_id), false) = (bearer, room_id, caller == Caller::Admin) {
-            let admission = Admission::Token { issued_at: claims.iat };
-            self.conductor.check_admission(room_id, &claims.user_id, claims.role, &admission).await?;
+            self.conductor.check_admission(room_id, &claims.user_id, claims.role, &admission_of(claims)).await?;
         }
         Ok(caller)
     }
@@ -37,6 +36,11 @@ impl Server {
         let caller = bearer.caller(room_id, now_seconds())?;
         if allows(caller, endpoint) { Ok(caller) } else { Err(refusal(bearer, caller, room_id)) }
     }
+}
+
+/// Returns what a room is told of a token.
+pub(super) const fn admission_of(claims: &Claims) -> Admission {
+    Admission::Token { issued_at: claims.iat, room_created_at: claims.room_created_at }
 }
 
 /// Says as precisely as the claims allow why they do not open an endpoint.

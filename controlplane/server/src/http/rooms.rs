@@ -299,10 +299,9 @@ pub(super) async fn create(
         let timeout = settings.empty_timeout.unwrap_or(limits::GUEST_ROOM_EMPTY_TIMEOUT);
         settings.empty_timeout = Some(timeout.min(limits::GUEST_ROOM_EMPTY_TIMEOUT));
     }
-    let mut room = Room::from(server.conductor.create_room(&id, settings).await?);
-    if is_guest {
-        room.token = Some(server.token_of_guest_host(&room.id)?);
-    }
+    let created = server.conductor.create_room(&id, settings).await?;
+    let token = if is_guest { Some(server.token_of_guest_host(&created)?) } else { None };
+    let room = Room { token, ..Room::from(created) };
     let location = format!("/api/rooms/{}", room.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(room)).into_response())
 }

@@ -11,6 +11,7 @@ use sluice_controlplane_core::access::{Caller, Claims, Endpoint, Role, is_id};
 use sluice_controlplane_core::room::Admission;
 use utoipa::{IntoParams, IntoResponses};
 
+use super::authorize::admission_of;
 use super::extract::{Client, Ids, Parameters, Shown, check_id, read_text};
 use super::openapi::{AccessErrors, BodyErrors, RoomErrors, SessionErrors};
 use super::port::{
@@ -157,7 +158,7 @@ impl Server {
             },
             overrides: claims.map(|claims| claims.permissions.clone()).unwrap_or_default(),
             admission: match claims {
-                Some(claims) if caller != Caller::Admin => Admission::Token { issued_at: claims.iat },
+                Some(claims) if caller != Caller::Admin => admission_of(claims),
                 _ => Admission::Api,
             },
         })

@@ -15,9 +15,9 @@ use utoipa::ToSchema;
 use super::extract::{Client, Ids, Shown, check_id, read_json};
 use super::guests::{Asked, Holder};
 use super::openapi::{AccessErrors, BodyErrors, RoomErrors};
-use super::port::ConductorError;
+use super::port::{ConductorError, RoomSnapshot};
 use super::{Problem, Server, limits, now_seconds, rfc3339};
-use crate::auth::{issue, metadata_text};
+use crate::auth::{Bearer, issue, metadata_text};
 use crate::config::Guests;
 
 /// A participant's role in a room.
@@ -88,7 +88,7 @@ pub(super) struct NewToken {
     /// Anything, up to 16 KiB as JSON.
     #[serde(default)]
     metadata: Value,
-    /// Seconds, up to 30 days; 24 hours when absent.
+    /// Seconds, up to 30 days; 24 hours when absent. What a host gives ends with its own token at the latest.
     expires_in: Option<u64>,
     /// The room's PIN, from guests.
     pin: Option<String>,
@@ -107,7 +107,7 @@ pub(super) struct Token {
 
 impl NewToken {
     /// Checks everything but who asks, and returns the claims.
-    fn claims(self, room_id: &str) -> Result<Claims, Problem> {
+    fn claims(self, room: &RoomSnapshot) -> Result<Claims, Problem> {
         check_id("identity", &self.identity)?;
         if self.name.len() > core_limits::NAME_BYTES_MAX {
             return Err(Problem::invalid("name", format!("at most {} bytes", core_limits::NAME_BYTES_MAX)));
@@ -122,7 +122,7 @@ impl NewToken {
         }
         let now = now_seconds();
         Ok(Claims {
-            room_id: Some(RoomClaim::One(room_id.to_owned())),
+            room_id: Some(RoomClaim::One(room.id.clone())),
             user_id: self.identity,
             name: self.name,
             role: self.role,
@@ -130,6 +130,7 @@ impl NewToken {
             metadata,
             exp: now + lifetime,
             iat: Some(now),
+            room_created_at: Some(room.position().created_at_ms),
             admin: false,
         })
     }
@@ -148,7 +149,7 @@ impl Server {
     }
 
     /// Returns the token of a guest who created a room.
-    pub(super) fn token_of_guest_host(&self, room_id: &str) -> Result<String, Problem> {
+    pub(super) fn token_of_guest_host(&self, room: &RoomSnapshot) -> Result<String, Problem> {
         let host = NewToken {
             identity: format!("guest-{:016x}", rand::random::<u64>()),
             name: String::new(),
@@ -158,7 +159,7 @@ impl Server {
             expires_in: None,
             pin: None,
         };
-        Ok(self.sign(&host.claims(room_id)?)?.token)
+        Ok(self.sign(&host.claims(room)?)?.token)
     }
 
     /// Counts what a guest asked for.
@@ -241,7 +242,8 @@ pub(super) async fn create(
         server.check_guest(client)?;
         let mut token: NewToken = read_json(&server, request).await?;
         server.admit_guest(&ids.room_id, &mut token, client).await?;
-        return Ok(axum::Json(server.sign(&token.claims(&ids.room_id)?)?));
+        let room = server.conductor.room(&ids.room_id).await?;
+        return Ok(axum::Json(server.sign(&token.claims(&room)?)?));
     }
     Ok(axum::Json(granted(&server, &shown, &ids, Endpoint::IssueToken, request).await?))
 }
@@ -271,7 +273,10 @@ async fn granted(
     let caller = server.authorize(shown, Some(&ids.room_id), endpoint).await?;
     let token: NewToken = read_json(server, request).await?;
     check_grant(caller, token.role)?;
-    let claims = token.claims(&ids.room_id)?;
-    server.conductor.room(&ids.room_id).await?;
+    let mut claims = token.claims(&server.conductor.room(&ids.room_id).await?)?;
+    // What a host gives to others does not outlast what it has itself.
+    if let (Some(Bearer::Token(own)), Caller::Host) = (&shown.0, caller) {
+        claims.exp = claims.exp.min(own.exp);
+    }
     server.sign(&claims)
 }

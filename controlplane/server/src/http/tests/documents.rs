@@ -48,6 +48,7 @@ fn the_tables_of_claims_and_permissions_are_those_of_the_code() {
         metadata: "{}".to_owned(),
         exp: 1,
         iat: Some(1),
+        room_created_at: Some(1),
         admin: true,
     };
     let claims = serde_json::to_value(claims).unwrap();

@@ -126,7 +126,7 @@ async fn entrants_are_who_their_tokens_say() {
     let [own, admin, key] = entrants.as_slice() else { panic!("three") };
     assert_eq!((own.identity.as_str(), own.name.as_str(), own.role), ("me", "Me", Role::Speaker));
     assert_eq!((own.overrides.hidden, own.metadata.as_str()), (Some(true), "\"x\""));
-    assert_eq!(own.admission, Admission::Token { issued_at: Some(77) });
+    assert_eq!(own.admission, Admission::Token { issued_at: Some(77), room_created_at: None });
     assert_eq!((admin.identity.as_str(), admin.role), ("boss", Role::Host));
     assert_eq!(admin.admission, Admission::Api);
     assert!(key.identity.starts_with("api-") && key.role == Role::Host, "{key:?}");
