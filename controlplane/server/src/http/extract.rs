@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sluice_controlplane_core::access::is_id;
 
-use super::{Peer, Problem, Server, now_seconds};
+use super::layers::Work;
+use super::shares::network;
+use super::{Peer, Problem, Server, limits, now_seconds};
 use crate::auth::{Bearer, verify};
 
 /// Who asks, if it showed anything: `Authorization: Bearer`, or `?token=` at WHIP, WHEP and event streams, whose clients
@@ -125,7 +127,23 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 /// Reads a body of a media type, at most the configured limit.
 pub(super) async fn read_text(server: &Server, request: Request, media_type: &str) -> Result<Bytes, Problem> {
     expect_media_type(request.headers(), media_type)?;
-    read_body(server, request.into_body()).await
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let client = network(Client::of(peer, request.headers()).address);
+    let too_many = |whose| Problem::unavailable("too_many_bodies", format!("the server waits for {whose} already"));
+    let share = server.bodies_of_networks.take(client, limits::BODIES_PER_NETWORK_MAX);
+    let share = share.ok_or_else(|| too_many("as many bodies from this address as it does"))?;
+    let place = server.bodies.try_acquire().map_err(|_| too_many("as many bodies as it does"))?;
+    // Who sends slowly keeps nobody from being answered.
+    let work = request.extensions().get::<Work>().cloned();
+    if let Some(work) = &work {
+        work.pause();
+    }
+    let body = read_body(server, request.into_body()).await?;
+    drop((place, share));
+    if let Some(work) = &work {
+        work.resume(server)?;
+    }
+    Ok(body)
 }
 
 fn expect_media_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {

@@ -1,5 +1,6 @@
 //! What every request gets: an id, a bound on its time and number, problem documents, CORS, secure headers, counters.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -10,6 +11,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Fault;
 use super::{Problem, Server, limits};
@@ -41,13 +43,48 @@ pub(super) async fn wrap(State(server): State<Server>, request: Request, next: N
     response
 }
 
-/// Runs a request among a bounded number of others, within a bounded time.
-async fn bounded(server: &Server, request: Request, next: Next) -> Response {
-    let Ok(_permit) = server.requests.clone().try_acquire_owned() else {
-        return Problem::unavailable("too_many_requests_at_once", "the server is busy").into_response();
-    };
+/// The place of a request among those that are worked on; given up while its body is waited for.
+#[derive(Clone, Debug)]
+pub(super) struct Work(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Work {
+    fn begin(server: &Server) -> Result<Self, Problem> {
+        let permit = server.requests.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Problem::unavailable("too_many_requests_at_once", "the server is busy"))?;
+        Ok(Self(Arc::new(Mutex::new(Some(permit)))))
+    }
+
+    /// Gives the place up.
+    pub(super) fn pause(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Takes a place again.
+    pub(super) fn resume(&self, server: &Server) -> Result<(), Problem> {
+        let again = Self::begin(server)?;
+        let permit = again.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+        Ok(())
+    }
+}
+
+/// Runs a request among a bounded number of others, within a bounded time. Health and the page cost little and are asked
+/// for when it matters: they are not counted.
+async fn bounded(server: &Server, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_counted = is_api(path) && path != "/health" && path != "/api/health";
+    // Held until the answer is there.
+    let mut held = None;
+    if is_counted {
+        match Work::begin(server) {
+            Ok(work) => drop(request.extensions_mut().insert(held.insert(work).clone())),
+            Err(problem) => return problem.into_response(),
+        }
+    }
     let patience = server.config.request_timeout + limits::ANSWER_GRACE;
-    match tokio::time::timeout(patience, next.run(request)).await {
+    let answered = tokio::time::timeout(patience, next.run(request)).await;
+    drop(held);
+    match answered {
         Ok(response) => response,
         Err(_) => Problem::unavailable("timeout", "the server did not answer in time").into_response(),
     }

@@ -12,8 +12,18 @@ pub const CONNECTIONS_PER_NETWORK_MAX: usize = 1024;
 pub const CONNECTIONS_KEPT: usize = 256;
 /// Requests that are worked on at the same time; further ones are answered 503.
 pub const REQUESTS_MAX: usize = 2048;
+/// Bodies that are waited for at the same time; they are no requests that are worked on, and further ones are answered 503.
+pub const BODIES_MAX: usize = 4096;
+/// The same of one network (an IPv4 address, a /64 of IPv6).
+pub const BODIES_PER_NETWORK_MAX: usize = 256;
 /// Event streams at the same time; further ones are answered 503.
 pub const EVENT_STREAMS_MAX: usize = 512;
+/// Event streams of participants; the others are kept for API keys and admins.
+pub const EVENT_STREAMS_OF_PARTICIPANTS_MAX: usize = EVENT_STREAMS_MAX / 8 * 7;
+/// Event streams of one identity in a room.
+pub const EVENT_STREAMS_PER_IDENTITY_MAX: usize = 32;
+/// How often the holder of an event stream is asked for its right to it again.
+pub const EVENT_RIGHTS_INTERVAL: Duration = Duration::from_secs(15);
 /// How long the head of a request may take to arrive.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may read nothing of what is written to it.
@@ -79,6 +89,10 @@ const _: () = assert!(
 const _: () = assert!(
     WRITE_TIMEOUT.as_secs() > EVENT_KEEP_ALIVE.as_secs(),
     "an event stream whose peer reads slowly has more than one sign of life"
+);
+const _: () = assert!(
+    BODIES_PER_NETWORK_MAX * 4 <= BODIES_MAX && BODIES_MAX <= CONNECTIONS_MAX / 2,
+    "slow bodies of a few networks, and of all, leave room for others"
 );
 const _: () = assert!(EVENT_STREAMS_MAX < CONNECTIONS_MAX, "event streams leave connections for everybody else");
 const _: () = assert!(TOKEN_DEFAULT.as_secs() <= TOKEN_MAX.as_secs(), "the default is allowed");

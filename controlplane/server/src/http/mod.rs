@@ -27,6 +27,7 @@ mod shares;
 mod tests;
 mod tokens;
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -80,7 +81,12 @@ pub struct Inner {
     metrics: metrics::Metrics,
     guest_counts: guests::GuestCounts,
     requests: Arc<Semaphore>,
+    /// Bodies that are waited for, of all and by network.
+    bodies: Arc<Semaphore>,
+    bodies_of_networks: shares::Shares<IpAddr>,
     event_streams: Arc<Semaphore>,
+    /// Event streams of participants, by room and identity; all of them together under nobody's name.
+    event_streams_of: shares::Shares<Option<(String, String)>>,
     is_stopping: watch::Sender<bool>,
 }
 
@@ -93,7 +99,10 @@ impl Server {
             metrics: metrics::Metrics::new(),
             guest_counts: guests::GuestCounts::new(Instant::now()),
             requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
+            bodies: Arc::new(Semaphore::new(limits::BODIES_MAX)),
+            bodies_of_networks: shares::Shares::new(),
             event_streams: Arc::new(Semaphore::new(limits::EVENT_STREAMS_MAX)),
+            event_streams_of: shares::Shares::new(),
             is_stopping: watch::Sender::new(false),
         }))
     }

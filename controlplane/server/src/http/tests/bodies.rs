@@ -8,6 +8,7 @@ use sluice_controlplane_core::access::Role;
 
 use super::{Api, Call, token};
 use crate::config::Guests;
+use crate::http::limits;
 
 /// Every endpoint that takes a body, with the media type that it takes.
 const ENDPOINTS: [(&str, &str, &str); 8] = [
@@ -109,4 +110,39 @@ async fn a_conductor_that_does_not_answer_is_not_waited_for_for_ever() {
     api.conductor.with(|state| state.is_stuck = true);
     let reply = api.send(Call::new("POST", "/whip/a").key().body("application/sdp", "v=0")).await;
     assert_eq!((reply.status, reply.code().as_str(), reply.header("retry-after")), (503, "timeout", "1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_are_waited_for_keep_nobody_from_being_answered() {
+    tokio::time::resume();
+    let api = std::sync::Arc::new(api().await);
+    tokio::time::pause();
+    let token = token("a", "one", Role::Attendee);
+    let slow = |network: u8| {
+        let (api, token) = (api.clone(), token.clone());
+        tokio::spawn(async move {
+            let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+            let call = Call::new("POST", "/whep/a").from([203, 0, 113, network]).bearer(&token);
+            api.send(call.body("application/sdp", body)).await.status
+        })
+    };
+    let mut waiting = Vec::new();
+    for network in 0..12 {
+        waiting.extend((0..limits::BODIES_PER_NETWORK_MAX).map(|_| slow(network)));
+    }
+    assert!(waiting.len() > limits::REQUESTS_MAX);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert!(waiting.iter().all(|slow| !slow.is_finished()), "each is waited for");
+    assert_eq!(api.send(Call::new("GET", "/api/rooms").key()).await.status, 200);
+    assert_eq!((api.get("/api/health").await.status, api.get("/").await.status), (200, 200));
+    let offer = || Call::new("POST", "/whip/a").key().body("application/sdp", "v=0\r\nm=\r\n");
+    assert_eq!(api.send(offer()).await.status, 201, "others' bodies are taken");
+    let reply = api.send(offer().from([203, 0, 113, 1])).await;
+    assert_eq!((reply.status, reply.code().as_str()), (503, "too_many_bodies"));
+    for slow in waiting {
+        assert_eq!(slow.await.unwrap(), 408);
+    }
+    assert_eq!(api.send(offer().from([203, 0, 113, 1])).await.status, 201, "places came back");
 }

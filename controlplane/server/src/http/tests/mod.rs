@@ -5,6 +5,7 @@ mod bodies;
 mod conductor;
 mod connections;
 mod documents;
+mod event_streams;
 mod guests;
 mod operation;
 mod page;
