@@ -151,7 +151,7 @@ impl Controlplane {
             metadata: "{}".to_owned(),
             role: if who.is_publisher { RoomRole::Speaker } else { RoomRole::Attendee },
             overrides: PermissionOverrides::default(),
-            admission: Admission::Token { issued_at: Some(100) },
+            admission: Admission::Token { issued_at: Some(100), room_created_at: None },
             is_publisher: who.is_publisher,
             wish: Wish::LongestPublishing,
         };
