@@ -142,6 +142,11 @@ impl Engine {
         }
         let before = target.plan.source.as_ref().map(|source| source.track);
         let after = plan.source.as_ref().map(|source| source.track);
+        if target.plan.extensions != plan.extensions && self.queues.blocked == Some(id) {
+            // What waits was measured with the extensions of before: it is missing downstream, and asked for.
+            self.queues.blocked = None;
+            self.queues.planned.clear();
+        }
         let was_paused = target.plan.paused;
         target.stream.update(&plan);
         target.is_undecodable = false;

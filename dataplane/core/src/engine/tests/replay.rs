@@ -1,6 +1,7 @@
 //! New viewers, slow viewers, full sockets.
 
 use rtp::packet::Packet;
+use sluice_protocol::media::ExtensionIds;
 use sluice_protocol::plan::{Egress, Key, Object};
 
 use super::peer::{Media, Peer, is_pli, vp8};
@@ -170,6 +171,25 @@ fn what_waited_for_a_viewer_who_left_reaches_nobody_else() {
     let received: Vec<u32> = other.take(&mut world).iter().map(|packet| packet.header.ssrc).collect();
     assert!(received.iter().all(|ssrc| *ssrc == video_egress(3, 3, 1).ssrc.0));
     assert!(world.engine.queues.planned.is_empty());
+}
+
+#[test]
+fn what_waited_when_a_viewers_extensions_changed_is_missing_and_nothing_else_is() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    publisher.send(&mut world, &frame(1, true));
+    world.flush();
+    world.wire.room = Some(0);
+    publisher.send(&mut world, &frame(2, false));
+    world.flush();
+    assert!(world.engine.queues.blocked.is_some());
+    let extensions = ExtensionIds { video_orientation: 3, ..ExtensionIds::default() };
+    world.put(Object::Egress(Egress { extensions, ..video_egress(1, 2, 1) }));
+    world.wire.room = None;
+    publisher.send(&mut world, &frame(3, false));
+    world.flush();
+    let received = subscriber.take(&mut world);
+    assert_eq!(numbers(&received), [1, 3]);
+    assert_eq!(received[1].header.sequence_number, received[0].header.sequence_number.wrapping_add(2));
 }
 
 #[test]
