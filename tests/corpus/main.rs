@@ -21,6 +21,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("rtcp", sluice_dataplane_core::fuzzing::fuzz_rtcp),
     ("payloads", sluice_dataplane_core::fuzzing::fuzz_payloads),
     ("dependency_descriptor", sluice_dataplane_core::fuzzing::fuzz_dependency_descriptor),
+    ("engine", sluice_dataplane_core::fuzzing::fuzz_engine),
     ("ipc_frames", sluice_protocol::fuzzing::ipc_frames),
     ("packet_batch", sluice_protocol::fuzzing::packet_batch),
     ("sdp_offer", sluice_controlplane_core::fuzzing::sdp_offer),

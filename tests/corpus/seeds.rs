@@ -37,6 +37,7 @@ pub(crate) fn of(target: &str) -> Seeds {
         "rtcp" => rtcp(),
         "payloads" => payloads(),
         "dependency_descriptor" => descriptors(),
+        "engine" => vec![named("forward-and-restart", sluice_dataplane_core::fuzzing::ENGINE_SCRIPT.to_vec())],
         "ipc_frames" => ipc(),
         "packet_batch" => vec![named("batch", batch())],
         "sdp_offer" => offers(),

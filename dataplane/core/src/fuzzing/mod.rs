@@ -1,7 +1,11 @@
 //! Bodies of the fuzz targets: each takes arbitrary bytes and asserts what must hold for all input. Fuzz targets and
 //! the replay of their corpus call them; nothing else does.
 
+mod engine;
+
 use sluice_protocol::media::{MasterKey, SrtpProfile};
+
+pub use engine::{ENGINE_SCRIPT, fuzz_engine};
 
 use crate::srtp::{Opener, Sealer};
 use crate::wire::av1::Av1AggregationHeader;
