@@ -4,6 +4,7 @@
 mod audience;
 mod documents;
 mod media;
+mod ports;
 mod privileges;
 mod show;
 mod simulcast;

@@ -1,7 +1,9 @@
 //! Putting the control plane together, and taking it apart.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -91,10 +93,7 @@ async fn listen(config: &Config, store: &Store) -> anyhow::Result<TcpListener> {
 }
 
 async fn supervision(config: &Config, store: &Store) -> anyhow::Result<dataplane::Setup> {
-    let mut media_port = config.webrtc.media_port;
-    if media_port == 0 {
-        media_port = store.choice(MEDIA_PORT).await?.and_then(|port| port.parse().ok()).unwrap_or(0);
-    }
+    let media_port = media_port(config, store).await?;
     let format = match config.log.format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
@@ -108,6 +107,35 @@ async fn supervision(config: &Config, store: &Store) -> anyhow::Result<dataplane
         media_port,
         stop: config.dataplane.stop,
     })
+}
+
+/// Returns the UDP port to ask for; 0 leaves the choice to the data plane.
+///
+/// A port that another program has is told here, once, and not by a data plane that dies again and again. When a data
+/// plane answers, the port is its own.
+async fn media_port(config: &Config, store: &Store) -> anyhow::Result<u16> {
+    let configured = config.webrtc.media_port;
+    let port = match configured {
+        0 => store.choice(MEDIA_PORT).await?.and_then(|port| port.parse().ok()).unwrap_or(0),
+        port => port,
+    };
+    let is_ours = !config.dataplane.start || UnixStream::connect(config.dataplane_socket()).is_ok();
+    if port == 0 || is_ours || !is_taken(port) {
+        return Ok(port);
+    }
+    if configured == 0 {
+        tracing::warn!(port, "another program has taken the media port of last time; another one is chosen");
+        return Ok(0);
+    }
+    anyhow::bail!(
+        "cannot use UDP port {port} for media: is another program there? Choose another one with --media-port or \
+         webrtc.media_port"
+    )
+}
+
+fn is_taken(port: u16) -> bool {
+    let bound = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
+    bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
 }
 
 /// What a chosen UDP port is remembered under.
