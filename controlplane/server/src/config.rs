@@ -9,6 +9,8 @@ use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::log::{LogFormat, filter};
+
 /// What the control plane can be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -141,16 +143,6 @@ impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: "info".to_owned() }
     }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// Command line of `sluice-controlplane`.
@@ -294,7 +286,7 @@ impl Config {
         if self.http.request_timeout < Duration::from_secs(1) || self.http.request_timeout > Duration::from_secs(600) {
             problems.push("http.request_timeout: must be between 1s and 10m".to_owned());
         }
-        if let Err(error) = crate::log::filter(&self.log.level) {
+        if let Err(error) = filter(&self.log.level) {
             problems.push(format!("log.level: {error}"));
         }
         problems

@@ -2,25 +2,33 @@
 
 use std::io::IsTerminal as _;
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config;
-
 /// What libraries say that concerns nobody: every peer that goes away without a word is an error to `dtls`.
 const QUIET: [&str; 2] = ["dtls=error", "sqlx=warn"];
 
-/// Starts to log to standard error. A second call changes nothing. A malformed filter, which [`config::Config::assemble`]
-/// refuses, counts as `info`.
-pub fn init(config: &config::Log) {
-    let filter = filter(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Starts to log to standard error, at a level or by a filter. A second call changes nothing. A malformed filter, which the
+/// configuration refuses, counts as `info`.
+pub fn init(format: LogFormat, level: &str) {
+    let filter = filter(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match config.format {
-        config::LogFormat::Text => {
-            lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).finish().try_init()
-        }
-        config::LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+    let started = match format {
+        LogFormat::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
     };
     // Only tests start twice in one process.
     drop(started);

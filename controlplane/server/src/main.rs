@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             Err(error) => fail(&error.into()),
         };
     }
-    sluice_controlplane::log::init(&config.log);
+    sluice_controlplane::log::init(config.log.format, &config.log.level);
     sluice_controlplane::dtls::install_crypto_provider();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -13,9 +13,10 @@ use tokio::sync::watch;
 
 use crate::addresses::Announced;
 use crate::auth::{ApiKey, KeyRing};
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 use crate::dtls::Certificate;
 use crate::events::Events;
+use crate::log::LogFormat;
 use crate::store::Store;
 use crate::{conductor, dataplane, http};
 

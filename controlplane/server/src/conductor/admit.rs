@@ -11,9 +11,9 @@ use sluice_protocol::plan::{Key, Object};
 use super::clock;
 use super::desk::Desk;
 use super::limits::SESSIONS_MAX;
+use super::{Answer, ConductorError, Entrant, Front, IceServer, Patched, SessionActor, SessionAddress};
 use crate::dataplane::Acknowledged;
 use crate::dtls::{Association, Config, Fingerprint};
-use crate::http::port::{Answer, ConductorError, Entrant, Front, IceServer, Patched, SessionActor, SessionAddress};
 
 /// A session that the plan wants; the answer may leave when the data plane has it.
 pub(super) struct Admitted {

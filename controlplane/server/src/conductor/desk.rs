@@ -12,13 +12,16 @@ use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::Key;
 
+use super::ConductorError;
 use super::clock;
 use crate::addresses::Announced;
 use crate::dataplane::{Acknowledged, DataplaneHandle};
 use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent};
 use crate::events::Events;
-use crate::http::port::ConductorError;
 use crate::store::Store;
+
+/// What somebody wants of the task; `None` while the state of a predecessor is not known.
+pub(super) type Job = Box<dyn FnOnce(Option<&mut Desk>) + Send>;
 
 /// Everything of a live conductor.
 pub(super) struct Desk {

@@ -14,16 +14,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::admit::Newcomer;
 use super::clock;
-use super::desk::Desk;
+use super::desk::{Desk, Job};
 use super::snapshots::refusal;
-use super::task::Job;
-use crate::dataplane::{DataplaneHandle, Status};
-use crate::dtls::Endpoint;
-use crate::http::port::{
+use super::stored::stored_settings;
+use super::{
     Air, Answer, Conductor, ConductorCounts, ConductorError, ConductorHealth, DataplaneState, Entrant,
     ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress,
     SignalledOffer,
 };
+use crate::dataplane::{DataplaneHandle, Status};
+use crate::dtls::Endpoint;
 use crate::store::{Store, StoredRoom};
 
 /// A way to the conductor; clones are cheap.
@@ -304,18 +304,4 @@ fn check_admission(room: &Room, identity: String, role: RoomRole, admission: Adm
         Err(RoomError::Locked) if is_guest => Err(RoomError::Locked),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// Returns settings as the store keeps them.
-pub(super) fn stored_settings(settings: &RoomSettings) -> String {
-    let text = serde_json::json!({ "settings": settings, "metadata": settings.metadata });
-    text.to_string()
-}
-
-/// Reads settings as the store keeps them; `None` when a later version wrote what this one cannot read.
-pub(super) fn settings_of(text: &str) -> Option<RoomSettings> {
-    let mut value: serde_json::Value = serde_json::from_str(text).ok()?;
-    let metadata = value.get("metadata")?.as_str()?.to_owned();
-    let settings: RoomSettings = serde_json::from_value(value.get_mut("settings")?.take()).ok()?;
-    Some(RoomSettings { metadata, ..settings })
 }

@@ -1,6 +1,7 @@
 //! The owner of rooms, sessions and the plan.
 //!
-//! One task owns everything ([`desk::Desk`]); whoever wants something sends it a job and awaits the answer ([`Handle`]).
+//! One task owns everything ([`desk::Desk`]); whoever wants something sends it a job and awaits the answer ([`Handle`],
+//! which is the [`Conductor`] that fronts know).
 //! The task also takes what the data plane says, DTLS datagrams and the outcomes of handshakes, and keeps deadlines.
 //!
 //! ```text
@@ -11,13 +12,22 @@
 
 mod admit;
 mod clock;
+mod contract;
 mod desk;
+mod error;
 mod handle;
 mod limits;
 mod snapshots;
+mod stored;
 mod task;
 #[cfg(test)]
 mod tests;
 
+pub use contract::{
+    Air, Answer, Conductor, ConductorCounts, ConductorHealth, DataplaneState, Entrant, Front, IceServer,
+    ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress,
+    SignalledOffer,
+};
+pub use error::ConductorError;
 pub use handle::Handle;
 pub use task::{Setup, run};

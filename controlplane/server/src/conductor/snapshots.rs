@@ -6,7 +6,7 @@ use sluice_controlplane_core::room::{
 
 use super::clock;
 use super::desk::Desk;
-use crate::http::port::{ConductorError, ParticipantSnapshot, ParticipantUpdate, RoomPosition, RoomSnapshot};
+use super::{ConductorError, ParticipantSnapshot, ParticipantUpdate, RoomPosition, RoomSnapshot};
 
 impl Desk {
     /// Returns a room as it is now.

@@ -16,17 +16,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::clock;
-use super::desk::Desk;
-use super::handle::{Handle, settings_of};
+use super::desk::{Desk, Job};
+use super::handle::Handle;
 use super::limits::{ASSOCIATION_EVENTS_MAX, HANDSHAKES_MAX, JOBS_MAX, OUTGOING_MAX};
+use super::stored::settings_of;
 use crate::addresses::Announced;
 use crate::dataplane::{DataplaneEvent, DataplaneHandle, NotDone};
 use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent, Resumed};
 use crate::events::Events;
 use crate::store::{Store, StoredRoom};
-
-/// What somebody wants of the task; `None` while the state of a predecessor is not known.
-pub(super) type Job = Box<dyn FnOnce(Option<&mut Desk>) + Send>;
 
 /// What the task is made from.
 #[derive(Debug)]

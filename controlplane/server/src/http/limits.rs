@@ -70,10 +70,6 @@ pub const GUEST_PIN_TURNS: usize = 64;
 /// Addresses that are counted apart; when there are more, those that are not yet counted share one count.
 pub const GUEST_ADDRESSES_MAX: usize = 16 * 1024;
 
-/// Events that are kept for those who resume.
-pub const EVENTS_KEPT_MAX: usize = 4096;
-/// Bytes of one event; a larger one is not told (the room's metadata never stands in one).
-pub const EVENT_BYTES_MAX: usize = 8 * 1024;
 /// How often an idle event stream shows that it lives.
 pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 

@@ -14,8 +14,8 @@ use sluice_protocol::stats::Stats;
 
 use super::extract::Shown;
 use super::openapi::AccessErrors;
-use super::port::{ConductorCounts, ConductorHealth, DataplaneState};
 use super::{Problem, Server};
+use crate::conductor::{ConductorCounts, ConductorHealth, DataplaneState};
 
 /// Upper bounds of the latency histogram's buckets, in seconds.
 const LATENCY_BUCKETS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];

@@ -1,6 +1,6 @@
 //! HTTP: the REST interface, WHIP and WHEP, health, metrics, event streams and the page.
 //!
-//! Handlers translate: extract, authorize, ask the [`port::Conductor`], answer. [`layers`] does for all of them what every
+//! Handlers translate: extract, authorize, ask the [`Conductor`], answer. [`layers`] does for all of them what every
 //! request needs; [`serve()`] moves bytes.
 
 mod authorize;
@@ -16,7 +16,6 @@ mod page;
 mod participants;
 mod patience;
 mod places;
-pub mod port;
 mod problem;
 mod rooms;
 mod routes;
@@ -39,10 +38,10 @@ pub use routes::router;
 pub use serve::{Peer, serve};
 
 use crate::auth::KeyRing;
+use crate::conductor::Conductor;
 use crate::config;
 use crate::events::Events;
 use crate::store::Store;
-use port::Conductor;
 
 /// What the HTTP front is made of.
 pub struct Parts {

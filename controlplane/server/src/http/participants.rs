@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 
 use super::extract::{Ids, Parameters, Shown, check_id, read_json};
 use super::openapi::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
-use super::port::{ParticipantSnapshot, ParticipantUpdate};
 use super::rooms::PageParameters;
 use super::tokens::{PermissionsDocument, RoleDocument, SourceDocument, check_grant};
 use super::{Problem, Server, limits, rfc3339};
 use crate::auth::{metadata_text, metadata_value};
+use crate::conductor::{ParticipantSnapshot, ParticipantUpdate};
 
 /// A participant.
 #[derive(Debug, Serialize, ToSchema)]

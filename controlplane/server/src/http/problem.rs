@@ -7,10 +7,12 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sluice_controlplane_core::access::AccessError;
+use sluice_controlplane_core::room::Refusal;
+use sluice_controlplane_core::sdp::{FragmentError, OfferFault};
 use utoipa::ToSchema;
 
-use super::port::ConductorError;
 use crate::auth::AuthError;
+use crate::conductor::ConductorError;
 
 /// Whose fault an error is: sets the level of its log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,12 +224,43 @@ impl From<ConductorError> for Problem {
         if let ConductorError::Store(error) = &error {
             tracing::error!(%error, "the database failed");
         }
-        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(status_of(&error)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let problem = Self::new(status, error.code(), error.to_string());
         match status {
             StatusCode::SERVICE_UNAVAILABLE => problem.with_retry_after(1),
             StatusCode::UNAUTHORIZED => problem.with_challenge("Bearer realm=\"sluice\", error=\"invalid_token\""),
             _ => problem,
         }
+    }
+}
+
+/// Returns the HTTP status of a refusal.
+const fn status_of(error: &ConductorError) -> u16 {
+    match error {
+        ConductorError::NoSuchRoom | ConductorError::NoSuchSession => 404,
+        ConductorError::RoomExists => 409,
+        ConductorError::TooManyRooms
+        | ConductorError::TooManySessions
+        | ConductorError::TooManyJoining
+        | ConductorError::Store(_)
+        | ConductorError::Unavailable(_)
+        | ConductorError::NotDone(_) => 503,
+        ConductorError::Room(error) => match error.refusal() {
+            Refusal::Unauthenticated => 401,
+            Refusal::Forbidden => 403,
+            Refusal::NotFound => 404,
+            Refusal::Conflict => 409,
+            Refusal::Unprocessable => 422,
+        },
+        ConductorError::Offer(error) => match error.fault() {
+            OfferFault::Size => 413,
+            OfferFault::Syntax => 400,
+            OfferFault::Unserviceable => 422,
+        },
+        ConductorError::Fragment(FragmentError::TooLarge) => 413,
+        ConductorError::Fragment(_) => 400,
+        ConductorError::NotYourSession => 403,
+        ConductorError::EtagMissing => 428,
+        ConductorError::EtagMismatch => 412,
     }
 }

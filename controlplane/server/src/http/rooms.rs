@@ -19,9 +19,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Client, Ids, Parameters, Shown, check_id, read_json};
 use super::guests::Asked;
 use super::openapi::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
-use super::port::{Air, RoomPosition, RoomSnapshot};
 use super::{Problem, Server, limits, rfc3339};
 use crate::auth::{metadata_text, metadata_value};
+use crate::conductor::{Air, RoomPosition, RoomSnapshot};
 use crate::config::Guests;
 
 /// A room.

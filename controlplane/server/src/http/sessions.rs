@@ -14,11 +14,11 @@ use utoipa::{IntoParams, IntoResponses};
 use super::authorize::admission_of;
 use super::extract::{Client, Ids, Parameters, Shown, check_id, read_text};
 use super::openapi::{AccessErrors, BodyErrors, RoomErrors, SessionErrors};
-use super::port::{
-    Answer, ConductorError, Entrant, Front, IceServer, Patched, SessionActor, SessionAddress, SignalledOffer,
-};
 use super::{Problem, Server};
 use crate::auth::Bearer;
+use crate::conductor::{
+    Answer, ConductorError, Entrant, Front, IceServer, Patched, SessionActor, SessionAddress, SignalledOffer,
+};
 
 /// The media type of offers and answers.
 pub(super) const SDP: &str = "application/sdp";

@@ -15,9 +15,9 @@ use utoipa::ToSchema;
 use super::extract::{Client, Ids, Shown, check_id, read_json};
 use super::guests::{Asked, Holder};
 use super::openapi::{AccessErrors, BodyErrors, RoomErrors};
-use super::port::{ConductorError, RoomSnapshot};
 use super::{Problem, Server, limits, now_seconds, rfc3339};
 use crate::auth::{Bearer, issue, metadata_text};
+use crate::conductor::{ConductorError, RoomSnapshot};
 use crate::config::Guests;
 
 /// A participant's role in a room.

@@ -13,12 +13,12 @@ use sluice_controlplane_core::sdp::OfferError;
 use sluice_protocol::stats::{ShardStats, Stats};
 use sluice_protocol::time::Instant;
 
-use crate::dtls::Counts;
-use crate::http::port::{
+use crate::conductor::{
     Air, Answer, Conductor, ConductorCounts, ConductorError, ConductorHealth, DataplaneState, Entrant, IceServer,
     ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress,
     SignalledOffer,
 };
+use crate::dtls::Counts;
 
 /// The conductor.
 #[derive(Default)]

@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 
 use super::{Api, Call, token};
+use crate::conductor::DataplaneState;
 use crate::config::Guests;
-use crate::http::port::DataplaneState;
 use crate::http::routes::routes;
 use crate::http::serve;
 

@@ -3,6 +3,8 @@
 //! Ids of events are `EPOCH-NUMBER`. The epoch is another one after each start of the control plane, whose memory holds
 //! the events; a reader who comes back with another epoch, or after too long, is told that it missed something.
 
+mod limits;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -10,8 +12,6 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
-
-use crate::http::limits;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub struct Event {
     pub data: Value,
 }
 
-/// The events of the last while, at most [`limits::EVENTS_KEPT_MAX`]; the oldest is forgotten. Readers take what is kept
+/// The events of the last while, at most `EVENTS_KEPT_MAX` of them; the oldest is forgotten. Readers take what is kept
 /// at their own pace: a slow one misses events and is told so, and never holds anybody up.
 #[derive(Debug)]
 pub struct Events {
@@ -59,7 +59,7 @@ impl Events {
         Self { epoch, kept: Mutex::default(), last: watch::Sender::new(0) }
     }
 
-    /// Adds an event whose JSON is an object with the field `type`. An event over [`limits::EVENT_BYTES_MAX`] is dropped
+    /// Adds an event whose JSON is an object with the field `type`. An event over `EVENT_BYTES_MAX` is dropped
     /// with a log line.
     pub fn publish(&self, at: SystemTime, room_id: &str, event: &impl Serialize) {
         let data = serde_json::to_value(event).unwrap_or(Value::Null);

@@ -1,6 +1,6 @@
-//! What HTTP asks of the owner of rooms and sessions: one trait, plain data both ways.
+//! What fronts ask of the owner of rooms and sessions: one trait, plain data both ways.
 //!
-//! Handlers authenticate, check the role × endpoint matrix, read bodies and write answers. Everything else, whether a room
+//! A front authenticates, checks the role × endpoint matrix, reads bodies and writes answers. Everything else, whether a room
 //! is locked, an offer can be served or a token was revoked, is the conductor's to say.
 
 use std::net::IpAddr;
@@ -8,15 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use sluice_controlplane_core::access::{PermissionOverrides, Role};
-use sluice_controlplane_core::room::{
-    Admission, Participant, ParticipantChange, RoomChange, RoomError, RoomSettings, Stage,
-};
-use sluice_controlplane_core::sdp::{FragmentError, OfferError, OfferFault};
+use sluice_controlplane_core::room::{Admission, Participant, ParticipantChange, RoomChange, RoomSettings, Stage};
 use sluice_protocol::stats::Stats;
 
-use crate::dataplane::NotDone;
+use super::ConductorError;
 use crate::dtls::Counts;
-use crate::store::StoreError;
 
 /// The owner of rooms, sessions and the plan, as HTTP sees it.
 ///
@@ -77,7 +73,7 @@ pub trait Conductor: Send + Sync + 'static {
     /// Changes or mutes a participant, all of it or nothing.
     ///
     /// # Errors
-    /// [`ConductorError::NoSuchRoom`], or [`RoomError::NoSuchParticipant`] and its like.
+    /// [`ConductorError::NoSuchRoom`], or [`sluice_controlplane_core::room::RoomError::NoSuchParticipant`] and its like.
     async fn update_participant(
         &self,
         room_id: &str,
@@ -88,15 +84,15 @@ pub trait Conductor: Send + Sync + 'static {
     /// Removes a participant and revokes the tokens of its identity that were issued up to now.
     ///
     /// # Errors
-    /// [`ConductorError::NoSuchRoom`], [`RoomError::NoSuchParticipant`].
+    /// [`ConductorError::NoSuchRoom`], [`sluice_controlplane_core::room::RoomError::NoSuchParticipant`].
     async fn remove_participant(&self, room_id: &str, participant: &str) -> Result<(), ConductorError>;
 
     /// Tells whether a room would let somebody in, without letting it in: by the PIN for a guest, and by what was revoked
     /// for a token. Asked before a guest gets a token, and before a participant's token opens an endpoint of the room.
     ///
     /// # Errors
-    /// [`ConductorError::NoSuchRoom`], [`RoomError::WrongPin`], [`RoomError::Revoked`]; and for guests
-    /// [`RoomError::Locked`]. Whether the room is full does not matter here.
+    /// [`ConductorError::NoSuchRoom`], [`sluice_controlplane_core::room::RoomError::WrongPin`], [`sluice_controlplane_core::room::RoomError::Revoked`]; and for guests
+    /// [`sluice_controlplane_core::room::RoomError::Locked`]. Whether the room is full does not matter here.
     async fn check_admission(
         &self,
         room_id: &str,
@@ -214,8 +210,8 @@ pub struct ParticipantUpdate {
     pub change: ParticipantChange,
     /// Whether all of its tracks are to be silent; done before [`ParticipantUpdate::tracks`].
     pub muted: Option<bool>,
-    /// Tracks by their ids in the API (`TR_…`), and whether they are to be silent; at most
-    /// [`super::limits::MUTES_MAX`].
+    /// Tracks by their ids in the API (`TR_…`), and whether they are to be silent; as many as the front lets
+    /// one request name.
     pub tracks: Vec<(String, bool)>,
 }
 
@@ -366,111 +362,4 @@ pub enum DataplaneState {
         /// What is wrong, in a sentence.
         reason: String,
     },
-}
-
-/// Why the conductor refuses.
-#[derive(Debug, thiserror::Error)]
-pub enum ConductorError {
-    /// No such room.
-    #[error("there is no such room")]
-    NoSuchRoom,
-    /// The id is taken.
-    #[error("a room with this id exists")]
-    RoomExists,
-    /// The node has as many rooms as it takes.
-    #[error("the server has as many rooms as it takes")]
-    TooManyRooms,
-    /// The node has as many sessions as it takes.
-    #[error("the server has as many sessions as it takes")]
-    TooManySessions,
-    /// As many as there may be have been let in and have not connected yet.
-    #[error("too many are joining at this time; try again")]
-    TooManyJoining,
-    /// The room's refusal.
-    #[error(transparent)]
-    Room(#[from] RoomError),
-    /// The offer cannot be served.
-    #[error(transparent)]
-    Offer(#[from] OfferError),
-    /// The fragment cannot be taken.
-    #[error(transparent)]
-    Fragment(#[from] FragmentError),
-    /// No such session.
-    #[error("there is no such session")]
-    NoSuchSession,
-    /// The session is another identity's.
-    #[error("the session belongs to somebody else")]
-    NotYourSession,
-    /// `If-Match` is missing.
-    #[error("the request needs an If-Match header with the session's ETag")]
-    EtagMissing,
-    /// `If-Match` names another ICE session.
-    #[error("the ICE session that If-Match names is not the current one")]
-    EtagMismatch,
-    /// The database.
-    #[error("the database does not answer")]
-    Store(#[from] StoreError),
-    /// The data plane, or the conductor itself, is not there; trying again helps.
-    #[error("{0}")]
-    Unavailable(&'static str),
-    /// The data plane did not do what the answer would have described.
-    #[error(transparent)]
-    NotDone(#[from] NotDone),
-}
-
-impl ConductorError {
-    /// Returns a stable name in `snake_case`.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::NoSuchRoom => "no_such_room",
-            Self::RoomExists => "room_exists",
-            Self::TooManyRooms => "too_many_rooms",
-            Self::TooManySessions => "too_many_sessions",
-            Self::TooManyJoining => "too_many_joining",
-            Self::Room(error) => error.code(),
-            Self::Offer(error) => error.code(),
-            Self::Fragment(error) => error.code(),
-            Self::NoSuchSession => "no_such_session",
-            Self::NotYourSession => "not_your_session",
-            Self::EtagMissing => "if_match_missing",
-            Self::EtagMismatch => "if_match_failed",
-            Self::Store(_) => "database_unavailable",
-            Self::Unavailable(_) | Self::NotDone(NotDone::TooMany | NotDone::Ending) => "unavailable",
-            Self::NotDone(NotDone::Refused(_)) => "dataplane_refuses",
-        }
-    }
-
-    /// Returns the HTTP status.
-    #[must_use]
-    pub const fn status(&self) -> u16 {
-        use sluice_controlplane_core::room::Refusal;
-        match self {
-            Self::NoSuchRoom | Self::NoSuchSession => 404,
-            Self::RoomExists => 409,
-            Self::TooManyRooms
-            | Self::TooManySessions
-            | Self::TooManyJoining
-            | Self::Store(_)
-            | Self::Unavailable(_)
-            | Self::NotDone(_) => 503,
-            Self::Room(error) => match error.refusal() {
-                Refusal::Unauthenticated => 401,
-                Refusal::Forbidden => 403,
-                Refusal::NotFound => 404,
-                Refusal::Conflict => 409,
-                Refusal::Unprocessable => 422,
-            },
-            Self::Offer(error) => match error.fault() {
-                OfferFault::Size => 413,
-                OfferFault::Syntax => 400,
-                OfferFault::Unserviceable => 422,
-            },
-            Self::Fragment(FragmentError::TooLarge) => 413,
-            Self::Fragment(_) => 400,
-            Self::NotYourSession => 403,
-            Self::EtagMissing => 428,
-            Self::EtagMismatch => 412,
-        }
-    }
 }
