@@ -14,6 +14,7 @@ pub mod limits;
 pub mod media;
 pub mod packet;
 pub mod plan;
+pub mod random;
 pub mod session;
 pub mod stats;
 pub mod table;

@@ -2,6 +2,8 @@
 
 use std::hash::{BuildHasher, Hasher};
 
+use sluice_protocol::random::mix;
+
 /// Builds hashers from the engine's seed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SeededState {
@@ -71,13 +73,6 @@ impl Hasher for SeededHasher {
     fn finish(&self) -> u64 {
         mix(self.state)
     }
-}
-
-/// The finaliser of `SplitMix64`: every input bit moves half of the output bits.
-const fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 #[cfg(test)]

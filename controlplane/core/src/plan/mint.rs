@@ -71,32 +71,3 @@ pub(super) fn shard_of(room: &RoomId, shards: u8) -> u8 {
     let hash = room.0.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     u8::try_from(hash % u32::from(shards.max(1))).unwrap_or(0)
 }
-
-/// Random numbers from a seed (`SplitMix64`). They make things differ, they keep no secret: passwords come from the node's
-/// secret, ids of sessions from the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Random {
-    state: u64,
-}
-
-impl Random {
-    /// Starts at a seed.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self { state: seed }
-    }
-
-    /// Returns the next number.
-    pub const fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Returns the upper half of the next number.
-    pub const fn next_half(&mut self) -> u32 {
-        let [a, b, c, d, ..] = self.next().to_be_bytes();
-        u32::from_be_bytes([a, b, c, d])
-    }
-}

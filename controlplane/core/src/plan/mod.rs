@@ -18,9 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use sluice_protocol::event::Event as DataEvent;
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::{Change, Key, Object, Plan, changes};
+use sluice_protocol::random::Random;
 use sluice_protocol::time::Instant;
 
-pub use mint::Random;
 pub use rebuild::{GivenUp, Rebuilt};
 pub use sessions::{Open, OpenError};
 

@@ -280,3 +280,35 @@ async fn granted(
     }
     server.sign(&claims)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use sluice_controlplane_core::access::{PermissionOverrides, Source};
+    use utoipa::PartialSchema as _;
+
+    use super::*;
+
+    #[test]
+    fn what_the_document_describes_has_the_names_that_the_control_core_reads_and_writes() {
+        let described = |schema| serde_json::to_value(schema).unwrap();
+        assert_eq!(described(RoleDocument::schema())["enum"], json!([Role::Attendee, Role::Speaker, Role::Host]));
+        let sources = [Source::Camera, Source::Microphone, Source::ScreenShare, Source::ScreenShareAudio];
+        assert_eq!(described(SourceDocument::schema())["enum"], json!(sources));
+        let all = PermissionOverrides {
+            can_publish: Some(true),
+            can_publish_sources: Some(sources.to_vec()),
+            can_subscribe: Some(true),
+            can_publish_data: Some(true),
+            hidden: Some(true),
+            recorder: Some(true),
+        };
+        let written = json!(all);
+        let names = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let mut properties = names(&described(PermissionsDocument::schema())["properties"]);
+        properties.sort();
+        let mut fields = names(&written);
+        fields.sort();
+        assert_eq!(properties, fields);
+    }
+}

@@ -147,7 +147,12 @@ impl Store {
     async fn stored_api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         let rows = sqlx::query("SELECT id, secret FROM api_keys ORDER BY created_at, id").fetch_all(&self.pool).await?;
         let key = |row: &sqlx::sqlite::SqliteRow| -> Result<Option<ApiKey>, sqlx::Error> {
-            Ok(ApiKey::new(row.try_get("id")?, row.try_get("secret")?))
+            let id: &str = row.try_get("id")?;
+            let key = ApiKey::new(id, row.try_get("secret")?);
+            if key.is_none() {
+                tracing::error!(id, "an API key in the database opens nothing: its id or secret is malformed");
+            }
+            Ok(key)
         };
         let keys = rows.iter().map(key).collect::<Result<Vec<_>, _>>()?;
         Ok(keys.into_iter().flatten().collect())

@@ -24,6 +24,7 @@ use core::time::Duration;
 use sluice_protocol::ids::TrackId;
 use sluice_protocol::media::{MediaKind, PayloadType, Ssrc};
 use sluice_protocol::plan::{Egress, PayloadMap};
+use sluice_protocol::random::Random;
 use sluice_protocol::table::Anchor;
 use sluice_protocol::time::Instant;
 
@@ -65,7 +66,7 @@ impl EgressStream {
     /// (RFC 3550 section 5.1), sequence numbers below 2^15, so that the first wrap is far (RFC 3711 section 3.3.1).
     #[must_use]
     pub fn new(plan: &Egress, extmap_allow_mixed: bool, seed: u64) -> Self {
-        let random = |number: u64| split_mix(seed ^ number);
+        let random = |number: u64| Random::new(seed ^ number).next();
         let short = |number: u64| u16::try_from(random(number) & 0x7fff).unwrap_or(0);
         let timestamp = u32::try_from(random(3) & u64::from(u32::MAX)).unwrap_or(0);
         let tl0picidx = u8::try_from(random(5) & 0xff).unwrap_or(0);
@@ -284,12 +285,4 @@ impl EgressStream {
     fn block(&mut self) {
         self.selector.layer_mut().set_blocked(self.paused || self.muted);
     }
-}
-
-/// Makes a number that looks random out of another one (`SplitMix64`).
-const fn split_mix(number: u64) -> u64 {
-    let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

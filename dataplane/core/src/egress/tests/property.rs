@@ -196,7 +196,7 @@ impl World {
 }
 
 fn publisher(ssrc: u32, ids: u8) -> Publisher {
-    let random = split_mix(u64::from(ssrc));
+    let random = Random::new(u64::from(ssrc)).next();
     let mut publisher = Publisher::new(ssrc);
     publisher.ids = [Ids::Fifteen, Ids::Seven, Ids::None][usize::from(ids)];
     publisher.sequence = random & 0x000f_ffff;
