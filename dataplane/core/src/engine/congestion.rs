@@ -28,7 +28,9 @@ impl Engine {
         // A cap is told for as long as there is one, from the first packet on.
         if let Some(transport) = self.transports.get_mut(id.0).filter(|transport| transport.plan.remb_cap.is_some()) {
             let told = transport.cap_told.unwrap_or(now);
-            self.timers.arm(id, &mut transport.deadlines, Timer::Feedback, told + REMB_INTERVAL);
+            // Nobody may be heard any more whom to tell: a time that has passed would come up again and again.
+            let next = (told + REMB_INTERVAL).max(now + FEEDBACK_INTERVAL);
+            self.timers.arm(id, &mut transport.deadlines, Timer::Feedback, next);
         }
     }
 

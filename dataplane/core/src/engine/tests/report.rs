@@ -245,3 +245,15 @@ fn a_flood_of_goodbyes_displaces_nothing_that_others_were_learnt_by() {
     assert_eq!(world.count_events(learnt), 1);
     assert!(world.discards(Discard::EventsFull) > 0);
 }
+
+#[test]
+fn a_cap_for_a_publisher_whose_track_went_does_not_stop_the_clock() {
+    let (mut world, mut publisher, _) = stage();
+    let capped = sluice_protocol::plan::Transport { remb_cap: Some(Bitrate(2_500_000)), ..transport(1) };
+    world.put(Object::Transport(capped));
+    publisher.send(&mut world, &frame(1, true));
+    world.pass(1100);
+    world.remove(Key::Track(track_id(1)));
+    world.pass(3000);
+    assert!(world.engine.poll_timeout().is_some_and(|at| at > world.now), "the next deadline lies ahead");
+}
