@@ -249,7 +249,7 @@ fn a_flood_of_goodbyes_displaces_nothing_that_others_were_learnt_by() {
 #[test]
 fn a_cap_for_a_publisher_whose_track_went_does_not_stop_the_clock() {
     let (mut world, mut publisher, _) = stage();
-    let capped = sluice_protocol::plan::Transport { remb_cap: Some(Bitrate(2_500_000)), ..transport(1) };
+    let capped = plan::Transport { remb_cap: Some(Bitrate(2_500_000)), ..transport(1) };
     world.put(Object::Transport(capped));
     publisher.send(&mut world, &frame(1, true));
     world.pass(1100);
