@@ -88,7 +88,7 @@ impl Control {
             self.restore_participant(&room, participant);
         }
         self.transports.insert(session.transport, session.id.clone());
-        self.space.adopt(session.transport, session.transport.shard(), rows_of(&session.negotiated));
+        self.space.adopt(session.transport, rows_of(&session.negotiated));
         self.sessions.insert(session.id.clone(), session);
         Ok(())
     }

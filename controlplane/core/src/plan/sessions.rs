@@ -114,7 +114,7 @@ impl Control {
         self.random = random;
         let session = self.new_session(&open, negotiated, ssrcs, bitrate).ok_or(OpenError::Full)?;
         let transport = session.transport;
-        self.space.take(transport, shard, &open.room, &open.join.identity, rows);
+        self.space.take(transport, &open.room, &open.join.identity, rows);
         if let Err(error) = self.enter(now, session, open, effects) {
             self.space.release(transport);
             return Err(error.into());

@@ -44,7 +44,6 @@ enum Pool {
 
 #[derive(Clone, Debug)]
 struct Held {
-    shard: u8,
     rows: usize,
     /// Whoever has not connected yet.
     joining: Option<(RoomId, Identity)>,
@@ -75,9 +74,9 @@ impl Space {
     }
 
     /// Takes the rows of a session that has not connected.
-    pub(super) fn take(&mut self, transport: TransportId, shard: u8, room: &RoomId, identity: &Identity, rows: usize) {
-        self.adopt(transport, shard, rows);
-        for (pool, _) in pools(shard, room, identity) {
+    pub(super) fn take(&mut self, transport: TransportId, room: &RoomId, identity: &Identity, rows: usize) {
+        self.adopt(transport, rows);
+        for (pool, _) in pools(transport.shard(), room, identity) {
             *self.joining.entry(pool).or_default() += rows;
         }
         if let Some(held) = self.held.get_mut(&transport) {
@@ -86,16 +85,16 @@ impl Space {
     }
 
     /// Takes the rows of a session that has connected already.
-    pub(super) fn adopt(&mut self, transport: TransportId, shard: u8, rows: usize) {
-        *self.planned.entry(shard).or_default() += rows;
-        self.held.insert(transport, Held { shard, rows, joining: None });
+    pub(super) fn adopt(&mut self, transport: TransportId, rows: usize) {
+        *self.planned.entry(transport.shard()).or_default() += rows;
+        self.held.insert(transport, Held { rows, joining: None });
     }
 
     /// Counts a session as connected.
     pub(super) fn connect(&mut self, transport: TransportId) {
         let Some(held) = self.held.get_mut(&transport) else { return };
         let Some((room, identity)) = held.joining.take() else { return };
-        for (pool, _) in pools(held.shard, &room, &identity) {
+        for (pool, _) in pools(transport.shard(), &room, &identity) {
             give_back(&mut self.joining, &pool, held.rows);
         }
     }
@@ -104,7 +103,7 @@ impl Space {
     pub(super) fn release(&mut self, transport: TransportId) {
         self.connect(transport);
         if let Some(held) = self.held.remove(&transport) {
-            give_back(&mut self.planned, &held.shard, held.rows);
+            give_back(&mut self.planned, &transport.shard(), held.rows);
         }
     }
 }
@@ -147,7 +146,7 @@ mod tests {
             let (room, identity) = names(room, identity);
             let mut taken = 0;
             while space.check(0, &room, &identity, 64).is_ok() {
-                space.take(transport(number), 0, &room, &identity, 64);
+                space.take(transport(number), &room, &identity, 64);
                 number += 1;
                 taken += 64;
             }
@@ -175,7 +174,7 @@ mod tests {
         let mut taken = 0;
         let mut number = 0;
         while space.check(0, &room, &identity, 64).is_ok() {
-            space.take(transport(number), 0, &room, &identity, 64);
+            space.take(transport(number), &room, &identity, 64);
             space.connect(transport(number));
             number += 1;
             taken += 64;
