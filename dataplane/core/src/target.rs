@@ -50,9 +50,17 @@ impl Target {
     /// Returns packets and payload bytes sent since transmission began, whichever process sent them, modulo 2^32
     /// (RFC 3550 section 6.4.1).
     pub(crate) fn sent(&self) -> (u32, u32) {
+        self.sent_with(0, 0)
+    }
+
+    /// Returns the same as it will be when further packets, of so many payload bytes together, have left.
+    pub(crate) fn sent_with(&self, packets: u64, payload_bytes: u64) -> (u32, u32) {
         let low = |count: u64| u32::try_from(count & 0xffff_ffff).unwrap_or(0);
-        let SentBefore { packets, payload_bytes } = self.inherited;
-        (packets.wrapping_add(low(self.counters.packets)), payload_bytes.wrapping_add(low(self.counters.bytes)))
+        let SentBefore { packets: packets_before, payload_bytes: payload_bytes_before } = self.inherited;
+        (
+            packets_before.wrapping_add(low(self.counters.packets.wrapping_add(packets))),
+            payload_bytes_before.wrapping_add(low(self.counters.bytes.wrapping_add(payload_bytes))),
+        )
     }
 }
 

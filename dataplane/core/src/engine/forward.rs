@@ -345,13 +345,8 @@ impl Shape {
 /// Stores index and anchor of what is about to be sealed, so that a successor goes on past it. `planned` counts as sent:
 /// a successor's reports may be ahead by what did not leave, but never go back.
 fn store_state(rows: &Rows, target: &Target, planned: &[Planned]) {
-    let (packets, payload_bytes) = target.sent();
-    let low = |count: u64| u32::try_from(count & 0xffff_ffff).unwrap_or(0);
-    let anchor = Anchor {
-        packets: packets.wrapping_add(low(planned.len() as u64)),
-        payload_bytes: payload_bytes.wrapping_add(low(payload_bytes_of(planned))),
-        ..target.stream.state()
-    };
+    let (packets, payload_bytes) = target.sent_with(planned.len() as u64, payload_bytes_of(planned));
+    let anchor = Anchor { packets, payload_bytes, ..target.stream.state() };
     rows.store_anchor(target.row, &anchor);
     rows.store_index(target.row, target.stream.index());
 }
