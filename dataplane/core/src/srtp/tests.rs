@@ -25,8 +25,8 @@ fn pair(profile: SrtpProfile) -> (Opener, Sealer) {
     (Opener::new(profile, &master()).unwrap(), Sealer::new(profile, &master()).unwrap())
 }
 
-fn oracle(profile: SrtpProfile) -> Context {
-    let master = master();
+/// Returns a context of `webrtc-srtp`.
+pub(crate) fn oracle(profile: SrtpProfile, master: &MasterKey) -> Context {
     let (key, salt) = (&master.key[..profile.key_bytes()], &master.salt[..profile.salt_bytes()]);
     let profile = match profile {
         SrtpProfile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
@@ -79,7 +79,7 @@ proptest! {
     ) {
         for profile in PROFILES {
             let (opener, sealer) = pair(profile);
-            let (mut theirs_seals, mut theirs_opens) = (oracle(profile), oracle(profile));
+            let (mut theirs_seals, mut theirs_opens) = (oracle(profile, &master()), oracle(profile, &master()));
             let mut window = ReplayWindow::new();
             let mut index = start;
             for (at, (step, payload)) in steps.iter().enumerate() {
@@ -113,7 +113,7 @@ proptest! {
         let plain = rtcp(&reports.concat());
         for profile in PROFILES {
             let (opener, sealer) = pair(profile);
-            let (mut theirs_seals, mut theirs_opens) = (oracle(profile), oracle(profile));
+            let (mut theirs_seals, mut theirs_opens) = (oracle(profile, &master()), oracle(profile, &master()));
             for index in 1..4 {
                 let sealed = sealed_rtcp(&sealer, &plain, index);
                 prop_assert_eq!(&theirs_opens.decrypt_rtcp(&sealed).unwrap()[..], &plain[..]);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use rtp::packet::Packet;
 use sluice_protocol::ice::{NodeSecret, Ufrag};
-use sluice_protocol::media::{MasterKey, PayloadType, SrtpProfile, Ssrc};
+use sluice_protocol::media::{PayloadType, SrtpProfile, Ssrc};
 use stun_rs::attributes::ice::{IceControlled, IceControlling, Priority, UseCandidate};
 use stun_rs::attributes::stun::{Fingerprint, MessageIntegrity, UserName};
 use stun_rs::methods::BINDING;
@@ -13,11 +13,11 @@ use stun_rs::{
     DecoderContextBuilder, HMACKey, MessageClass, MessageDecoderBuilder, MessageEncoderBuilder, StunMessageBuilder,
 };
 use webrtc_srtp::context::Context;
-use webrtc_srtp::protection_profile::ProtectionProfile;
 use webrtc_util::marshal::{Marshal, Unmarshal};
 
 use super::world::{SECRET, World, keys, ufrag};
 use crate::port::FiveTuple;
+use crate::srtp::tests::oracle;
 
 /// RTCP packets as they came.
 pub(super) type Compound = Vec<Box<dyn rtcp::packet::Packet + Send + Sync>>;
@@ -50,16 +50,6 @@ pub(super) struct Media {
     pub(super) extensions: Vec<(u8, Vec<u8>)>,
 }
 
-fn context(master: &MasterKey, profile: SrtpProfile) -> Context {
-    let (key, salt) = (&master.key[..profile.key_bytes()], &master.salt[..profile.salt_bytes()]);
-    let profile = match profile {
-        SrtpProfile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
-        SrtpProfile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
-        SrtpProfile::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
-    };
-    Context::new(key, salt, profile, None, None).unwrap()
-}
-
 impl Peer {
     pub(super) fn new(slot: u32) -> Self {
         Self::with_profile(slot, SrtpProfile::AeadAes128Gcm)
@@ -72,8 +62,8 @@ impl Peer {
         Self {
             five_tuple: FiveTuple { local, remote },
             ufrag: ufrag(slot, 0),
-            seal: context(&keys.remote, profile),
-            open: context(&keys.local, profile),
+            seal: oracle(profile, &keys.remote),
+            open: oracle(profile, &keys.local),
         }
     }
 
