@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -113,14 +112,14 @@ async fn supervision(config: &Config, store: &Store) -> anyhow::Result<dataplane
 /// Returns the UDP port to ask for; 0 leaves the choice to the data plane.
 ///
 /// A port that another program has is told here, once, and not by a data plane that dies again and again. When a data
-/// plane answers, the port is its own.
+/// plane is there, the port is its own.
 async fn media_port(config: &Config, store: &Store) -> anyhow::Result<u16> {
     let configured = config.webrtc.media_port;
     let port = match configured {
         0 => store.choice(MEDIA_PORT).await?.and_then(|port| port.parse().ok()).unwrap_or(0),
         port => port,
     };
-    let is_ours = !config.dataplane.start || UnixStream::connect(config.dataplane_socket()).is_ok();
+    let is_ours = !config.dataplane.start || !dataplane::is_deserted(&config.dataplane_socket());
     if port == 0 || is_ours || !is_taken(port) {
         return Ok(port);
     }

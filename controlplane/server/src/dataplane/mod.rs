@@ -25,6 +25,7 @@ use sluice_protocol::session::Ready;
 
 pub use handle::{Acknowledged, DataplaneHandle, NotDone, Status, StatusReport};
 pub use limits::WAITING_MAX;
+pub use socket::is_deserted;
 pub use supervisor::{Setup, Supervisor, start};
 
 /// What the other plane tells the owner of the plan.

@@ -32,6 +32,16 @@ impl Trusted {
     }
 }
 
+/// Tells whether nobody listens at `path`; whoever listens there and takes no connection is somebody. Never waits.
+pub fn is_deserted(path: &Path) -> bool {
+    Connection::open(path, Trusted::current()).is_err_and(|error| says_nobody(&error))
+}
+
+/// Tells whether connecting failed because nobody listens.
+pub(super) fn says_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
 /// A connection to a data plane.
 #[derive(Debug)]
 pub(super) struct Connection {

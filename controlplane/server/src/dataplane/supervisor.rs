@@ -17,7 +17,7 @@ use super::handle::{Shared, Status};
 use super::limits::{DYING_LIMIT, EVENTS_MAX, START_LIMIT, START_POLL, STOP_LIMIT};
 use super::link::{End, Holdings, Link};
 use super::process::{self, Process};
-use super::socket::{Connection, Trusted};
+use super::socket::{Connection, Trusted, says_nobody};
 use super::{DataplaneEvent, DataplaneHandle, epoch};
 
 /// What a supervisor needs to know.
@@ -184,9 +184,7 @@ impl Keeper {
                     Answer::Other
                 }
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-                Answer::Nobody
-            }
+            Err(error) if says_nobody(error) => Answer::Nobody,
             Err(_) => Answer::Deaf,
         }
     }
