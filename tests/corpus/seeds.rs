@@ -20,10 +20,7 @@ use sluice_protocol::session::controller::Controller;
 use sluice_protocol::session::dataplane::Dataplane;
 use sluice_protocol::session::{Configuration, Identity};
 use sluice_protocol::time::Instant;
-use stun_rs::attributes::ice::{IceControlling, Priority, UseCandidate};
-use stun_rs::attributes::stun::{Fingerprint, MessageIntegrity, UserName};
-use stun_rs::methods::BINDING;
-use stun_rs::{HMACKey, MessageClass, MessageEncoderBuilder, StunMessageBuilder};
+use sluice_tests::{encode, nominating_check};
 use webrtc_util::marshal::Marshal;
 
 type Seeds = Vec<(String, Vec<u8>)>;
@@ -136,20 +133,8 @@ fn rtp() -> Seeds {
 }
 
 fn stun() -> Vec<u8> {
-    let key = HMACKey::new_short_term("another password than the body has").unwrap();
-    let message = StunMessageBuilder::new(BINDING, MessageClass::Request)
-        .with_transaction_id([7; 12].into())
-        .with_attribute(UserName::new("ECq83vAAMAAQnerb7v:abcd").unwrap())
-        .with_attribute(Priority::from(1_853_824_767))
-        .with_attribute(IceControlling::from(7))
-        .with_attribute(UseCandidate::default())
-        .with_attribute(MessageIntegrity::new(key))
-        .with_attribute(Fingerprint::default())
-        .build();
-    let mut buffer = vec![0; 512];
-    let size = MessageEncoderBuilder::default().build().encode(&mut buffer, &message).unwrap();
-    buffer.truncate(size);
-    buffer
+    let check = nominating_check("ECq83vAAMAAQnerb7v:abcd", "another password than the body has").unwrap();
+    encode(check.with_transaction_id([7; 12].into())).unwrap()
 }
 
 fn rtcp() -> Seeds {

@@ -1,27 +1,11 @@
 //! The controlling ICE agent of a peer, made of `stun-rs`.
 
-use stun_rs::attributes::ice::{IceControlling, Priority, UseCandidate};
-use stun_rs::attributes::stun::{Fingerprint, MessageIntegrity, UserName};
-use stun_rs::methods::BINDING;
-use stun_rs::{
-    DecoderContextBuilder, HMACKey, MessageClass, MessageDecoderBuilder, MessageEncoderBuilder, StunMessageBuilder,
-};
+use sluice_tests::{encode, nominating_check};
+use stun_rs::{DecoderContextBuilder, HMACKey, MessageClass, MessageDecoderBuilder};
 
-/// Returns a binding request that nominates the pair (RFC 8445 section 7.2.2).
+/// Returns a binding request that nominates the pair.
 pub(crate) fn request(ufrag: &str, password: &str) -> Vec<u8> {
-    let key = HMACKey::new_short_term(password).unwrap();
-    let message = StunMessageBuilder::new(BINDING, MessageClass::Request)
-        .with_attribute(UserName::new(format!("{ufrag}:peer")).unwrap())
-        .with_attribute(Priority::from(1_853_824_767))
-        .with_attribute(IceControlling::from(7))
-        .with_attribute(UseCandidate::default())
-        .with_attribute(MessageIntegrity::new(key))
-        .with_attribute(Fingerprint::default())
-        .build();
-    let mut buffer = vec![0; 512];
-    let size = MessageEncoderBuilder::default().build().encode(&mut buffer, &message).unwrap();
-    buffer.truncate(size);
-    buffer
+    encode(nominating_check(&format!("{ufrag}:peer"), password).unwrap()).unwrap()
 }
 
 /// Tells whether `datagram` is a success response that `password` authenticates.

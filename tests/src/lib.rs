@@ -2,12 +2,14 @@
 
 mod browsers;
 mod calibration;
+mod check;
 mod network;
 mod script;
 mod server;
 
 pub use browsers::{Browser, Browsers};
 pub use calibration::bound;
+pub use check::{encode, nominating_check};
 pub use network::{ADDRESS, Link, Loss, in_own_network};
 pub use script::Script;
 pub use server::{Options, Server};
