@@ -1,7 +1,7 @@
 //! The kernel's own price of a datagram on this machine, now.
 //!
-//! Absolute figures of a server say little without it: the same system call costs five times as much on one virtual
-//! machine as on another. So the same datagrams, at the same pace, to as many sockets, are sent by bare `sendmmsg`: no
+//! Absolute figures of a server say little without it, for what the kernel takes differs from machine to machine. So the
+//! same datagrams, at the same pace, to as many sockets, are sent by bare `sendmmsg`: no
 //! protocol, no cipher, nothing to decide. A server that delivers a packet cannot cost less, unless it sends several
 //! packets of a subscriber as one run.
 
