@@ -44,6 +44,9 @@ pub const EVENTS_MAX: usize = 4096;
 /// Without an authenticated request for this long nothing is sent any more (RFC 7675 section 5.1).
 pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long after a nomination the peer's packets may still come from the pair that it has left: what was under way.
+pub const NOMINATION_SETTLED: Duration = Duration::from_millis(200);
+
 /// A five-tuple that was heard within this time is not given to another transport. Browsers check every 2.5 to 6 s.
 pub const FIVE_TUPLE_HELD: Duration = Duration::from_secs(10);
 /// STUN transactions that a transport remembers; at a check every 2.5 s those of the last 160 s.

@@ -24,8 +24,11 @@ impl Engine {
         let arrival = datagram.arrival;
         let transport = self.transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
         let compound = transport.open_rtcp(&mut self.rows, datagram.bytes)?;
+        if compound.is_newest {
+            self.follow_newest(now, id, datagram.five_tuple);
+        }
         let mut outcome = Ok(());
-        for packet in packets(compound) {
+        for packet in packets(compound.plain) {
             let followed = match packet {
                 Ok(packet) => self.follow(now, id, arrival, &packet),
                 Err(_) => Err(Discard::RtcpMalformed),

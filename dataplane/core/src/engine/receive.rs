@@ -82,7 +82,9 @@ impl Engine {
             Some(source) => Place { track: source.track, stream: source.stream, role: source.role },
             None => self.learn(now, id, &view)?,
         };
-        self.commit(now, id, header.ssrc, index);
+        if self.commit(now, id, header.ssrc, index) {
+            self.follow_newest(now, id, datagram.five_tuple);
+        }
         Ok(Opened { view, index, source: place, arrival: datagram.arrival })
     }
 
@@ -92,16 +94,16 @@ impl Engine {
         transport_sequence(&opened.view, track.plan.extensions.transport_sequence)
     }
 
-    /// Remembers that an index was seen, here and in the shared table.
-    fn commit(&mut self, now: Instant, id: TransportId, ssrc: Ssrc, index: u64) {
-        let Some(transport) = self.transports.get_mut(id.0) else { return };
-        let Some(source) = transport.sources.get_mut(ssrc) else { return };
+    /// Remembers that an index was seen, here and in the shared table; returns true when it is the highest of its SSRC.
+    fn commit(&mut self, now: Instant, id: TransportId, ssrc: Ssrc, index: u64) -> bool {
+        let Some(transport) = self.transports.get_mut(id.0) else { return false };
+        let Some(source) = transport.sources.get_mut(ssrc) else { return false };
         source.window.commit(index);
         source.heard = Some(now);
         let highest = source.window.highest().unwrap_or(index);
         if let Some(row) = source.row {
             self.rows.store_index(row, highest);
-            return;
+            return highest == index;
         }
         let track = self.tracks.get(source.track.0);
         let stream = track.and_then(|track| track.stream(source.stream));
@@ -119,6 +121,7 @@ impl Engine {
         };
         // A full table costs a publisher's replay window over a restart, not its media.
         source.row = self.rows.occupy(&key, highest);
+        highest == index
     }
 
     /// Finds the track of an SSRC that is heard for the first time, by mid and rid, or by a payload type that only one

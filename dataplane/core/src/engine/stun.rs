@@ -114,6 +114,15 @@ impl Engine {
         }
     }
 
+    /// Follows a peer to the pair that its newest sealed packet came from, where a late request has led elsewhere.
+    pub(super) fn follow_newest(&mut self, now: Instant, id: TransportId, five_tuple: FiveTuple) {
+        let Some(transport) = self.transports.get_mut(id.0) else { return };
+        if transport.agent.note_newest(now, five_tuple) {
+            self.learn_path(id);
+            self.arm_consent(id);
+        }
+    }
+
     /// Stores where the peer is, for a successor, and tells the controller.
     pub(super) fn learn_path(&mut self, id: TransportId) {
         let Some(transport) = self.transports.get(id.0) else { return };

@@ -45,15 +45,18 @@ impl ControlReplay {
         known.map_or(Ok(()), |sender| sender.window.check(index).map_err(|_| Discard::SrtcpReplayed))
     }
 
-    pub(crate) fn commit(&mut self, rows: &mut Rows, transport: TransportId, ssrc: Ssrc, index: u64) {
+    /// Remembers that an index was seen; returns true when it is the highest of its sender.
+    pub(crate) fn commit(&mut self, rows: &mut Rows, transport: TransportId, ssrc: Ssrc, index: u64) -> bool {
         if !self.senders.iter().any(|sender| sender.ssrc == ssrc) {
             self.introduce(rows, transport, ssrc);
         }
-        let Some(sender) = self.senders.iter_mut().find(|sender| sender.ssrc == ssrc) else { return };
+        let Some(sender) = self.senders.iter_mut().find(|sender| sender.ssrc == ssrc) else { return false };
         sender.window.commit(index);
-        if let (Some(row), Some(highest)) = (sender.row, sender.window.highest()) {
+        let highest = sender.window.highest().unwrap_or(index);
+        if let Some(row) = sender.row {
             rows.store_index(row, highest);
         }
+        highest == index
     }
 
     fn introduce(&mut self, rows: &mut Rows, transport: TransportId, ssrc: Ssrc) {

@@ -12,6 +12,10 @@
 //! agents consent is a pair's: requests on another pair keep no stream going to a place that says nothing. When the
 //! nominated pair falls silent and another one is heard, the stream goes there.
 //!
+//! Requests overtake each other, so one that nominates the pair the peer has just left may come last, and the next one is
+//! seconds away. What the peer seals has an order that no network changes: its newest packet tells which of the pairs
+//! that it nominated it uses.
+//!
 //! Who only listens can send a request again from elsewhere. So a transaction that was seen gives no further five-tuple
 //! its place, and nominates nothing anew.
 
@@ -22,7 +26,9 @@ use sluice_protocol::plan::Path;
 use sluice_protocol::time::Instant;
 
 use crate::discard::Discard;
-use crate::limits::{CONSENT_TIMEOUT, FIVE_TUPLE_HELD, FIVE_TUPLES_PER_TRANSPORT_MAX, TRANSACTIONS_MAX};
+use crate::limits::{
+    CONSENT_TIMEOUT, FIVE_TUPLE_HELD, FIVE_TUPLES_PER_TRANSPORT_MAX, NOMINATION_SETTLED, TRANSACTIONS_MAX,
+};
 use crate::port::FiveTuple;
 use crate::wire::stun::{Binding, ErrorCode, Role, ShortTermKey, TransactionId, write_error, write_success};
 
@@ -51,12 +57,15 @@ struct Credentials {
 struct Validated {
     five_tuple: FiveTuple,
     heard: Instant,
+    /// Whether it was ever nominated.
+    is_candidate: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Nominated {
     five_tuple: FiveTuple,
     ufrag: Ufrag,
+    at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +128,7 @@ impl Agent {
         let five_tuple = FiveTuple { local: path.local, remote: path.remote };
         let mut changes = self.validate(now, five_tuple);
         changes.nominated = self.nominated.is_none();
-        self.nominated = Some(Nominated { five_tuple, ufrag: path.credentials });
+        self.nominate(now, five_tuple, path.credentials);
         changes.connected = self.state == State::New;
         self.state = State::Connected { heard: now };
         changes
@@ -169,7 +178,7 @@ impl Agent {
         }
         let mut changes = self.validate(now, five_tuple);
         if request.use_candidate && !is_repeated {
-            changes.nominated = self.nominate(five_tuple, ufrag);
+            changes.nominated = self.nominate(now, five_tuple, ufrag);
         }
         changes.connected = self.hear(now, five_tuple);
         Ok(Answer { size_bytes, changes: Some(changes) })
@@ -178,6 +187,27 @@ impl Agent {
     /// Returns whether media and DTLS are taken from `five_tuple`.
     pub(crate) fn is_validated(&self, five_tuple: FiveTuple) -> bool {
         self.validated.iter().any(|validated| validated.five_tuple == five_tuple)
+    }
+
+    /// Takes note that the peer's newest sealed packet came from `five_tuple`. Returns true when media goes there from now
+    /// on: the peer nominated that pair too and still consents to it, and what it sent before it changed pairs is in.
+    pub(crate) fn note_newest(&mut self, now: Instant, five_tuple: FiveTuple) -> bool {
+        let State::Connected { .. } = self.state else { return false };
+        let Some(nominated) = &mut self.nominated else { return false };
+        if nominated.five_tuple == five_tuple || now < nominated.at + NOMINATION_SETTLED {
+            return false;
+        }
+        let mut validated = self.validated.iter();
+        let Some(used) = validated.find(|validated| validated.five_tuple == five_tuple && validated.is_candidate)
+        else {
+            return false;
+        };
+        if used.heard + CONSENT_TIMEOUT <= now {
+            return false;
+        }
+        *nominated = Nominated { five_tuple, at: now, ..*nominated };
+        self.state = State::Connected { heard: used.heard };
+        true
     }
 
     /// Returns whether `five_tuple` is not for another transport to take: media goes there, and its peer was heard on it
@@ -269,19 +299,25 @@ impl Agent {
     }
 
     fn validate(&mut self, now: Instant, five_tuple: FiveTuple) -> Changes {
-        let mut changes = Changes { validated: !self.is_validated(five_tuple), ..Changes::default() };
-        self.validated.retain(|validated| validated.five_tuple != five_tuple);
+        let known = self.validated.iter().position(|validated| validated.five_tuple == five_tuple);
+        let known = known.and_then(|index| self.validated.pop_at(index));
+        let mut changes = Changes { validated: known.is_none(), ..Changes::default() };
         if self.validated.is_full() {
             let nominated = self.nominated.map(|nominated| nominated.five_tuple);
             let oldest = self.validated.iter().position(|validated| Some(validated.five_tuple) != nominated);
             changes.forgotten = oldest.and_then(|index| self.validated.pop_at(index)).map(|oldest| oldest.five_tuple);
         }
-        self.validated.push(Validated { five_tuple, heard: now });
+        let is_candidate = known.is_some_and(|known| known.is_candidate);
+        self.validated.push(Validated { five_tuple, heard: now, is_candidate });
         changes
     }
 
-    fn nominate(&mut self, five_tuple: FiveTuple, ufrag: Ufrag) -> bool {
-        let before = self.nominated.replace(Nominated { five_tuple, ufrag });
+    fn nominate(&mut self, now: Instant, five_tuple: FiveTuple, ufrag: Ufrag) -> bool {
+        let mut validated = self.validated.iter_mut();
+        if let Some(validated) = validated.find(|validated| validated.five_tuple == five_tuple) {
+            validated.is_candidate = true;
+        }
+        let before = self.nominated.replace(Nominated { five_tuple, ufrag, at: now });
         before.is_none_or(|before| before.five_tuple != five_tuple || before.ufrag != ufrag)
     }
 

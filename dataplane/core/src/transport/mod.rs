@@ -86,6 +86,14 @@ pub(crate) struct Counters {
     pub(crate) discarded_packets: u64,
 }
 
+/// What a peer reports, opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compound<'a> {
+    pub(crate) plain: &'a [u8],
+    /// Whether its sender has said nothing later that came before it.
+    pub(crate) is_newest: bool,
+}
+
 impl Transport {
     pub(crate) fn new(plan: plan::Transport, row: RowIndex, agent: Agent) -> Self {
         Self {
@@ -129,17 +137,17 @@ impl Transport {
         Some(plan::Path { transport: self.plan.id, local, remote, credentials })
     }
 
-    /// Authenticates and decrypts a compound in place and returns the plain bytes. That its index was seen is remembered,
-    /// here and in the shared table.
-    pub(crate) fn open_rtcp<'a>(&mut self, rows: &mut Rows, bytes: &'a mut [u8]) -> Result<&'a [u8], Discard> {
+    /// Authenticates and decrypts a compound in place. That its index was seen is remembered, here and in the shared table.
+    pub(crate) fn open_rtcp<'a>(&mut self, rows: &mut Rows, bytes: &'a mut [u8]) -> Result<Compound<'a>, Discard> {
         let Security::Open(open) = &self.security else { return Err(Discard::NoKeys) };
         let sender = bytes.get(4..8).and_then(|ssrc| ssrc.try_into().ok()).map(u32::from_be_bytes);
         let sender = Ssrc(sender.ok_or(Discard::RtcpMalformed)?);
         let index = u64::from(open.opener.rtcp_index(bytes).map_err(|_| Discard::SrtcpForged)?);
         self.rtcp.check(sender, index)?;
         let size_bytes = open.opener.open_rtcp(bytes).map_err(|_| Discard::SrtcpForged)?;
-        self.rtcp.commit(rows, self.plan.id, sender, index);
-        bytes.get(..size_bytes).ok_or(Discard::SrtcpForged)
+        let is_newest = self.rtcp.commit(rows, self.plan.id, sender, index);
+        let plain = bytes.get(..size_bytes).ok_or(Discard::SrtcpForged)?;
+        Ok(Compound { plain, is_newest })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Binding requests, nominations, consent.
 
+use rtcp::receiver_report::ReceiverReport;
 use sluice_protocol::event::Event;
 use sluice_protocol::media::Ssrc;
 use sluice_protocol::plan::{self, Key, Object};
@@ -77,6 +78,56 @@ fn media_goes_to_the_pair_nominated_last_not_to_the_one_checked_last() {
     world.flush();
     assert_eq!((first.take(&mut world).len(), second.take(&mut world).len()), (0, 1));
     assert_eq!(nominated(&world)[1..], [peer.five_tuple.remote.port(), 50_001]);
+}
+
+/// Returns what a publisher, or a subscriber, says next.
+fn sealed(peer: &mut Peer, is_publisher: bool, number: u16) -> Vec<u8> {
+    if is_publisher {
+        return peer.seal(&opus(Ssrc(5), number));
+    }
+    peer.seal_rtcp(&[Box::new(ReceiverReport { ssrc: 1, ..ReceiverReport::default() })])
+}
+
+#[test]
+fn a_nomination_that_comes_late_holds_until_the_peer_is_heard_from_where_it_is() {
+    for (slot, is_publisher) in [(1, true), (2, false)] {
+        let (mut world, _, _) = stage();
+        let mut peer = Peer::new(slot);
+        let former = peer.five_tuple;
+        let path = |world: &World| {
+            let transport = world.engine.transports.get(transport_id(slot).0).unwrap();
+            transport.agent.target().unwrap().remote.port()
+        };
+        peer.connect(&mut world);
+        let mut checked = Peer::new(slot);
+        checked.five_tuple.remote.set_port(50_001);
+        answered(&mut world, &checked, Check::Plain);
+        let (late, overtaken) = (peer.request(Check::Nominating), sealed(&mut peer, is_publisher, 1));
+        peer.five_tuple.remote.set_port(50_002);
+        peer.connect(&mut world);
+        world.receive(former, &late);
+        assert_eq!(path(&world), former.remote.port());
+        let newest = sealed(&mut peer, is_publisher, 2);
+        world.receive(peer.five_tuple, &newest);
+        assert_eq!(path(&world), former.remote.port(), "it may have been sent before the pair was changed");
+        world.pass(200);
+        world.receive(peer.five_tuple, &newest);
+        assert_eq!(path(&world), former.remote.port(), "a packet that was seen tells nothing");
+        world.receive(checked.five_tuple, &sealed(&mut peer, is_publisher, 3));
+        assert_eq!(path(&world), former.remote.port(), "nor does one from a pair that was only checked");
+        world.receive(peer.five_tuple, &sealed(&mut peer, is_publisher, 4));
+        assert_eq!(path(&world), 50_002);
+        world.flush();
+        assert_eq!(nominated(&world).last(), Some(&50_002), "the controller and a successor know it too");
+        world.pass(200);
+        world.receive(former, &overtaken);
+        assert_eq!(path(&world), 50_002, "a packet that was overtaken tells nothing");
+        world.pass(29_600);
+        world.receive(former, &peer.request(Check::Nominating));
+        world.pass(200);
+        world.receive(peer.five_tuple, &sealed(&mut peer, is_publisher, 5));
+        assert_eq!(path(&world), former.remote.port(), "nobody consents to media on the other pair any more");
+    }
 }
 
 #[test]
