@@ -42,6 +42,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, tell: impl 
         events: dataplane_events,
         store: store.clone(),
         rooms: store.rooms().await?,
+        removals: store.removals().await?,
         announced: Announced::new(config.webrtc.announce.clone()),
         ice_servers: config.webrtc.ice_servers.clone(),
         certificate: Certificate::generate()?,

@@ -25,7 +25,10 @@ pub use rebuild::{GivenUp, Rebuilt};
 pub use sessions::{Open, OpenError};
 
 use crate::limits;
-use crate::room::{Event, Input, LeaveReason, Notice, Output, ParticipantId, Room, RoomError, RoomId, RoomSettings};
+use crate::room::{
+    Event, Identity, Input, LeaveReason, Notice, Output, ParticipantId, RemovedFrom, Room, RoomError, RoomId,
+    RoomSettings,
+};
 use crate::session::{
     CookieError, Membership, SectionObject, Session, SessionId, cookie_key_of_room, park_room, transport_of_cookie,
 };
@@ -166,6 +169,21 @@ impl Control {
         self.rooms.insert(id.clone(), room);
         self.schedule(&id);
         self.park_room(&id)?;
+        Ok(())
+    }
+
+    /// Gives a room removals that were remembered elsewhere, see [`Room::restore_removals`].
+    ///
+    /// # Errors
+    /// [`ControlError::NoSuchRoom`].
+    pub fn restore_removals(
+        &mut self,
+        room: &RoomId,
+        from: RemovedFrom,
+        removals: impl IntoIterator<Item = (Identity, u64)>,
+    ) -> Result<(), ControlError> {
+        self.rooms.get_mut(room).ok_or(ControlError::NoSuchRoom)?.restore_removals(from, removals);
+        self.park_room(room)?;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Who enters a room, and what others may do to those inside.
 
+use std::collections::BTreeMap;
+
 use sluice_protocol::ids::TrackId;
 use sluice_protocol::time::Instant;
 
@@ -29,7 +31,8 @@ impl Room {
         match &join.admission {
             Admission::Api => {}
             Admission::Token { issued_at, .. } => {
-                let void_until = self.revoked.get(&join.identity);
+                let removals = [&self.revoked, &self.revoked_before];
+                let void_until = removals.into_iter().filter_map(|removed| removed.get(&join.identity)).max();
                 if void_until.is_some_and(|until| issued_at.is_none_or(|issued_at| issued_at <= *until)) {
                     return Err(RoomError::Revoked);
                 }
@@ -211,7 +214,7 @@ impl Room {
     ) -> Result<(), RoomError> {
         self.check_manages(actor)?;
         let identity = self.participant_mut(id)?.identity.clone();
-        self.revoke(identity.clone(), now_seconds);
+        revoke(&mut self.revoked, identity.clone(), now_seconds);
         // Other stays of the same identity (it publishes here and plays there) end with it.
         let stays = self.participants.values().filter(|participant| participant.identity == identity);
         let stays: Vec<ParticipantId> = stays.map(|participant| participant.id.clone()).collect();
@@ -220,16 +223,18 @@ impl Room {
         }
         Ok(())
     }
+}
 
-    fn revoke(&mut self, identity: Identity, now_seconds: u64) {
-        if self.revoked.len() >= limits::REVOKED_MAX && !self.revoked.contains_key(&identity) {
-            let oldest = self.revoked.iter().min_by_key(|(_, until)| **until).map(|(identity, _)| identity.clone());
-            if let Some(oldest) = oldest {
-                self.revoked.remove(&oldest);
-            }
+/// Remembers that tokens of an identity are void up to a second; of [`limits::REVOKED_MAX`] the oldest is forgotten.
+pub(super) fn revoke(revoked: &mut BTreeMap<Identity, u64>, identity: Identity, until: u64) {
+    if revoked.len() >= limits::REVOKED_MAX && !revoked.contains_key(&identity) {
+        let oldest = revoked.iter().min_by_key(|(_, until)| **until).map(|(identity, _)| identity.clone());
+        if let Some(oldest) = oldest {
+            revoked.remove(&oldest);
         }
-        self.revoked.insert(identity, now_seconds);
     }
+    let known = revoked.entry(identity).or_insert(until);
+    *known = until.max(*known);
 }
 
 /// Compares without telling by its time how much was right.

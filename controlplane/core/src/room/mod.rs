@@ -81,11 +81,22 @@ pub struct Room {
     /// Identities that were removed, with the second up to which their tokens are void; at most
     /// [`limits::REVOKED_MAX`], of which the oldest is forgotten.
     revoked: BTreeMap<Identity, u64>,
+    /// The same of earlier rooms of this id: their tokens are void here too, but guests ask anew. Bounded alike.
+    revoked_before: BTreeMap<Identity, u64>,
     /// The order that the next published track gets.
     order: u64,
     /// Since when nobody is in the room; `None` while somebody is.
     empty_since: Option<Instant>,
     is_closed: bool,
+}
+
+/// Which room somebody was removed from, of those that had the same id one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemovedFrom {
+    /// The one that is there now.
+    ThisRoom,
+    /// One that has ended.
+    EarlierRoom,
 }
 
 /// What a room parks for its successor besides its participants.
@@ -116,6 +127,7 @@ impl Room {
             publishers: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             revoked: BTreeMap::new(),
+            revoked_before: BTreeMap::new(),
             order: 1,
             empty_since: Some(now),
             is_closed: false,
@@ -134,6 +146,7 @@ impl Room {
             publishers: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             revoked: record.revoked,
+            revoked_before: BTreeMap::new(),
             order: 1,
             empty_since: Some(now),
             is_closed: false,
@@ -148,6 +161,17 @@ impl Room {
         self.deadlines.extend(participant.state.deadline().map(|deadline| (deadline, id.clone())));
         self.participants.insert(id.clone(), participant);
         self.index_publisher(&id);
+    }
+
+    /// Takes over removals that were remembered elsewhere, with the second up to which each voids tokens.
+    pub fn restore_removals(&mut self, from: RemovedFrom, removals: impl IntoIterator<Item = (Identity, u64)>) {
+        let revoked = match from {
+            RemovedFrom::ThisRoom => &mut self.revoked,
+            RemovedFrom::EarlierRoom => &mut self.revoked_before,
+        };
+        for (identity, until) in removals {
+            admission::revoke(revoked, identity, until);
+        }
     }
 
     /// Brings all subscriptions in line after a restoration.

@@ -131,6 +131,27 @@ fn a_removed_identity_is_out_until_it_gets_a_new_token() {
 }
 
 #[test]
+fn removals_that_were_remembered_elsewhere_void_tokens_and_keep_guests_out_of_the_room_that_they_were_removed_from() {
+    let by_token = |issued_at| {
+        let admission = Admission::Token { issued_at, room_created_at: None };
+        Join { admission, ..join("ann", Role::Speaker) }
+    };
+    let by_guest = || Join { admission: Admission::Guest { pin: None }, ..join("ann", Role::Speaker) };
+    for (from, guest) in [(RemovedFrom::ThisRoom, Err(RoomError::Revoked)), (RemovedFrom::EarlierRoom, Ok(()))] {
+        let mut room = room(RoomSettings::default());
+        room.restore_removals(from, [(Identity("ann".to_owned()), 200)]);
+        room.restore_removals(from, [(Identity("ann".to_owned()), 100)]);
+        for (issued_at, outcome) in
+            [(None, Err(RoomError::Revoked)), (Some(200), Err(RoomError::Revoked)), (Some(201), Ok(()))]
+        {
+            assert_eq!(room.check_join(&by_token(issued_at)), outcome, "{from:?} {issued_at:?}");
+        }
+        assert_eq!(room.check_join(&by_guest()), guest, "{from:?}");
+        assert_eq!(room.check_join(&join("ben", Role::Speaker)), Ok(()), "{from:?}");
+    }
+}
+
+#[test]
 fn memory_of_the_revoked_is_bounded_and_forgets_the_oldest() {
     let mut room = room(RoomSettings::default());
     for number in 0..=limits::REVOKED_MAX {

@@ -7,4 +7,4 @@ mod key;
 mod token;
 
 pub use key::{ApiKey, KeyRing};
-pub use token::{AuthError, Bearer, LEEWAY_SECONDS, issue, metadata_text, metadata_value, verify};
+pub use token::{AuthError, Bearer, LEEWAY_SECONDS, LIFETIME_MAX, issue, metadata_text, metadata_value, verify};

@@ -1,5 +1,7 @@
 //! Tokens: JWTs (RFC 7519) signed with an API key's secret by HS256, and nothing else.
 
+use std::time::Duration;
+
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::Value;
@@ -10,6 +12,9 @@ use super::{ApiKey, KeyRing};
 
 /// How far the clocks of those who mint tokens may be off, in seconds.
 pub const LEEWAY_SECONDS: u64 = 5;
+/// How long after it was issued a token of a participant is good at the most, whatever its `exp` says. What says for how
+/// long removals have to be remembered.
+pub const LIFETIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The longest token that is looked at: metadata of 16 KiB in Base64, and the rest.
 const TOKEN_BYTES_MAX: usize = 32 * 1024;
 
@@ -59,6 +64,9 @@ pub enum AuthError {
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
+    /// Without `iat` nobody knows when the token was issued, and `exp` is further away than a token may live.
+    #[error("a token without iat has to end within 366 days")]
+    Lifetime,
     /// `nbf` is to come.
     #[error("the token is not valid yet")]
     NotYet,
@@ -75,6 +83,7 @@ impl AuthError {
             Self::Signature => "token_signature",
             Self::Claims(_) => "token_claims",
             Self::Expired => "token_expired",
+            Self::Lifetime => "token_lifetime",
             Self::NotYet => "token_not_yet_valid",
         }
     }
@@ -104,7 +113,8 @@ pub fn verify(ring: &KeyRing, shown: &str, now_seconds: u64) -> Result<Bearer, A
     if let Some(metadata) = claims.get_mut("metadata") {
         *metadata = Value::String(metadata_text(metadata));
     }
-    let claims: Claims = serde_json::from_value(claims).map_err(|error| AuthError::Claims(error.to_string()))?;
+    let mut claims: Claims = serde_json::from_value(claims).map_err(|error| AuthError::Claims(error.to_string()))?;
+    bound_lifetime(&mut claims, now_seconds)?;
     Ok(Bearer::Token(Box::new(claims)))
 }
 
@@ -144,6 +154,20 @@ fn check_times(claims: &mut Value, now_seconds: u64) -> Result<(), AuthError> {
         return Err(AuthError::NotYet);
     }
     Ok(())
+}
+
+/// Ends a participant's token [`LIFETIME_MAX`] after it was issued: what was issued before somebody was removed has ended
+/// when the removal is forgotten. Admins are not removed.
+fn bound_lifetime(claims: &mut Claims, now_seconds: u64) -> Result<(), AuthError> {
+    if claims.admin {
+        return Ok(());
+    }
+    let Some(iat) = claims.iat else {
+        let is_within = claims.exp <= now_seconds.saturating_add(LIFETIME_MAX.as_secs() + LEEWAY_SECONDS);
+        return if is_within { Ok(()) } else { Err(AuthError::Lifetime) };
+    };
+    claims.exp = claims.exp.min(iat.saturating_add(LIFETIME_MAX.as_secs()));
+    if claims.exp.saturating_add(LEEWAY_SECONDS) <= now_seconds { Err(AuthError::Expired) } else { Ok(()) }
 }
 
 /// Signs claims with a key. Metadata stands in the token as the JSON that it is the text of.
@@ -286,6 +310,25 @@ mod tests {
             let error = verify(&ring(), &signed(&header(), &bad), NOW).unwrap_err();
             assert!(matches!(error, AuthError::Claims(_)), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn a_participants_token_ends_a_year_after_it_was_issued_at_the_latest() {
+        let year = LIFETIME_MAX.as_secs();
+        let ends = |claims: &Value, now: u64| match verify(&ring(), &sign(&header(), claims, key().secret_bytes()), now)
+        {
+            Ok(Bearer::Token(claims)) => Ok(claims.exp),
+            Ok(Bearer::Key { .. }) => panic!("a token"),
+            Err(error) => Err(error),
+        };
+        let for_ever = json!({"room_id": "a", "user_id": "u", "exp": NOW * 1000, "iat": NOW});
+        assert_eq!(ends(&for_ever, NOW), Ok(NOW + year));
+        assert_eq!(ends(&for_ever, NOW + year), Ok(NOW + year), "clocks may be a little off");
+        assert_eq!(ends(&for_ever, NOW + year + LEEWAY_SECONDS), Err(AuthError::Expired));
+        let without = |exp: u64| json!({"room_id": "a", "user_id": "u", "exp": exp});
+        assert_eq!(ends(&without(NOW + year), NOW), Ok(NOW + year));
+        assert_eq!(ends(&without(NOW + year + 60), NOW), Err(AuthError::Lifetime));
+        assert_eq!(ends(&json!({"admin": true, "exp": NOW * 1000}), NOW), Ok(NOW * 1000), "admins are not removed");
     }
 
     #[test]

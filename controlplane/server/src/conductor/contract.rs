@@ -81,10 +81,12 @@ pub trait Conductor: Send + Sync + 'static {
         update: ParticipantUpdate,
     ) -> Result<ParticipantSnapshot, ConductorError>;
 
-    /// Removes a participant and revokes the tokens of its identity that were issued up to now.
+    /// Removes a participant and revokes the tokens of its identity that were issued up to now: in this room, and in
+    /// others that take its id later.
     ///
     /// # Errors
-    /// [`ConductorError::NoSuchRoom`], [`sluice_controlplane_core::room::RoomError::NoSuchParticipant`].
+    /// [`ConductorError::NoSuchRoom`], [`sluice_controlplane_core::room::RoomError::NoSuchParticipant`];
+    /// [`ConductorError::Store`] when the participant is out but the removal is forgotten when both planes end.
     async fn remove_participant(&self, room_id: &str, participant: &str) -> Result<(), ConductorError>;
 
     /// Tells whether a room would let somebody in, without letting it in: by the PIN for a guest, and by what was revoked

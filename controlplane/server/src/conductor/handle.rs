@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use sluice_controlplane_core::access::{PermissionOverrides, Role as RoomRole};
 use sluice_controlplane_core::room::{
-    Actor, Admission, Identity, Input, Join, ParticipantId, Room, RoomChange, RoomError, RoomId, RoomSettings, Wish,
+    Actor, Admission, Identity, Input, Join, ParticipantId, RemovedFrom, Room, RoomChange, RoomError, RoomId,
+    RoomSettings, Wish,
 };
 use sluice_controlplane_core::sdp::{Offer, Role};
 use sluice_protocol::stats::Stats;
@@ -16,7 +17,7 @@ use super::admit::Newcomer;
 use super::clock;
 use super::desk::{Desk, Job};
 use super::snapshots::refusal;
-use super::stored::stored_settings;
+use super::stored::{removed, stored_settings};
 use super::{
     Air, Answer, Conductor, ConductorCounts, ConductorError, ConductorHealth, DataplaneState, Entrant,
     ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress,
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::dataplane::{DataplaneHandle, Status};
 use crate::dtls::Endpoint;
-use crate::store::{Store, StoredRoom};
+use crate::store::{Store, StoredRemoval, StoredRoom};
 
 /// A way to the conductor; clones are cheap.
 #[derive(Clone, Debug)]
@@ -72,6 +73,7 @@ impl Handle {
 impl Conductor for Handle {
     async fn create_room(&self, room_id: &str, settings: RoomSettings) -> Result<RoomSnapshot, ConductorError> {
         settings.check()?;
+        let removals = self.store.removals_of(room_id).await?;
         let (id, created_at) = (RoomId(room_id.to_owned()), SystemTime::now());
         let stored = StoredRoom {
             id: room_id.to_owned(),
@@ -85,6 +87,8 @@ impl Conductor for Handle {
             .ask(move |desk| {
                 desk.check_backlog()?;
                 desk.control.create_room(clock::now(), id.clone(), settings).map_err(refusal)?;
+                let removals = removals.into_iter().map(removed);
+                desk.control.restore_removals(&id, RemovedFrom::EarlierRoom, removals).map_err(refusal)?;
                 let _new = desk.created_at.insert(id.clone(), created_at);
                 desk.settle(Vec::new());
                 desk.room_snapshot(&id)
@@ -162,10 +166,17 @@ impl Conductor for Handle {
         let (id, name) = (RoomId(room_id.to_owned()), participant.to_owned());
         let remove = move |desk: &mut Desk| {
             let participant = desk.participant_id(&id, &name)?;
+            let own = desk.control.room(&id).and_then(|room| room.participant(&participant));
+            let identity = own.map(|own| own.identity.0.clone()).ok_or(RoomError::NoSuchParticipant)?;
             let now_seconds = clock::unix_seconds();
-            desk.input(&id, Input::Remove { actor: Actor::Api, participant, now_seconds })
+            desk.input(&id, Input::Remove { actor: Actor::Api, participant, now_seconds })?;
+            Ok::<_, ConductorError>((identity, now_seconds))
         };
-        self.ask(remove).await?
+        let (identity, now_seconds) = self.ask(remove).await??;
+        // Whoever has the answer may rely on the removal over restarts of both planes.
+        let void_until = i64::try_from(now_seconds).unwrap_or(i64::MAX);
+        self.store.insert_removal(&StoredRemoval { room_id: room_id.to_owned(), identity, void_until }).await?;
+        Ok(())
     }
 
     async fn check_admission(

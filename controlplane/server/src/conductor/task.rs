@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use sluice_controlplane_core::plan::{Config, Control};
-use sluice_controlplane_core::room::RoomId;
+use sluice_controlplane_core::room::{Identity, RemovedFrom, RoomId};
 use sluice_controlplane_core::session::cookie_key_of_session;
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::{Key, Plan};
@@ -19,12 +19,12 @@ use super::clock;
 use super::desk::{Desk, Job};
 use super::handle::Handle;
 use super::limits::{ASSOCIATION_EVENTS_MAX, HANDSHAKES_MAX, JOBS_MAX, OUTGOING_MAX};
-use super::stored::settings_of;
+use super::stored::{removed, removed_from, settings_of};
 use crate::addresses::Announced;
 use crate::dataplane::{DataplaneEvent, DataplaneHandle, NotDone};
 use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent, Resumed};
 use crate::events::Events;
-use crate::store::{Store, StoredRoom};
+use crate::store::{Store, StoredRemoval, StoredRoom};
 
 /// What the task is made from.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Setup {
     pub store: Store,
     /// The rooms in it.
     pub rooms: Vec<StoredRoom>,
+    /// Who was removed from them.
+    pub removals: Vec<StoredRemoval>,
     /// The addresses that clients are told.
     pub announced: Announced,
     /// STUN and TURN servers that clients are told.
@@ -61,6 +63,7 @@ pub fn run(setup: Setup) -> (Handle, watch::Receiver<Option<u16>>) {
         desk: None,
         ready: None,
         rooms: setup.rooms,
+        removals: setup.removals,
         store: setup.store,
         dataplane: setup.dataplane,
         certificate: Arc::new(setup.certificate),
@@ -93,6 +96,7 @@ struct Task {
     desk: Option<Desk>,
     ready: Option<Ready>,
     rooms: Vec<StoredRoom>,
+    removals: Vec<StoredRemoval>,
     store: Store,
     dataplane: DataplaneHandle,
     certificate: Arc<Certificate>,
@@ -192,6 +196,7 @@ impl Task {
         };
         let resumed = desk.resume_associations();
         desk.open_stored_rooms(&std::mem::take(&mut self.rooms));
+        desk.restore_removals(std::mem::take(&mut self.removals));
         self.dataplane.adopt(snapshot.clone());
         let parked = desk.settle_and_wait(effects);
         self.desk = Some(desk);
@@ -241,6 +246,25 @@ impl Desk {
             }
         }
         resumed
+    }
+
+    /// Gives the rooms back who was removed from them; a data plane that lived on knows the newest of these too.
+    fn restore_removals(&mut self, removals: Vec<StoredRemoval>) {
+        let mut of_rooms: HashMap<RoomId, [Vec<(Identity, u64)>; 2]> = HashMap::new();
+        for removal in removals {
+            let id = RoomId(removal.room_id.clone());
+            let created_at_ms = self.created_at.get(&id).map_or(0, |at| clock::unix_millis(*at));
+            let from = removed_from(&removal, created_at_ms);
+            let [this, earlier] = of_rooms.entry(id).or_default();
+            if from == RemovedFrom::ThisRoom { this } else { earlier }.push(removed(removal));
+        }
+        for (id, [this, earlier]) in of_rooms {
+            for (from, removals) in [(RemovedFrom::ThisRoom, this), (RemovedFrom::EarlierRoom, earlier)] {
+                if let Err(error) = self.control.restore_removals(&id, from, removals) {
+                    tracing::error!(room = %id, %error, "removals from a room are not known to it");
+                }
+            }
+        }
     }
 
     /// Opens the rooms of the database that the data plane knows nothing of: those of a start after both planes ended.

@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 
 use super::{Setup, run};
 use crate::addresses::Announced;
-use crate::auth::{ApiKey, KeyRing};
+use crate::auth::{ApiKey, KeyRing, issue};
 use crate::config::{Guests, Http};
 use crate::dataplane::{self, Supervisor, tests::fake};
 use crate::dtls::Certificate;
@@ -30,7 +30,7 @@ const TO_PUBLISH: &str = include_str!("../../../core/tests/vectors/sdp/chromium-
 struct Rig {
     app: Router,
     supervisor: Supervisor,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// What was answered: status, headers that are looked at, body.
@@ -49,7 +49,16 @@ impl Reply {
 
 impl Rig {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let rig = Self::start(tempfile::tempdir().unwrap()).await;
+        // The port is told before the snapshot is read.
+        while rig.create_room().await != 201 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        rig
+    }
+
+    /// Starts both planes over a data directory.
+    async fn start(folder: tempfile::TempDir) -> Self {
         let store = Store::open(folder.path()).await.unwrap();
         let (supervisor, handle, events) = dataplane::start(supervision(folder.path())).unwrap();
         let events_of_rooms = Arc::new(Events::new(7));
@@ -57,7 +66,8 @@ impl Rig {
             dataplane: handle,
             events,
             store: store.clone(),
-            rooms: Vec::new(),
+            rooms: store.rooms().await.unwrap(),
+            removals: store.removals().await.unwrap(),
             announced: Announced::new(vec!["192.0.2.1".parse().unwrap()]),
             ice_servers: Vec::new(),
             certificate: Certificate::generate().unwrap(),
@@ -72,17 +82,22 @@ impl Rig {
             store,
         }));
         port.wait_for(Option::is_some).await.unwrap();
-        let rig = Self { app, supervisor, _folder: folder };
-        // The port is told before the snapshot is read.
-        while rig
-            .send("POST", "/api/rooms", "application/json", &json!({"id": "a", "name": "a"}).to_string())
-            .await
-            .status
-            != 201
-        {
+        Self { app, supervisor, folder }
+    }
+
+    /// Ends both planes and starts them again over what they left on disk.
+    async fn restart(self) -> Self {
+        self.supervisor.shut_down().await;
+        let rig = Self::start(self.folder).await;
+        while rig.send("GET", "/api/rooms/a", "application/json", "").await.status == 503 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         rig
+    }
+
+    async fn create_room(&self) -> u16 {
+        let room = json!({"id": "a", "name": "a"}).to_string();
+        self.send("POST", "/api/rooms", "application/json", &room).await.status
     }
 
     async fn send(&self, method: &str, path: &str, media_type: &str, body: &str) -> Reply {
@@ -180,8 +195,7 @@ async fn what_the_server_issued_for_a_room_does_not_open_the_next_one_of_that_na
     assert_eq!((read(&first).await.status, read(&second).await.status), (200, 200));
     assert_eq!(rig.send("DELETE", "/api/rooms/a", "application/json", "").await.status, 204);
     tokio::time::sleep(Duration::from_millis(2)).await;
-    let again = json!({"id": "a", "name": "a"}).to_string();
-    assert_eq!(rig.send("POST", "/api/rooms", "application/json", &again).await.status, 201);
+    assert_eq!(rig.create_room().await, 201);
     for bearer in [&first, &second] {
         let reply = read(bearer).await;
         assert_eq!((reply.status, reply.json()["code"].as_str().unwrap()), (401, "token_of_earlier_room"));
@@ -189,5 +203,41 @@ async fn what_the_server_issued_for_a_room_does_not_open_the_next_one_of_that_na
         assert_eq!((entered.status, entered.json()["code"].as_str().unwrap()), (401, "token_of_earlier_room"));
     }
     assert_eq!(read(&issue(SECRET, 600).await.0).await.status, 200);
+    rig.supervisor.shut_down().await;
+}
+
+/// Signs a token as an application does, which knows nothing of when a room was created.
+fn minted(identity: &str, iat: u64) -> String {
+    let claims = json!({"room_id": "a", "user_id": identity, "role": "host", "exp": iat + 3600, "iat": iat});
+    issue(&ApiKey::new("main", SECRET).unwrap(), &serde_json::from_value(claims).unwrap())
+}
+
+#[tokio::test]
+async fn a_removal_outlives_both_planes_and_the_room() {
+    let mut rig = Rig::new().await;
+    let now = super::clock::unix_seconds();
+    let (evil, good) = (minted("evil", now - 10), minted("good", now - 10));
+    for bearer in [&evil, &good] {
+        assert_eq!(rig.send_as(bearer, "POST", "/whip/a", "application/sdp", TO_PUBLISH).await.status, 201);
+    }
+    let removed = rig.send_as(&good, "DELETE", "/api/rooms/a/participants/evil", "application/json", "").await;
+    assert_eq!(removed.status, 204);
+    for step in ["the same planes", "both planes again", "a new room of the id", "both planes again"] {
+        match step {
+            "both planes again" => rig = rig.restart().await,
+            "a new room of the id" => {
+                assert_eq!(rig.send("DELETE", "/api/rooms/a", "application/json", "").await.status, 204);
+                assert_eq!(rig.create_room().await, 201);
+            }
+            _ => {}
+        }
+        let read = async |bearer: &str| rig.send_as(bearer, "GET", "/api/rooms/a", "application/json", "").await;
+        let refused = read(&evil).await;
+        assert_eq!((refused.status, refused.json()["code"].as_str()), (401, Some("token_revoked")), "{step}");
+        let entered = rig.send_as(&evil, "POST", "/whip/a", "application/sdp", TO_PUBLISH).await;
+        assert_eq!((entered.status, entered.json()["code"].as_str()), (401, Some("token_revoked")), "{step}");
+        let later = minted("evil", super::clock::unix_seconds() + 1);
+        assert_eq!((read(&good).await.status, read(&later).await.status), (200, 200), "{step}");
+    }
     rig.supervisor.shut_down().await;
 }

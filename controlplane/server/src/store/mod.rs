@@ -1,6 +1,8 @@
-//! What outlives a restart of the machine: rooms, API keys, and choices made at the first start.
+//! What outlives a restart of the machine: rooms, removals from them, API keys, and choices made at the first start.
 //!
 //! `SQLite` in WAL mode; the statements keep to what `PostgreSQL` takes too.
+
+mod removals;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -11,6 +13,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use thiserror::Error;
 
 use crate::auth::ApiKey;
+
+pub use removals::{REMOVAL_KEPT, REMOVALS_MAX, REMOVALS_PER_ROOM_MAX, StoredRemoval};
 
 /// Connections to the database; `SQLite` has one writer at a time.
 const CONNECTIONS_MAX: u32 = 4;

@@ -114,9 +114,10 @@ async fn other_methods_are_refused_and_options_tell_which() {
 async fn entrants_are_who_their_tokens_say() {
     let api = Api::new(Guests::None).await;
     api.room("a").await;
+    let issued_at = now_seconds() - 77;
     let own = json!({
         "room_id": ["b", "a"], "user_id": "me", "name": "Me", "role": "speaker", "metadata": "\"x\"",
-        "permissions": {"hidden": true}, "exp": now_seconds() + 60, "iat": 77
+        "permissions": {"hidden": true}, "exp": now_seconds() + 60, "iat": issued_at
     });
     let admin = json!({"admin": true, "user_id": "boss", "exp": now_seconds() + 60});
     for call in [offer("/whip/a").bearer(&sign(&own)), offer("/whip/a").bearer(&sign(&admin)), offer("/whep/a").key()] {
@@ -126,7 +127,7 @@ async fn entrants_are_who_their_tokens_say() {
     let [own, admin, key] = entrants.as_slice() else { panic!("three") };
     assert_eq!((own.identity.as_str(), own.name.as_str(), own.role), ("me", "Me", Role::Speaker));
     assert_eq!((own.overrides.hidden, own.metadata.as_str()), (Some(true), "\"x\""));
-    assert_eq!(own.admission, Admission::Token { issued_at: Some(77), room_created_at: None });
+    assert_eq!(own.admission, Admission::Token { issued_at: Some(issued_at), room_created_at: None });
     assert_eq!((admin.identity.as_str(), admin.role), ("boss", Role::Host));
     assert_eq!(admin.admission, Admission::Api);
     assert!(key.identity.starts_with("api-") && key.role == Role::Host, "{key:?}");
