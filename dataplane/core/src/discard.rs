@@ -118,7 +118,7 @@ discards! {
 
 /// One counter per reason.
 #[derive(Clone, Debug)]
-pub struct Discards {
+pub(crate) struct Discards {
     counts: [u64; REASONS],
 }
 
@@ -130,20 +130,14 @@ impl Default for Discards {
 
 impl Discards {
     /// Counts one.
-    pub fn count(&mut self, discard: Discard) {
+    pub(crate) fn count(&mut self, discard: Discard) {
         if let Some(count) = self.counts.get_mut(discard as usize) {
             *count += 1;
         }
     }
 
-    /// Returns how often `discard` happened.
-    #[must_use]
-    pub fn of(&self, discard: Discard) -> u64 {
-        self.counts.get(discard as usize).copied().unwrap_or(0)
-    }
-
     /// Iterates over all reasons and their counts.
-    pub fn iter(&self) -> impl Iterator<Item = (Discard, u64)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Discard, u64)> + '_ {
         Discard::ALL.iter().copied().zip(self.counts)
     }
 }
@@ -163,6 +157,5 @@ mod tests {
         }
         assert!(discards.iter().enumerate().all(|(times, (_, count))| count == times as u64 + 1));
         assert_eq!(Discard::ALL.iter().map(|discard| discard.name()).collect::<BTreeSet<_>>().len(), REASONS);
-        assert_eq!(discards.of(Discard::Unclassified), 1);
     }
 }

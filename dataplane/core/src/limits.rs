@@ -7,115 +7,115 @@ use sluice_protocol::limits::{PACKET_BYTES_MAX, STREAMS_PER_TRANSPORT_MAX};
 use crate::port::{RUN_BYTES_MAX, RUN_SEGMENTS_MAX};
 
 /// Bytes of a received datagram; a larger one is discarded. Media fits an Ethernet frame, DTLS the packet stream.
-pub const DATAGRAM_BYTES_MAX: usize = PACKET_BYTES_MAX;
+pub(crate) const DATAGRAM_BYTES_MAX: usize = PACKET_BYTES_MAX;
 /// Bytes of a sealed packet that is sent: what IPv6 over Ethernet leaves, so that nothing is fragmented on the way.
-pub const SEALED_BYTES_MAX: usize = 1452;
+pub(crate) const SEALED_BYTES_MAX: usize = 1452;
 /// Five-tuples that one transport remembers as validated; the one validated longest ago goes first.
-pub const FIVE_TUPLES_PER_TRANSPORT_MAX: usize = 8;
+pub(crate) const FIVE_TUPLES_PER_TRANSPORT_MAX: usize = 8;
 /// Tracks of one transport; more are refused with `PlanFull`.
-pub const TRACKS_PER_TRANSPORT_MAX: usize = 64;
+pub(crate) const TRACKS_PER_TRANSPORT_MAX: usize = 64;
 /// Egress streams of one transport; more are refused with `PlanFull`.
-pub const EGRESSES_PER_TRANSPORT_MAX: usize = 512;
+pub(crate) const EGRESSES_PER_TRANSPORT_MAX: usize = 512;
 /// SSRCs that one transport may be heard with; beyond it one that carries nothing now makes room, or none does.
-pub const STREAMS_MAX: usize = STREAMS_PER_TRANSPORT_MAX;
+pub(crate) const STREAMS_MAX: usize = STREAMS_PER_TRANSPORT_MAX;
 
 /// SSRCs that one transport may introduce within [`LEARNING_WINDOW`]; each of them is an event to the control plane.
-pub const LEARNT_PER_WINDOW_MAX: u32 = 128;
+pub(crate) const LEARNT_PER_WINDOW_MAX: u32 = 128;
 /// The window of that limit.
-pub const LEARNING_WINDOW: Duration = Duration::from_secs(10);
+pub(crate) const LEARNING_WINDOW: Duration = Duration::from_secs(10);
 /// How long an SSRC is silent before the one that carried its stream before may have it back.
-pub const SSRC_SILENCE_MIN: Duration = Duration::from_millis(500);
+pub(crate) const SSRC_SILENCE_MIN: Duration = Duration::from_millis(500);
 
 /// DTLS datagrams waiting for the next flush to hand them to the control plane; more are dropped.
-pub const PUNT_QUEUE_MAX: usize = 256;
+pub(crate) const PUNT_QUEUE_MAX: usize = 256;
 /// DTLS datagrams of one transport that are handed on within [`PUNT_WINDOW`]; more are dropped. A handshake with all
 /// its retransmissions needs about 40, data channels behind it are bounded by SCTP.
-pub const PUNTS_PER_WINDOW_BEFORE_KEYS_MAX: u32 = 64;
+pub(crate) const PUNTS_PER_WINDOW_BEFORE_KEYS_MAX: u32 = 64;
 /// The same once the handshake is done and DTLS carries data channels.
-pub const PUNTS_PER_WINDOW_MAX: u32 = 20_000;
+pub(crate) const PUNTS_PER_WINDOW_MAX: u32 = 20_000;
 /// The window of the two limits above.
-pub const PUNT_WINDOW: Duration = Duration::from_secs(10);
+pub(crate) const PUNT_WINDOW: Duration = Duration::from_secs(10);
 /// STUN answers, reports and outgoing DTLS waiting for the next flush; more are dropped and counted, as all of them are
 /// repeated by their protocols.
-pub const CONTROL_QUEUE_MAX: usize = 1024;
+pub(crate) const CONTROL_QUEUE_MAX: usize = 1024;
 /// Events waiting for the shell; of more, those that tell no state are dropped, the oldest first.
-pub const EVENTS_MAX: usize = 4096;
+pub(crate) const EVENTS_MAX: usize = 4096;
 
 /// Without an authenticated request for this long nothing is sent any more (RFC 7675 section 5.1).
-pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long after a nomination the peer's packets may still come from the pair that it has left: what was under way.
-pub const NOMINATION_SETTLED: Duration = Duration::from_millis(200);
+pub(crate) const NOMINATION_SETTLED: Duration = Duration::from_millis(200);
 
 /// A five-tuple that was heard within this time is not given to another transport. Browsers check every 2.5 to 6 s.
-pub const FIVE_TUPLE_HELD: Duration = Duration::from_secs(10);
+pub(crate) const FIVE_TUPLE_HELD: Duration = Duration::from_secs(10);
 /// STUN transactions that a transport remembers; at a check every 2.5 s those of the last 160 s.
-pub const TRANSACTIONS_MAX: usize = 64;
+pub(crate) const TRANSACTIONS_MAX: usize = 64;
 
 /// Packets in the history of a video track.
-pub const HISTORY_VIDEO_PACKETS_MAX: usize = 4096;
+pub(crate) const HISTORY_VIDEO_PACKETS_MAX: usize = 4096;
 /// Bytes in the history of a video track; 4 MiB hold 1.6 s of 20 Mbit/s.
-pub const HISTORY_VIDEO_BYTES_MAX: usize = 4 << 20;
+pub(crate) const HISTORY_VIDEO_BYTES_MAX: usize = 4 << 20;
 /// How long the history of a video track keeps a packet at most.
-pub const HISTORY_VIDEO_AGE_MAX: Duration = Duration::from_millis(2000);
+pub(crate) const HISTORY_VIDEO_AGE_MAX: Duration = Duration::from_millis(2000);
 /// Packets in the history of an audio track.
-pub const HISTORY_AUDIO_PACKETS_MAX: usize = 64;
+pub(crate) const HISTORY_AUDIO_PACKETS_MAX: usize = 64;
 /// Bytes in the history of an audio track.
-pub const HISTORY_AUDIO_BYTES_MAX: usize = 64 << 10;
+pub(crate) const HISTORY_AUDIO_BYTES_MAX: usize = 64 << 10;
 /// How long the history of an audio track keeps a packet at most.
-pub const HISTORY_AUDIO_AGE_MAX: Duration = Duration::from_millis(500);
+pub(crate) const HISTORY_AUDIO_AGE_MAX: Duration = Duration::from_millis(500);
 
 /// A key frame older than this is not replayed to a new viewer who can wait for a fresh one.
-pub const REPLAY_AGE_MAX: Duration = Duration::from_millis(1900);
+pub(crate) const REPLAY_AGE_MAX: Duration = Duration::from_millis(1900);
 /// A key frame further back than so many packets is not replayed.
-pub const REPLAY_PACKETS_MAX: u64 = 1024;
+pub(crate) const REPLAY_PACKETS_MAX: u64 = 1024;
 /// Packets of a replay in one [`REPLAY_INTERVAL`].
-pub const REPLAY_BURST_PACKETS: u32 = 32;
+pub(crate) const REPLAY_BURST_PACKETS: u32 = 32;
 /// How often a replay goes on.
-pub const REPLAY_INTERVAL: Duration = Duration::from_millis(5);
+pub(crate) const REPLAY_INTERVAL: Duration = Duration::from_millis(5);
 /// How long live pictures wait behind a full socket before whole frames are dropped.
-pub const BACKLOG_VIDEO_AGE_MAX: Duration = Duration::from_millis(10);
+pub(crate) const BACKLOG_VIDEO_AGE_MAX: Duration = Duration::from_millis(10);
 /// How long sound waits behind a full socket, where it goes first: as long as a jitter buffer may still use it.
-pub const BACKLOG_AUDIO_AGE_MAX: Duration = Duration::from_millis(200);
+pub(crate) const BACKLOG_AUDIO_AGE_MAX: Duration = Duration::from_millis(200);
 
 /// Missing sequence numbers of one stream that are asked for; beyond it the oldest is given up.
-pub const MISSING_MAX: usize = 256;
+pub(crate) const MISSING_MAX: usize = 256;
 /// A jump ahead by more than this is a new start of the stream, not a loss.
-pub const SEQUENCE_JUMP_MAX: u64 = 512;
+pub(crate) const SEQUENCE_JUMP_MAX: u64 = 512;
 /// How often one number is asked for before it is given up.
-pub const NACK_TRIES_MAX: u8 = 10;
+pub(crate) const NACK_TRIES_MAX: u8 = 10;
 /// How long one number is asked for; later a repeat comes after the decoder's patience.
-pub const NACK_AGE_MAX: Duration = Duration::from_millis(1000);
+pub(crate) const NACK_AGE_MAX: Duration = Duration::from_millis(1000);
 /// The least time between two requests for the same number.
-pub const NACK_INTERVAL_MIN: Duration = Duration::from_millis(20);
+pub(crate) const NACK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// How long a publisher is given for a repair before it has made one: most are nearer, and a request too many costs less
 /// than a frame that comes too late.
-pub const REPAIR_TIME_UNKNOWN: Duration = Duration::from_millis(80);
+pub(crate) const REPAIR_TIME_UNKNOWN: Duration = Duration::from_millis(80);
 /// How long a publisher is given for a repair at most, so that there are two requests in [`NACK_AGE_MAX`].
-pub const REPAIR_TIME_MAX: Duration = Duration::from_millis(500);
+pub(crate) const REPAIR_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// The least time between two key frame requests to one encoding of a track.
-pub const KEY_FRAME_INTERVAL_MIN: Duration = Duration::from_millis(500);
+pub(crate) const KEY_FRAME_INTERVAL_MIN: Duration = Duration::from_millis(500);
 /// The least time between two key frame requests to a track, whichever encodings they name.
-pub const KEY_FRAME_TRACK_INTERVAL_MIN: Duration = Duration::from_millis(200);
+pub(crate) const KEY_FRAME_TRACK_INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// How long a publisher may take to answer a key frame request before it is asked again.
-pub const KEY_FRAME_PATIENCE: Duration = Duration::from_millis(1000);
+pub(crate) const KEY_FRAME_PATIENCE: Duration = Duration::from_millis(1000);
 /// How often a key frame is asked for in a row before waiting for a subscriber to ask again.
-pub const KEY_FRAME_TRIES_MAX: u8 = 10;
+pub(crate) const KEY_FRAME_TRIES_MAX: u8 = 10;
 
 /// How often transport-wide feedback is sent while packets come.
-pub const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
+pub(crate) const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
 /// How often the fixed cap is repeated to a publisher that has no transport-wide feedback.
-pub const REMB_INTERVAL: Duration = Duration::from_millis(1000);
+pub(crate) const REMB_INTERVAL: Duration = Duration::from_millis(1000);
 /// How often sender and receiver reports go out per transport (RFC 3550 section 6.2, reduced as RFC 4585 allows).
-pub const REPORT_INTERVAL: Duration = Duration::from_millis(1000);
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_millis(1000);
 
 /// Repeats that one transport is sent within [`REPEAT_WINDOW`].
-pub const REPEATS_PER_WINDOW_MAX: u32 = 1000;
+pub(crate) const REPEATS_PER_WINDOW_MAX: u32 = 1000;
 /// The window of that limit.
-pub const REPEAT_WINDOW: Duration = Duration::from_millis(1000);
+pub(crate) const REPEAT_WINDOW: Duration = Duration::from_millis(1000);
 /// Repeats waiting for the next flush, of all transports; more are dropped, as they will be asked for again.
-pub const REPEAT_QUEUE_MAX: usize = 4096;
+pub(crate) const REPEAT_QUEUE_MAX: usize = 4096;
 
 const _: () = assert!(SEALED_BYTES_MAX * 2 <= RUN_BYTES_MAX, "a run of two fits");
 const _: () = assert!(REPLAY_BURST_PACKETS as usize <= RUN_SEGMENTS_MAX, "a burst of a replay may be one run");

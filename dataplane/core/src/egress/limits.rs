@@ -4,28 +4,28 @@ use core::time::Duration;
 
 /// Packets behind the newest one of a source that may still come late; an older one is discarded. As deep as the SRTP
 /// replay window of ingress.
-pub const LATE_PACKETS_MAX: u64 = 1024;
+pub(crate) const LATE_PACKETS_MAX: u64 = 1024;
 /// Runs of numbers given away that are remembered for late packets; what came before the oldest one is discarded.
-pub const GIVEN_AWAY_MAX: usize = 64;
+pub(crate) const GIVEN_AWAY_MAX: usize = 64;
 /// Numbers left open for packets lost upstream; a larger jump of the source leaves one, so that a receiver never asks
 /// for thousands.
-pub const GAP_PACKETS_MAX: u64 = 512;
+pub(crate) const GAP_PACKETS_MAX: u64 = 512;
 /// Picture ids left open for pictures lost upstream; a larger jump leaves one.
-pub const GAP_PICTURES_MAX: u64 = 256;
+pub(crate) const GAP_PICTURES_MAX: u64 = 256;
 /// Packets of a video stream whose repeat can be asked for; the newer one takes the place of the older.
-pub const REPEATABLE_PACKETS: usize = 1024;
+pub(crate) const REPEATABLE_PACKETS: usize = 1024;
 /// Changes of the source, or of its offsets, behind which packets can still be repeated.
-pub const REPEATABLE_ERAS: usize = 8;
+pub(crate) const REPEATABLE_ERAS: usize = 8;
 /// Repeats of one packet; Chromium asks ten times at most.
-pub const REPEATS_PER_PACKET_MAX: u8 = 10;
+pub(crate) const REPEATS_PER_PACKET_MAX: u8 = 10;
 /// The least time between two repeats of one packet, whatever round-trip time is claimed.
-pub const REPEAT_INTERVAL_MIN: Duration = Duration::from_millis(5);
+pub(crate) const REPEAT_INTERVAL_MIN: Duration = Duration::from_millis(5);
 /// Bytes of a datagram above which optional header extensions are shed.
-pub const DATAGRAM_BYTES_COMFORTABLE: usize = 1250;
+pub(crate) const DATAGRAM_BYTES_COMFORTABLE: usize = 1250;
 /// How long an encoding may be silent before another one, or a former SSRC, takes its place.
-pub const SILENCE_MAX: Duration = Duration::from_millis(500);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(500);
 /// How far a source's timestamp may run ahead of its packets' arrival before it counts as a new timeline.
-pub const TIMESTAMP_LEAD_MAX: Duration = Duration::from_secs(10);
+pub(crate) const TIMESTAMP_LEAD_MAX: Duration = Duration::from_secs(10);
 
 const _: () = assert!(REPEATABLE_PACKETS.is_power_of_two() && REPEATABLE_PACKETS <= 1 << 15);
 const _: () = assert!(LATE_PACKETS_MAX.is_multiple_of(64) && GAP_PACKETS_MAX < LATE_PACKETS_MAX);

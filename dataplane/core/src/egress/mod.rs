@@ -9,7 +9,7 @@
 //! a packet that it was sent already is discarded, so offering twice does no harm.
 
 mod closing;
-pub mod limits;
+pub(crate) mod limits;
 mod picture;
 mod renumber;
 mod repeat;
@@ -28,9 +28,8 @@ use sluice_protocol::random::Random;
 use sluice_protocol::table::Anchor;
 use sluice_protocol::time::Instant;
 
-pub use picture::PictureNumbers;
-pub use repeat::Repeat;
-pub use rewrite::Outgoing;
+pub(crate) use repeat::Repeat;
+pub(crate) use rewrite::Outgoing;
 
 use crate::discard::Discard;
 use crate::ingress::{Accepted, ExtendedSequence, StreamIndex};
@@ -43,7 +42,7 @@ use select::Selector;
 
 /// One egress stream.
 #[derive(Clone, Debug)]
-pub struct EgressStream {
+pub(crate) struct EgressStream {
     ssrc: Ssrc,
     /// The repair stream and its highest SRTP index used, where negotiated.
     rtx: Option<Ssrc>,
@@ -65,7 +64,7 @@ impl EgressStream {
     /// Makes the stream that `plan` describes. `extmap_allow_mixed` is its transport's; `seed` gives the first numbers
     /// (RFC 3550 section 5.1), sequence numbers below 2^15, so that the first wrap is far (RFC 3711 section 3.3.1).
     #[must_use]
-    pub fn new(plan: &Egress, extmap_allow_mixed: bool, seed: u64) -> Self {
+    pub(crate) fn new(plan: &Egress, extmap_allow_mixed: bool, seed: u64) -> Self {
         let random = |number: u64| Random::new(seed ^ number).next();
         let short = |number: u64| u16::try_from(random(number) & 0x7fff).unwrap_or(0);
         let timestamp = u32::try_from(random(3) & u64::from(u32::MAX)).unwrap_or(0);
@@ -90,7 +89,7 @@ impl EgressStream {
     }
 
     /// Takes over what changed in the plan. SSRCs, kind and mid of an egress stream never change.
-    pub fn update(&mut self, plan: &Egress) {
+    pub(crate) fn update(&mut self, plan: &Egress) {
         self.format.ids = plan.extensions;
         self.playout_delay_planned = plan.playout_delay.is_some();
         if let Some(delay) = plan.playout_delay {
@@ -109,14 +108,14 @@ impl EgressStream {
     }
 
     /// Says whether the track is muted: what is open ends, and nothing follows.
-    pub fn set_muted(&mut self, muted: bool) {
+    pub(crate) fn set_muted(&mut self, muted: bool) {
         self.muted = muted;
         self.block();
     }
 
     /// Goes on after a restart of the data plane: `index` is the highest one sealed and `anchor` the row's, whose
     /// source is forwarded again at its next frame. Call it once, after [`EgressStream::new`].
-    pub fn restore(&mut self, now: Instant, index: u64, anchor: &Anchor) {
+    pub(crate) fn restore(&mut self, now: Instant, index: u64, anchor: &Anchor) {
         self.renumber.restore(now, index, anchor);
         if let Some(source) = self.renumber.source() {
             self.selector.layer_mut().resume(source);
@@ -125,7 +124,7 @@ impl EgressStream {
     }
 
     /// Goes on with the repair stream after a restart: `index` is the highest one sealed.
-    pub fn restore_rtx(&mut self, index: u64) {
+    pub(crate) fn restore_rtx(&mut self, index: u64) {
         self.rtx_index = index;
     }
 
@@ -134,7 +133,7 @@ impl EgressStream {
     ///
     /// # Errors
     /// The reason why it is not forwarded. [`Discard::PayloadTypeUnmapped`] is for the controller to know.
-    pub fn plan_packet(&mut self, packet: &Accepted<'_>) -> Result<Outgoing, Discard> {
+    pub(crate) fn plan_packet(&mut self, packet: &Accepted<'_>) -> Result<Outgoing, Discard> {
         let order = self.renumber.order(packet)?;
         let (step, payload_type) = match self.choose(packet, order) {
             Ok(chosen) => chosen,
@@ -164,14 +163,14 @@ impl EgressStream {
     }
 
     /// Numbers away what ingress dropped because it carries no media (padding, bandwidth probes).
-    pub fn skip(&mut self, source: Ssrc, sequence: ExtendedSequence) {
+    pub(crate) fn skip(&mut self, source: Ssrc, sequence: ExtendedSequence) {
         if self.selector.layer().forwards(source) {
             self.renumber.skip(source, sequence);
         }
     }
 
     /// Leaves out a packet that would have been forwarded. Pictures then wait for a key frame; nothing torn looks whole.
-    pub fn shed(&mut self, packet: &Accepted<'_>) {
+    pub(crate) fn shed(&mut self, packet: &Accepted<'_>) {
         if self.selector.layer().forwards(packet.ssrc)
             && let Ok(order) = self.renumber.order(packet)
         {
@@ -184,7 +183,7 @@ impl EgressStream {
 
     /// Writes a planned packet, `outgoing.size_bytes` long, to the front of `buffer` and returns its size; `None` when
     /// `buffer` is too small or `packet` is another one than was planned.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         outgoing: &Outgoing,
         packet: &Accepted<'_>,
@@ -199,7 +198,7 @@ impl EgressStream {
     ///
     /// # Errors
     /// [`Discard::RepeatGone`] when it was never sent or is too old, [`Discard::RepeatLimited`].
-    pub fn repeat(&mut self, now: Instant, sequence: u16, round_trip: Duration) -> Result<Repeat, Discard> {
+    pub(crate) fn repeat(&mut self, now: Instant, sequence: u16, round_trip: Duration) -> Result<Repeat, Discard> {
         match self.repeats.take(now, sequence, round_trip) {
             Err(Discard::RepeatGone) => {
                 let (source, number) = self.renumber.missing(sequence).ok_or(Discard::RepeatGone)?;
@@ -213,7 +212,7 @@ impl EgressStream {
     ///
     /// # Errors
     /// [`Discard::RepeatGone`] when its payload type has no repair stream, or `packet` is another one.
-    pub fn plan_repeat(&mut self, repeat: &Repeat, packet: &Accepted<'_>) -> Result<Outgoing, Discard> {
+    pub(crate) fn plan_repeat(&mut self, repeat: &Repeat, packet: &Accepted<'_>) -> Result<Outgoing, Discard> {
         // A probe has no payload, and its number is given away.
         if repeat.source != packet.ssrc || repeat.sequence != packet.sequence || packet.payload.is_empty() {
             return Err(Discard::RepeatGone);
@@ -237,38 +236,38 @@ impl EgressStream {
 
     /// Returns what a successor needs to go on, but for what was sent, which the engine counts.
     #[must_use]
-    pub fn state(&self) -> Anchor {
+    pub(crate) fn state(&self) -> Anchor {
         self.renumber.save()
     }
 
     /// Returns the highest SRTP index given out, one below the first before anything was sent.
     #[must_use]
-    pub const fn index(&self) -> u64 {
+    pub(crate) const fn index(&self) -> u64 {
         self.renumber.last_sent()
     }
 
     /// Returns the highest SRTP index of the repair stream given out, one below the first before that.
     #[must_use]
-    pub const fn rtx_index(&self) -> u64 {
+    pub(crate) const fn rtx_index(&self) -> u64 {
         self.rtx_index
     }
 
     /// Tells whether a key frame would let this stream start, change or recover.
     #[must_use]
-    pub const fn wants_key_frame(&self) -> bool {
+    pub(crate) const fn wants_key_frame(&self) -> bool {
         self.selector.wants_key_frame()
     }
 
     /// Returns the SSRC and encoding that are forwarded now.
     #[must_use]
-    pub const fn current(&self) -> Option<(Ssrc, StreamIndex)> {
+    pub(crate) const fn current(&self) -> Option<(Ssrc, StreamIndex)> {
         self.selector.layer().current()
     }
 
     /// Returns egress minus source timestamp of the source forwarded last, modulo 2^32, for sender reports; `None`
     /// before the first packet.
     #[must_use]
-    pub fn timestamp_offset(&self) -> Option<u32> {
+    pub(crate) fn timestamp_offset(&self) -> Option<u32> {
         self.renumber.source().map(|_| self.renumber.timeline().offset())
     }
 

@@ -5,7 +5,8 @@ use sluice_protocol::table::Anchor;
 
 use super::closing::Closing;
 use super::limits::GAP_PICTURES_MAX;
-use crate::ingress::{Accepted, PictureId};
+use crate::ingress::Accepted;
+use crate::wire::picture_id::PictureId;
 
 /// Picture ids on the wire: 15 bits always. A source's 7 bits are widened, since receivers take every id for 15 bits
 /// wide, and a wrap after 128 pictures for a step back.
@@ -16,7 +17,7 @@ const UNWRAPPED_START: u64 = 1 << 32;
 
 /// What a packet's descriptors are to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PictureNumbers {
+pub(crate) struct PictureNumbers {
     /// The picture id, 15 bits, where the source has one.
     pub picture_id: Option<u16>,
     /// `TL0PICIDX`, where the source has one.

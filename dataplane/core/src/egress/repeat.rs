@@ -15,7 +15,7 @@ use crate::ingress::{Accepted, ExtendedSequence};
 /// A packet to send again: where it is in the history, and the numbers that it was sent with. One that was not sent yet
 /// may be in the history too: it came before the key frame's start that it belongs behind. Then it is sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeat {
+pub(crate) struct Repeat {
     /// The SSRC of the source.
     pub source: Ssrc,
     /// The sequence number in the source.

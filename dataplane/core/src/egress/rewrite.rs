@@ -9,11 +9,11 @@ use super::limits::DATAGRAM_BYTES_COMFORTABLE;
 use super::picture::PictureNumbers;
 use crate::discard::Discard;
 use crate::ingress::Accepted;
+use crate::srtp::RTP_OVERHEAD_BYTES_MAX;
+use crate::wire::dependency_descriptor::{MANDATORY_SIZE_BYTES, rewrite_frame_number};
 use crate::wire::extension::{ABS_SEND_TIME_SIZE_BYTES, PLAYOUT_DELAY_SIZE_BYTES};
 use crate::wire::rtp::{Extension, ExtensionForm, RtpFields, header_size_bytes, write_header};
 
-/// The most that sealing adds to a packet (RFC 7714 section 13.2: a tag of 16 bytes).
-const SEAL_BYTES_MAX: usize = 16;
 /// The size of the original sequence number in front of a repaired payload (RFC 4588 section 4).
 const ORIGINAL_SEQUENCE_SIZE_BYTES: usize = 2;
 /// Extensions that one packet can have.
@@ -61,7 +61,7 @@ pub(super) struct Format {
 
 /// An egress packet whose numbers and size are settled; [`super::EgressStream::write`] makes its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     /// The SSRC.
     pub ssrc: Ssrc,
     /// The SRTP index: roll-over counter << 16 | sequence number.
@@ -143,11 +143,11 @@ impl Format {
         if let Some(number) = outgoing.picture.frame_number
             && outgoing.extensions.has(ExtensionSet::DEPENDENCY_DESCRIPTOR)
         {
-            // The descriptor is the last extension; its frame number follows its first byte (AV1 RTP, appendix A.8.1).
+            // The descriptor is the last extension.
             let sizes = extensions.iter().rev().skip(1).map(|extension| extension.value.len());
             let element = if outgoing.form == ExtensionForm::OneByte { 1 } else { 2 };
             let start = 16 + sizes.map(|size| size + element).sum::<usize>() + element;
-            buffer.get_mut(start + 1..start + 3)?.copy_from_slice(&number.to_be_bytes());
+            rewrite_frame_number(buffer.get_mut(start..)?, number)?;
         }
         let mut body = buffer.get_mut(header..outgoing.size_bytes)?;
         if let Some(original) = outgoing.original {
@@ -170,12 +170,12 @@ impl Format {
             .with(ExtensionSet::VIDEO_ORIENTATION, ids.video_orientation != 0 && packet.video_orientation.is_some())
             .with(
                 ExtensionSet::DEPENDENCY_DESCRIPTOR,
-                ids.dependency_descriptor != 0 && packet.dependency_descriptor.len() >= 3,
+                ids.dependency_descriptor != 0 && packet.dependency_descriptor.len() >= MANDATORY_SIZE_BYTES,
             );
         let mut form = self.form(&mut set, packet);
         let mut header = self.header_size(set, form, packet);
         for optional in ExtensionSet::OPTIONAL {
-            if header + body + SEAL_BYTES_MAX <= DATAGRAM_BYTES_COMFORTABLE {
+            if header + body + RTP_OVERHEAD_BYTES_MAX <= DATAGRAM_BYTES_COMFORTABLE {
                 break;
             }
             set = set.without(optional);

@@ -1,7 +1,7 @@
 //! The plan's objects coming and going.
 
 use sluice_protocol::event::Refusal;
-use sluice_protocol::ids::{Address, TrackId, TransportId};
+use sluice_protocol::ids::{Address, TransportId};
 use sluice_protocol::limits::{CNAME_BYTES_MAX, CREDENTIALS_MAX};
 use sluice_protocol::media::{Label, SrtpKeys, Ssrc};
 use sluice_protocol::plan::{self, Key, Object};
@@ -28,8 +28,6 @@ pub enum Command {
     },
     /// Remove what is under this key, if anything is.
     Remove(Key),
-    /// Ask the publisher of a track for a key frame.
-    RequestKeyFrame(TrackId),
 }
 
 impl Engine {

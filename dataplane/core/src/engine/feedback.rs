@@ -71,7 +71,7 @@ impl Engine {
                 bye.ssrcs().for_each(|ssrc| self.follow_goodbye(id, ssrc));
                 Ok(())
             }
-            RtcpPacket::Sdes(_) | RtcpPacket::Twcc(_) | RtcpPacket::Remb(_) | RtcpPacket::Unknown { .. } => Ok(()),
+            RtcpPacket::Twcc(_) | RtcpPacket::Unread => Ok(()),
         }
     }
 

@@ -169,10 +169,6 @@ impl Engine {
                 self.remove(key);
                 Ok(())
             }
-            Command::RequestKeyFrame(track) => {
-                self.request_key_frame(now, track);
-                Ok(())
-            }
         }
     }
 

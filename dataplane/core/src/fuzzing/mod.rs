@@ -9,7 +9,7 @@ pub use engine::{ENGINE_SCRIPT, fuzz_engine};
 
 use crate::srtp::{Opener, Sealer};
 use crate::wire::av1::Av1AggregationHeader;
-use crate::wire::dependency_descriptor::{DependencyDescriptor, rewrite_frame_number};
+use crate::wire::dependency_descriptor::{DependencyDescriptor, frame_number, rewrite_frame_number};
 use crate::wire::dtls;
 use crate::wire::h264::H264Payload;
 use crate::wire::rtcp::{self, RtcpPacket};
@@ -72,7 +72,7 @@ pub fn fuzz_stun(data: &[u8]) {
     assert!(!binding.verify(&key), "nobody signed this");
     let mut buffer = [0; stun::RESPONSE_SIZE_BYTES_MAX];
     let code = stun::ErrorCode::UnknownAttribute;
-    let size = stun::write_error(&mut buffer, binding.transaction, code, binding.unknown_attributes(), Some(&key))
+    let size = stun::write_error(&mut buffer, binding.transaction, code, binding.unknown_attributes(), &key)
         .expect("every answer fits");
     let answer = buffer.get(..size).map(Binding::parse).expect("the size is inside").expect("answers parse");
     assert!(answer.verify(&key) && answer.has_fingerprint && answer.transaction == binding.transaction);
@@ -104,15 +104,11 @@ fn walk_rtcp(packet: &RtcpPacket<'_>, size: usize) {
     match packet {
         RtcpPacket::Sr(report) => assert!(report.blocks().count() <= rtcp::report::BLOCKS_MAX),
         RtcpPacket::Rr(report) => assert!(report.blocks().count() <= rtcp::report::BLOCKS_MAX),
-        RtcpPacket::Sdes(description) => {
-            assert!(description.chunks().map(|chunk| chunk.items().count()).sum::<usize>() <= size);
-        }
         RtcpPacket::Bye(goodbye) => assert!(goodbye.ssrcs().count() <= usize::from(rtcp::bye::SOURCES_MAX)),
         RtcpPacket::Nack(nack) => assert!(nack.sequences().count() <= size / 4 * rtcp::nack::PAIR_SEQUENCES_MAX),
         RtcpPacket::Fir(request) => assert!(request.entries().count() <= size / 8),
-        RtcpPacket::Remb(maximum) => assert!(maximum.ssrcs().count() <= size / 4),
         RtcpPacket::Twcc(feedback) => rewrite_twcc(feedback),
-        RtcpPacket::Pli(_) | RtcpPacket::Unknown { .. } => {}
+        RtcpPacket::Pli(_) | RtcpPacket::Unread => {}
     }
 }
 
@@ -151,32 +147,17 @@ fn rewrite_twcc(feedback: &rtcp::twcc::TransportFeedback<'_>) {
     }
 }
 
-/// Parses a payload as each codec; a rewritten descriptor has the same shape and leaves the payload behind it alone.
+/// Parses a payload as each codec; descriptors end inside it.
 pub fn fuzz_payloads(data: &[u8]) {
     let key_frame = H264Payload::parse(data).is_some_and(H264Payload::key_frame);
     let sequence = Av1AggregationHeader::parse(data).is_some_and(Av1AggregationHeader::new_sequence);
     assert!(!data.is_empty() || !(key_frame || sequence), "nothing starts in nothing");
     if let Some(descriptor) = Vp8Descriptor::parse(data) {
-        let mut copy = data.to_vec();
-        descriptor.rewrite(&mut copy, u16::MAX, 7);
-        let again = Vp8Descriptor::parse(&copy).expect("a rewrite keeps the shape");
-        let size = usize::from(descriptor.size_bytes);
-        assert_eq!(
-            (again.size_bytes, again.start, again.temporal),
-            (descriptor.size_bytes, descriptor.start, descriptor.temporal)
-        );
-        assert_eq!(copy.get(size..), data.get(size..));
+        assert!(usize::from(descriptor.size_bytes) < data.len(), "something follows");
+        assert!(descriptor.start || !descriptor.key_frame, "only the start of a frame tells");
     }
     if let Some(descriptor) = Vp9Descriptor::parse(data) {
-        let mut copy = data.to_vec();
-        descriptor.rewrite(&mut copy, u16::MAX, 7);
-        let again = Vp9Descriptor::parse(&copy).expect("a rewrite keeps the shape");
-        let size = usize::from(descriptor.size_bytes);
-        assert_eq!(
-            (again.size_bytes, again.flags, again.layer),
-            (descriptor.size_bytes, descriptor.flags, descriptor.layer)
-        );
-        assert_eq!(copy.get(size..), data.get(size..));
+        assert!(usize::from(descriptor.size_bytes) < data.len(), "something follows");
     }
 }
 
@@ -185,6 +166,11 @@ pub fn fuzz_dependency_descriptor(data: &[u8]) {
     let Some(descriptor) = DependencyDescriptor::parse(data, None) else { return };
     let again = DependencyDescriptor::parse(data, descriptor.structure.as_ref());
     assert_eq!(again.as_ref(), Some(&descriptor), "its own structure comes first");
+    assert_eq!(frame_number(data), Some(descriptor.frame_number));
+    if let Some(structure) = &descriptor.structure {
+        assert!(structure.chains() <= structure.decode_targets(), "a chain is for a target");
+        assert!(descriptor.layer(None).is_none_or(|layer| layer.spatial < structure.spatial_layers()));
+    }
     let mut copy = data.to_vec();
     rewrite_frame_number(&mut copy, !descriptor.frame_number).expect("it parsed, so it is long enough");
     let again = DependencyDescriptor::parse(&copy, None).expect("a rewrite keeps the shape");

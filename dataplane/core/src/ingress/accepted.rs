@@ -3,18 +3,20 @@
 use sluice_protocol::media::{CodecKind, PayloadType, Ssrc};
 use sluice_protocol::time::Instant;
 
+use crate::wire::picture_id::PictureId;
+
 /// Which encoding of its track a stream is: its place in the announced order, or in the order of appearance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamIndex(pub u8);
+pub(crate) struct StreamIndex(pub u8);
 
 /// A sequence number unwrapped to 64 bits (RFC 3550 appendix A.1): cycles << 16 | sequence number. For received streams
 /// it equals the SRTP index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExtendedSequence(pub u64);
+pub(crate) struct ExtendedSequence(pub u64);
 
 /// One accepted media packet, lent from its stream's history. A repaired packet stands here as the original did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted<'a> {
+pub(crate) struct Accepted<'a> {
     /// Which encoding of the track it belongs to.
     pub stream: StreamIndex,
     /// The SSRC of the media stream.
@@ -50,7 +52,7 @@ pub struct Accepted<'a> {
 /// What the payload descriptor of a packet says about its frame. Audio packets are whole frames of their own.
 #[expect(clippy::struct_excessive_bools, reason = "independent bits of a wire format, not a state machine")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FrameInfo {
+pub(crate) struct FrameInfo {
     /// Whether the packet is the first of its frame, as far as the codec's descriptor tells.
     pub start: bool,
     /// Whether the packet is the last of its frame.
@@ -69,13 +71,4 @@ pub struct FrameInfo {
     pub switching_point: bool,
     /// The dependency descriptor's frame number, where the packet carries a descriptor.
     pub frame_number: Option<u16>,
-}
-
-/// A picture id as it stands on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PictureId {
-    /// The value.
-    pub value: u16,
-    /// Its width on the wire: 7 or 15 bits.
-    pub bits: u8,
 }

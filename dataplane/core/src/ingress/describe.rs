@@ -2,8 +2,9 @@
 
 use sluice_protocol::media::{CodecKind, ExtensionIds};
 
-use super::{FrameInfo, PictureId};
+use super::FrameInfo;
 use crate::wire::av1::Av1AggregationHeader;
+use crate::wire::dependency_descriptor::frame_number;
 use crate::wire::extension::parse_transport_sequence;
 use crate::wire::h264::H264Payload;
 use crate::wire::rtp::RtpView;
@@ -36,8 +37,8 @@ pub(crate) fn describe(
         CodecKind::Vp8 => Vp8Descriptor::parse(payload).map_or(frame, |descriptor| FrameInfo {
             start: descriptor.start,
             key: descriptor.key_frame,
-            picture_id: descriptor.picture_id.map(|field| PictureId { value: field.value, bits: field.width.bits() }),
-            tl0picidx: descriptor.tl0picidx.map(|field| field.value),
+            picture_id: descriptor.picture_id,
+            tl0picidx: descriptor.tl0picidx,
             temporal: descriptor.temporal.map_or(0, |temporal| temporal.id),
             switching_point: descriptor.temporal.is_some_and(|temporal| temporal.layer_sync),
             ..frame
@@ -45,8 +46,8 @@ pub(crate) fn describe(
         CodecKind::Vp9 => Vp9Descriptor::parse(payload).map_or(frame, |descriptor| FrameInfo {
             start: descriptor.starts_picture(),
             key: descriptor.key_frame(),
-            picture_id: descriptor.picture_id.map(|field| PictureId { value: field.value, bits: field.width.bits() }),
-            tl0picidx: descriptor.tl0picidx.map(|field| field.value),
+            picture_id: descriptor.picture_id,
+            tl0picidx: descriptor.tl0picidx,
             temporal: descriptor.layer.map_or(0, |layer| layer.temporal),
             spatial: descriptor.layer.map_or(0, |layer| layer.spatial),
             switching_point: descriptor.layer.is_some_and(|layer| layer.switching_up),
@@ -78,14 +79,6 @@ fn starts_with_h265_key(payload: &[u8]) -> bool {
         Some(FRAGMENT) => payload.get(2).is_some_and(|header| header & 0x80 != 0 && is_key(header & 0x3f)),
         Some(unit) => is_key(unit),
         None => false,
-    }
-}
-
-/// Returns the frame number of a dependency descriptor (AV1 RTP payload format 1.0, appendix A.8.1).
-fn frame_number(descriptor: &[u8]) -> Option<u16> {
-    match descriptor {
-        [_, high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
-        _ => None,
     }
 }
 

@@ -9,4 +9,4 @@ pub(crate) mod repair_time;
 pub(crate) mod sources;
 pub(crate) mod stream;
 
-pub use accepted::{Accepted, ExtendedSequence, FrameInfo, PictureId, StreamIndex};
+pub(crate) use accepted::{Accepted, ExtendedSequence, FrameInfo, StreamIndex};

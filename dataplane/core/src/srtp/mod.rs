@@ -14,20 +14,20 @@ use aws_lc_rs::error::Unspecified;
 use sluice_protocol::media::{MasterKey, SrtpProfile};
 
 pub use index::estimate_index;
-pub use replay::{Replay, ReplayWindow, WINDOW_PACKETS};
+pub use replay::{Replay, ReplayWindow};
 
 use cm::CounterMode;
 use derivation::SessionKeys;
 use gcm::Gcm;
 
 /// The most that sealing adds to an RTP packet in any profile, in bytes.
-pub const RTP_OVERHEAD_BYTES_MAX: usize = gcm::TAG_SIZE_BYTES;
+pub(crate) const RTP_OVERHEAD_BYTES_MAX: usize = gcm::TAG_SIZE_BYTES;
 /// The most that sealing adds to an RTCP packet in any profile, in bytes.
-pub const RTCP_OVERHEAD_BYTES_MAX: usize = gcm::TAG_SIZE_BYTES + INDEX_SIZE_BYTES;
+pub(crate) const RTCP_OVERHEAD_BYTES_MAX: usize = gcm::TAG_SIZE_BYTES + INDEX_SIZE_BYTES;
 /// The largest index of an RTP stream: 48 bits (RFC 3711 section 3.3.1).
-pub const RTP_INDEX_MAX: u64 = (1 << 48) - 1;
+pub(crate) const RTP_INDEX_MAX: u64 = (1 << 48) - 1;
 /// The largest index of an RTCP stream: 31 bits (RFC 3711 section 3.4).
-pub const RTCP_INDEX_MAX: u32 = (1 << 31) - 1;
+pub(crate) const RTCP_INDEX_MAX: u32 = (1 << 31) - 1;
 
 /// The size of the word that holds E flag and SRTCP index.
 const INDEX_SIZE_BYTES: usize = 4;
@@ -74,13 +74,8 @@ impl Opener {
         Pair::new(profile, master).map(Self)
     }
 
-    /// Returns what sealing added to each RTP packet, in bytes.
-    pub const fn rtp_overhead_bytes(&self) -> usize {
-        self.0.rtp_overhead_bytes()
-    }
-
     /// Returns what sealing added to each RTCP packet, in bytes.
-    pub const fn rtcp_overhead_bytes(&self) -> usize {
+    const fn rtcp_overhead_bytes(&self) -> usize {
         self.0.rtp_overhead_bytes() + INDEX_SIZE_BYTES
     }
 

@@ -2,7 +2,7 @@
 
 /// How many indices below the highest are remembered. RFC 3711 asks for 64; at 4,000 packets a second 1024 cover
 /// 250 ms of reordering.
-pub const WINDOW_PACKETS: u64 = 1024;
+const WINDOW_PACKETS: u64 = 1024;
 
 const WORD_BITS: u64 = 64;
 const WORDS: usize = 16;

@@ -173,7 +173,6 @@ fn sizes_and_indices_out_of_range_are_refused_by_name() {
         let (opener, sealer) = pair(profile);
         let plain = rtp(1, &[1, 2, 3]);
         let overhead = sealer.rtp_overhead_bytes();
-        assert_eq!(overhead, opener.rtp_overhead_bytes());
 
         let mut tight = [&plain[..], &vec![0; overhead - 1]].concat();
         assert_eq!(sealer.seal_rtp(&mut tight, HEADER, plain.len(), 1), Err(SrtpError::Buffer));

@@ -153,7 +153,7 @@ impl Agent {
             return Err(Discard::StunForged);
         }
         let refuse = |code, buffer: &mut [u8]| {
-            write_error(buffer, request.transaction, code, request.unknown_attributes(), Some(&credentials.key))
+            write_error(buffer, request.transaction, code, request.unknown_attributes(), &credentials.key)
                 .map(|size_bytes| Answer { size_bytes, changes: None })
                 .map_err(|_| Discard::StunMalformed)
         };

@@ -3,11 +3,11 @@
 
 /// The first byte of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Av1AggregationHeader(u8);
+pub(crate) struct Av1AggregationHeader(u8);
 
 impl Av1AggregationHeader {
     /// Parses the header; `None` if nothing follows it, or it says both that a sequence starts and that an OBU goes on.
-    pub fn parse(payload: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         let header = match payload {
             [first, _, ..] => Self(*first),
             _ => return None,
@@ -16,22 +16,12 @@ impl Av1AggregationHeader {
     }
 
     /// Z: the first OBU started in an earlier packet.
-    pub const fn continues_previous(self) -> bool {
+    pub(crate) const fn continues_previous(self) -> bool {
         self.0 & 0x80 != 0
     }
 
-    /// Y: the last OBU goes on in the next packet.
-    pub const fn continues_next(self) -> bool {
-        self.0 & 0x40 != 0
-    }
-
-    /// W: how many OBU elements the packet has, 1 to 3; 0 when each one carries its size.
-    pub const fn elements(self) -> u8 {
-        (self.0 >> 4) & 3
-    }
-
     /// N: the packet is the first of a coded video sequence, which starts with a key frame.
-    pub const fn new_sequence(self) -> bool {
+    pub(crate) const fn new_sequence(self) -> bool {
         self.0 & 0x08 != 0
     }
 }
@@ -43,11 +33,9 @@ mod tests {
     #[test]
     fn the_bits_are_those_of_section_4_4() {
         let header = Av1AggregationHeader::parse(&[0b0110_1000, 0x0a]).unwrap();
-        assert!(!header.continues_previous() && header.continues_next() && header.new_sequence());
-        assert_eq!(header.elements(), 2);
+        assert!(!header.continues_previous() && header.new_sequence());
         let header = Av1AggregationHeader::parse(&[0b1001_0000, 0x0a]).unwrap();
-        assert!(header.continues_previous() && !header.continues_next() && !header.new_sequence());
-        assert_eq!(header.elements(), 1);
+        assert!(header.continues_previous() && !header.new_sequence());
     }
 
     #[test]

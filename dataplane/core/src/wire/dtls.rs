@@ -7,15 +7,15 @@
 use crate::wire::cursor::Reader;
 
 /// The size of a DTLS 1.2 record's header.
-pub const RECORD_HEADER_SIZE_BYTES: usize = 13;
+pub(crate) const RECORD_HEADER_SIZE_BYTES: usize = 13;
 /// The largest datagram that is looked at; both browsers' handshakes stay below 1,500 bytes.
-pub const DATAGRAM_SIZE_BYTES_MAX: usize = 2048;
+pub(crate) const DATAGRAM_SIZE_BYTES_MAX: usize = 2048;
 /// The least content of a record in epoch 1: explicit nonce and tag of AES-GCM (RFC 5288 section 3).
-pub const SEALED_SIZE_BYTES_MIN: usize = 24;
+pub(crate) const SEALED_SIZE_BYTES_MIN: usize = 24;
 
 /// Why a datagram is not punted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DtlsError {
+pub(crate) enum DtlsError {
     /// No record, a record that is cut off or empty of meaning, or bytes behind the last one.
     Malformed,
     /// A plaintext alert after the handshake: anybody can send it (epoch 0 is not authenticated).
@@ -26,7 +26,7 @@ pub enum DtlsError {
 
 /// The content of a record (RFC 5246 section 6.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContentType {
+pub(crate) enum ContentType {
     /// 20.
     ChangeCipherSpec,
     /// 21.
@@ -39,7 +39,7 @@ pub enum ContentType {
 
 /// Whether the handshake of the association has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Association {
+pub(crate) enum Association {
     /// The handshake goes on: its alerts are in plaintext and mean something.
     Handshaking,
     /// Keys are in place.
@@ -48,7 +48,7 @@ pub enum Association {
 
 /// One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record<'a> {
+pub(crate) struct Record<'a> {
     /// What it carries.
     pub content_type: ContentType,
     /// 0 before, 1 after the cipher change.
@@ -60,13 +60,13 @@ pub struct Record<'a> {
 }
 
 /// Iterates over the records of a datagram; an error ends it.
-pub fn records(datagram: &[u8]) -> Records<'_> {
+pub(crate) fn records(datagram: &[u8]) -> Records<'_> {
     Records { reader: Reader::new(datagram) }
 }
 
 /// The records of one datagram, see [`records`].
 #[derive(Debug, Clone)]
-pub struct Records<'a> {
+pub(crate) struct Records<'a> {
     reader: Reader<'a>,
 }
 
@@ -112,7 +112,7 @@ impl<'a> Iterator for Records<'a> {
 ///
 /// # Errors
 /// [`DtlsError`] by the first record that must not reach the DTLS library.
-pub fn filter(datagram: &[u8], association: Association) -> Result<(), DtlsError> {
+pub(crate) fn filter(datagram: &[u8], association: Association) -> Result<(), DtlsError> {
     if datagram.is_empty() || datagram.len() > DATAGRAM_SIZE_BYTES_MAX {
         return Err(DtlsError::Malformed);
     }

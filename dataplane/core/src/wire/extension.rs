@@ -3,46 +3,46 @@
 use sluice_protocol::media::Label;
 
 /// The size of an abs-send-time value.
-pub const ABS_SEND_TIME_SIZE_BYTES: usize = 3;
+pub(crate) const ABS_SEND_TIME_SIZE_BYTES: usize = 3;
 /// The size of a transport-wide sequence number.
-pub const TRANSPORT_SEQUENCE_SIZE_BYTES: usize = 2;
+pub(crate) const TRANSPORT_SEQUENCE_SIZE_BYTES: usize = 2;
 /// The size of a playout delay.
-pub const PLAYOUT_DELAY_SIZE_BYTES: usize = 3;
+pub(crate) const PLAYOUT_DELAY_SIZE_BYTES: usize = 3;
 
 /// The time a packet left its sender: seconds modulo 64 in 6.18 fixed point (abs-send-time of the WebRTC project).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AbsSendTime(u32);
+pub(crate) struct AbsSendTime(u32);
 
 impl AbsSendTime {
     /// Takes the 24 bits that count from wall-clock or monotonic nanoseconds; receivers look at differences only.
-    pub fn from_nanos(nanos: u64) -> Self {
+    pub(crate) fn from_nanos(nanos: u64) -> Self {
         let within = u128::from(nanos % 64_000_000_000);
         let units = (within << 18) / 1_000_000_000;
         Self(u32::try_from(units & 0x00ff_ffff).unwrap_or(0))
     }
 
     /// Returns the value as it stands on the wire.
-    pub const fn to_bytes(self) -> [u8; ABS_SEND_TIME_SIZE_BYTES] {
+    pub(crate) const fn to_bytes(self) -> [u8; ABS_SEND_TIME_SIZE_BYTES] {
         let [_, a, b, c] = self.0.to_be_bytes();
         [a, b, c]
     }
 }
 
 /// Parses a transport-wide sequence number; the second version's two more bytes are ignored.
-pub fn parse_transport_sequence(value: &[u8]) -> Option<u16> {
+pub(crate) fn parse_transport_sequence(value: &[u8]) -> Option<u16> {
     value.first_chunk::<TRANSPORT_SEQUENCE_SIZE_BYTES>().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
 /// Parses a mid, rid or repaired rid (RFC 7941 section 4.1, RFC 8852, RFC 8843): at most 16 visible ASCII characters.
 /// Padding with zeros, which some senders add for equal sizes, is cut.
-pub fn parse_label(value: &[u8]) -> Option<Label> {
+pub(crate) fn parse_label(value: &[u8]) -> Option<Label> {
     let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
     Label::new(value.get(..end)?)
 }
 
 /// How long a receiver may hold a frame before it shows it (playout-delay of the WebRTC project).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlayoutDelay {
+pub(crate) struct PlayoutDelay {
     /// The least delay in units of 10 ms, at most 4095.
     pub min_10ms: u16,
     /// The greatest delay in units of 10 ms, at most 4095.
@@ -51,7 +51,7 @@ pub struct PlayoutDelay {
 
 impl PlayoutDelay {
     /// Returns the value as it stands on the wire; larger delays are cut to 4095.
-    pub fn to_bytes(self) -> [u8; PLAYOUT_DELAY_SIZE_BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; PLAYOUT_DELAY_SIZE_BYTES] {
         let (min, max) = (u32::from(self.min_10ms.min(4095)), u32::from(self.max_10ms.min(4095)));
         let [_, a, b, c] = ((min << 12) | max).to_be_bytes();
         [a, b, c]

@@ -14,7 +14,7 @@ const FRAGMENT: u8 = 28;
 
 /// What the NAL units in one packet say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct H264Payload {
+pub(crate) struct H264Payload {
     /// Whether the packet may be the first of its frame: it begins with a NAL unit that comes before or with the first
     /// slice. Parameter sets in a packet of their own and the slice behind them both say so; the timestamp decides.
     pub may_start: bool,
@@ -26,7 +26,7 @@ pub struct H264Payload {
 
 impl H264Payload {
     /// Parses an RTP payload in packetization mode 0 or 1; `None` if it is malformed or of another mode.
-    pub fn parse(payload: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(payload);
         match *payload.first()? & 0x1f {
             1..=SINGLE_MAX => Some(Self::default().with_unit(payload, true)),
@@ -58,7 +58,7 @@ impl H264Payload {
     }
 
     /// Returns whether the packet shows that its frame is a key frame.
-    pub const fn key_frame(self) -> bool {
+    pub(crate) const fn key_frame(self) -> bool {
         self.idr || self.parameters
     }
 

@@ -2,122 +2,92 @@
 //! themselves.
 
 use crate::wire::cursor::Reader;
-use crate::wire::picture_id::{ByteField, PictureIdField};
+use crate::wire::picture_id::PictureId;
 
 /// The most reference indices of a frame in flexible mode (RFC 9628 section 4.2).
 const REFERENCES_MAX: usize = 3;
 
 /// A payload descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vp9Descriptor {
+pub(crate) struct Vp9Descriptor {
     /// The size of the descriptor in bytes; a scalability structure makes it long.
     pub size_bytes: u16,
     /// The flags of the first byte.
     pub flags: Vp9Flags,
     /// The picture id, where the sender uses one.
-    pub picture_id: Option<PictureIdField>,
+    pub picture_id: Option<PictureId>,
     /// Temporal and spatial layer, where the sender uses layers.
     pub layer: Option<Vp9Layer>,
     /// The index of the base temporal layer's pictures, where the sender uses layers without flexible mode.
-    pub tl0picidx: Option<ByteField>,
-    /// How many spatial layers a scalability structure announces, 1 to 8.
-    pub spatial_layers: Option<u8>,
+    pub tl0picidx: Option<u8>,
 }
 
 /// The first byte of a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vp9Flags(u8);
+pub(crate) struct Vp9Flags(u8);
 
 impl Vp9Flags {
     /// P: the layer frame refers to earlier pictures.
-    pub const fn inter_picture_predicted(self) -> bool {
+    pub(crate) const fn inter_picture_predicted(self) -> bool {
         self.0 & 0x40 != 0
     }
 
     /// F: references are listed.
-    pub const fn flexible(self) -> bool {
+    pub(crate) const fn flexible(self) -> bool {
         self.0 & 0x10 != 0
     }
 
     /// B: the packet starts a layer frame.
-    pub const fn start(self) -> bool {
+    pub(crate) const fn start(self) -> bool {
         self.0 & 0x08 != 0
-    }
-
-    /// E: the packet ends a layer frame.
-    pub const fn end(self) -> bool {
-        self.0 & 0x04 != 0
-    }
-
-    /// Z: no higher spatial layer of the picture refers to this layer frame.
-    pub const fn not_a_reference_for_upper_layers(self) -> bool {
-        self.0 & 0x01 != 0
     }
 }
 
 /// The layer of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vp9Layer {
+pub(crate) struct Vp9Layer {
     /// The temporal layer, 0 to 7.
     pub temporal: u8,
     /// Whether a receiver may go up to this temporal layer here.
     pub switching_up: bool,
     /// The spatial layer, 0 to 7.
     pub spatial: u8,
-    /// Whether the layer frame refers to the spatial layer below it.
-    pub inter_layer_predicted: bool,
 }
 
 impl Vp9Descriptor {
     /// Parses the descriptor at the front of an RTP payload; `None` if the payload ends inside it or right behind it, or
     /// lists more than three references.
-    pub fn parse(payload: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(payload);
-        let offset = |reader: &Reader<'_>| payload.len() - reader.remaining();
         let first = reader.u8()?;
         let flags = Vp9Flags(first);
-        let picture_id = if first & 0x80 == 0 { None } else { Some(PictureIdField::read(&mut reader, 1)?) };
+        let picture_id = if first & 0x80 == 0 { None } else { Some(PictureId::read(&mut reader)?) };
         let (mut layer, mut tl0picidx) = (None, None);
         if first & 0x20 != 0 {
             let byte = reader.u8()?;
-            layer = Some(Vp9Layer {
-                temporal: byte >> 5,
-                switching_up: byte & 0x10 != 0,
-                spatial: (byte >> 1) & 7,
-                inter_layer_predicted: byte & 1 != 0,
-            });
+            layer = Some(Vp9Layer { temporal: byte >> 5, switching_up: byte & 0x10 != 0, spatial: (byte >> 1) & 7 });
             if !flags.flexible() {
-                let place = offset(&reader);
-                tl0picidx = Some(ByteField::read(&mut reader, place)?);
+                tl0picidx = Some(reader.u8()?);
             }
         }
         if flags.flexible() && flags.inter_picture_predicted() {
             skip_references(&mut reader)?;
         }
-        let spatial_layers = if first & 0x02 == 0 { None } else { Some(skip_structure(&mut reader)?) };
-        let size_bytes = u16::try_from(offset(&reader)).ok()?;
-        (!reader.is_empty()).then_some(Self { size_bytes, flags, picture_id, layer, tl0picidx, spatial_layers })
+        if first & 0x02 != 0 {
+            skip_structure(&mut reader)?;
+        }
+        let size_bytes = u16::try_from(payload.len() - reader.remaining()).ok()?;
+        (!reader.is_empty()).then_some(Self { size_bytes, flags, picture_id, layer, tl0picidx })
     }
 
     /// Returns whether the packet belongs to a key frame: nothing earlier and no lower layer is referred to.
-    pub fn key_frame(&self) -> bool {
+    pub(crate) fn key_frame(&self) -> bool {
         !self.flags.inter_picture_predicted() && self.layer.is_none_or(|layer| layer.spatial == 0)
     }
 
     /// Returns whether the packet starts a picture: the lowest layer frame of it.
-    pub fn starts_picture(&self) -> bool {
+    pub(crate) fn starts_picture(&self) -> bool {
         self.flags.start() && self.layer.is_none_or(|layer| layer.spatial == 0)
-    }
-
-    /// Writes picture id and TL0PICIDX into `payload`, a copy of the one that was parsed, in their widths; what the
-    /// descriptor has no place for is left out.
-    pub fn rewrite(&self, payload: &mut [u8], picture_id: u16, tl0picidx: u8) {
-        if let Some(field) = self.picture_id {
-            field.rewrite(payload, picture_id);
-        }
-        if let Some(field) = self.tl0picidx {
-            field.rewrite(payload, tl0picidx);
-        }
     }
 }
 
@@ -131,8 +101,8 @@ fn skip_references(reader: &mut Reader<'_>) -> Option<()> {
     None
 }
 
-/// Skips a scalability structure and returns its number of spatial layers.
-fn skip_structure(reader: &mut Reader<'_>) -> Option<u8> {
+/// Skips a scalability structure.
+fn skip_structure(reader: &mut Reader<'_>) -> Option<()> {
     let head = reader.u8()?;
     let layers = (head >> 5) + 1;
     if head & 0x10 != 0 {
@@ -145,7 +115,7 @@ fn skip_structure(reader: &mut Reader<'_>) -> Option<u8> {
             reader.take(usize::from(references))?;
         }
     }
-    Some(layers)
+    Some(())
 }
 
 #[cfg(test)]
@@ -172,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn a_structure_is_skipped_and_counted() {
+    fn a_structure_is_skipped() {
         // Two layers with sizes, a group of two pictures with one and two references.
         let mut payload = vec![0x8a, 0x05, 0x38, 1, 0x40, 0, 0xb4, 2, 0x80, 1, 0x68, 2, 0x04, 1, 0x28, 1, 2];
         assert_eq!(Vp9Descriptor::parse(&payload), None);
         payload.push(0xaa);
         let descriptor = Vp9Descriptor::parse(&payload).unwrap();
-        assert_eq!((descriptor.spatial_layers, descriptor.size_bytes), (Some(2), 17));
+        assert_eq!(descriptor.size_bytes, 17);
     }
 
     #[test]
@@ -190,7 +160,7 @@ mod tests {
     proptest! {
         /// Oracle: the depacketizer of the `rtp` crate.
         #[test]
-        fn descriptors_agree_with_the_rtp_crate(bytes in prop::collection::vec(any::<u8>(), 0..40), id: u16, index: u8) {
+        fn descriptors_agree_with_the_rtp_crate(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             crate::fuzzing::fuzz_payloads(&bytes);
             let mut bytes = bytes;
             if bytes.first().is_some_and(|first| first & 0x02 != 0) {
@@ -211,19 +181,11 @@ mod tests {
                 prop_assert_eq!(usize::from(ours.size_bytes), bytes.len() - rest.len());
                 prop_assert_eq!(ours.picture_id.map(|id| id.value), oracle.i.then_some(oracle.picture_id));
                 let layer = oracle.l.then_some(Vp9Layer {
-                    temporal: oracle.tid, switching_up: oracle.u, spatial: oracle.sid, inter_layer_predicted: oracle.d,
+                    temporal: oracle.tid, switching_up: oracle.u, spatial: oracle.sid,
                 });
                 prop_assert_eq!(ours.layer, layer);
-                prop_assert_eq!(ours.tl0picidx.map(|field| field.value), (oracle.l && !oracle.f).then_some(oracle.tl0picidx));
-                prop_assert_eq!(ours.spatial_layers, oracle.v.then_some(oracle.ns + 1));
-                prop_assert_eq!((ours.flags.start(), ours.flags.end()), (oracle.b, oracle.e));
-
-                let mut copy = bytes;
-                ours.rewrite(&mut copy, id, index);
-                let again = Vp9Descriptor::parse(&copy).unwrap();
-                prop_assert_eq!(again.picture_id.map(|again| again.value), ours.picture_id.map(|ours| id & ours.width.max()));
-                prop_assert_eq!((again.size_bytes, again.layer), (ours.size_bytes, ours.layer));
-                prop_assert_eq!(&copy[usize::from(ours.size_bytes)..], &rest[..]);
+                prop_assert_eq!(ours.tl0picidx, (oracle.l && !oracle.f).then_some(oracle.tl0picidx));
+                prop_assert_eq!(ours.flags.start(), oracle.b);
             }
         }
     }

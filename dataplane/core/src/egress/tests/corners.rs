@@ -1,6 +1,7 @@
 //! Corner cases by name.
 
 use super::*;
+use crate::egress::picture::PictureNumbers;
 use crate::wire::rtp::RtpView;
 
 #[test]

@@ -13,7 +13,8 @@ use sluice_protocol::plan::{Egress, Layer, PayloadMap, Source};
 use sluice_protocol::time::Instant;
 
 use super::*;
-use crate::ingress::{FrameInfo, PictureId};
+use crate::ingress::FrameInfo;
+use crate::wire::picture_id::PictureId;
 
 /// A packet of [`Publisher`], with its bytes.
 #[derive(Clone, Debug)]

@@ -142,7 +142,7 @@ impl World {
     }
 
     pub(super) fn discards(&self, discard: Discard) -> u64 {
-        self.engine.discards.of(discard)
+        self.engine.discards.iter().find(|(reason, _)| *reason == discard).map_or(0, |(_, count)| count)
     }
 
     pub(super) fn count_events(&self, matches: impl Fn(&Event) -> bool) -> usize {

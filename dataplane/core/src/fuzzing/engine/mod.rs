@@ -251,7 +251,7 @@ impl<'a> Stage<'a> {
             0 => self.engine.handle_controller(),
             1 => {
                 let track = TrackId(objects::track_address(&mut self.script));
-                assert_eq!(self.engine.handle_command(self.now, Command::RequestKeyFrame(track)), Ok(()));
+                self.engine.request_key_frame(self.now, track);
             }
             2 => {
                 let transport = objects::transport_id(&mut self.script);

@@ -6,18 +6,18 @@ mod bits;
 use bits::BitReader;
 
 /// The size of the mandatory fields.
-pub const MANDATORY_SIZE_BYTES: usize = 3;
+pub(crate) const MANDATORY_SIZE_BYTES: usize = 3;
 /// How many templates a structure has at most: an id of six bits.
-pub const TEMPLATES_MAX: usize = 64;
+pub(crate) const TEMPLATES_MAX: usize = 64;
 /// How many decode targets a structure has at most.
-pub const DECODE_TARGETS_MAX: u8 = 32;
+pub(crate) const DECODE_TARGETS_MAX: u8 = 32;
 /// The largest spatial and temporal ids of a template.
 const SPATIAL_ID_MAX: u8 = 3;
 const TEMPORAL_ID_MAX: u8 = 7;
 
 /// The layer of a template.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TemplateLayer {
+pub(crate) struct TemplateLayer {
     /// The spatial layer, 0 to 3.
     pub spatial: u8,
     /// The temporal layer, 0 to 7.
@@ -26,7 +26,7 @@ pub struct TemplateLayer {
 
 /// What descriptors without a structure refer to: it stays valid until the next one. A key frame brings it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TemplateStructure {
+pub(crate) struct TemplateStructure {
     /// The template id of the first template.
     id_offset: u8,
     decode_targets: u8,
@@ -37,28 +37,28 @@ pub struct TemplateStructure {
 
 impl TemplateStructure {
     /// Returns the number of decode targets, 1 to [`DECODE_TARGETS_MAX`].
-    pub const fn decode_targets(&self) -> u8 {
+    pub(crate) const fn decode_targets(&self) -> u8 {
         self.decode_targets
     }
 
     /// Returns the number of chains, at most one for each decode target.
-    pub const fn chains(&self) -> u8 {
+    pub(crate) const fn chains(&self) -> u8 {
         self.chains
     }
 
     /// Returns the layers of the templates, in the order of their ids, at most [`TEMPLATES_MAX`].
-    pub fn templates(&self) -> &[TemplateLayer] {
+    pub(crate) fn templates(&self) -> &[TemplateLayer] {
         self.layers.get(..usize::from(self.template_count)).unwrap_or(&[])
     }
 
     /// Returns the layer of a template; `None` if the structure does not have it.
-    pub fn layer(&self, template_id: u8) -> Option<TemplateLayer> {
+    pub(crate) fn layer(&self, template_id: u8) -> Option<TemplateLayer> {
         let index = usize::from(template_id.wrapping_sub(self.id_offset) & 0x3f);
         self.templates().get(index).copied()
     }
 
     /// Returns the number of spatial layers, 1 to 4.
-    pub fn spatial_layers(&self) -> u8 {
+    pub(crate) fn spatial_layers(&self) -> u8 {
         self.templates().iter().map(|layer| layer.spatial).max().unwrap_or(0) + 1
     }
 
@@ -117,7 +117,7 @@ impl TemplateStructure {
 
 /// One packet's descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DependencyDescriptor {
+pub(crate) struct DependencyDescriptor {
     /// Whether the packet is the first of its frame.
     pub start: bool,
     /// Whether the packet is the last of its frame.
@@ -138,7 +138,7 @@ impl DependencyDescriptor {
     /// there are. What follows the mask is not read.
     ///
     /// `None` if it is malformed or needs a structure that is missing.
-    pub fn parse(value: &[u8], structure: Option<&TemplateStructure>) -> Option<Self> {
+    pub(crate) fn parse(value: &[u8], structure: Option<&TemplateStructure>) -> Option<Self> {
         let (mandatory, extended) = value.split_first_chunk::<MANDATORY_SIZE_BYTES>()?;
         let [first, high, low] = *mandatory;
         let mut descriptor = Self {
@@ -156,7 +156,7 @@ impl DependencyDescriptor {
     }
 
     /// Returns the layer of the packet, by its own structure or by the one received last.
-    pub fn layer(&self, structure: Option<&TemplateStructure>) -> Option<TemplateLayer> {
+    pub(crate) fn layer(&self, structure: Option<&TemplateStructure>) -> Option<TemplateLayer> {
         self.structure.as_ref().or(structure)?.layer(self.template_id)
     }
 
@@ -177,8 +177,16 @@ impl DependencyDescriptor {
     }
 }
 
+/// Returns the frame number of a descriptor's value; `None` if it is too short to be one.
+pub(crate) fn frame_number(value: &[u8]) -> Option<u16> {
+    match value {
+        [_, high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
+        _ => None,
+    }
+}
+
 /// Writes a frame number into a copy of a descriptor's value; `None` if it is too short to be one.
-pub fn rewrite_frame_number(value: &mut [u8], frame_number: u16) -> Option<()> {
+pub(crate) fn rewrite_frame_number(value: &mut [u8], frame_number: u16) -> Option<()> {
     value.get_mut(1..MANDATORY_SIZE_BYTES)?.copy_from_slice(&frame_number.to_be_bytes());
     Some(())
 }

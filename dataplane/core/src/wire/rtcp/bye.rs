@@ -6,11 +6,11 @@ use super::{GOODBYE, RtcpError, RtcpWriter};
 use crate::wire::cursor::Reader;
 
 /// The most sources of one packet: a count of five bits.
-pub const SOURCES_MAX: u8 = 31;
+pub(crate) const SOURCES_MAX: u8 = 31;
 
 /// A goodbye; its reason is not read.
 #[derive(Debug, Clone, Copy)]
-pub struct Goodbye<'a> {
+pub(crate) struct Goodbye<'a> {
     sources: &'a [u8],
 }
 
@@ -20,7 +20,7 @@ impl<'a> Goodbye<'a> {
     }
 
     /// Iterates over the sources that end, at most [`SOURCES_MAX`].
-    pub fn ssrcs(&self) -> impl Iterator<Item = Ssrc> + use<'a> {
+    pub(crate) fn ssrcs(&self) -> impl Iterator<Item = Ssrc> + use<'a> {
         let mut reader = Reader::new(self.sources);
         core::iter::from_fn(move || reader.u32().map(Ssrc))
     }
@@ -30,7 +30,7 @@ impl<'a> Goodbye<'a> {
 ///
 /// # Errors
 /// [`RtcpError::Content`] for too many sources, [`RtcpError::Buffer`].
-pub fn write(writer: &mut RtcpWriter<'_>, ssrcs: &[Ssrc]) -> Result<(), RtcpError> {
+pub(crate) fn write(writer: &mut RtcpWriter<'_>, ssrcs: &[Ssrc]) -> Result<(), RtcpError> {
     let count = u8::try_from(ssrcs.len()).ok().filter(|count| *count <= SOURCES_MAX).ok_or(RtcpError::Content)?;
     writer.packet(GOODBYE, count, |writer| ssrcs.iter().try_for_each(|ssrc| writer.u32(ssrc.0)))
 }

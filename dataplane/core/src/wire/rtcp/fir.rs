@@ -11,7 +11,7 @@ const ENTRY_SIZE_BYTES: usize = 8;
 
 /// One request within the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The stream that is to send a key frame.
     pub ssrc: Ssrc,
     /// Counts requests; a repeated number is the same request again.
@@ -20,7 +20,7 @@ pub struct Entry {
 
 /// A decoder needs a key frame to start.
 #[derive(Debug, Clone, Copy)]
-pub struct FullIntraRequest<'a> {
+pub(crate) struct FullIntraRequest<'a> {
     /// Who asks.
     pub sender: Ssrc,
     entries: &'a [u8],
@@ -37,7 +37,7 @@ impl<'a> FullIntraRequest<'a> {
     }
 
     /// Iterates over the requests, at most one for each eight bytes.
-    pub fn entries(&self) -> impl Iterator<Item = Entry> + use<'a> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> + use<'a> {
         let entries = self.entries.as_chunks::<ENTRY_SIZE_BYTES>().0;
         entries.iter().map(|[a, b, c, d, sequence, ..]| {
             let ssrc = Ssrc(u32::from_be_bytes([*a, *b, *c, *d]));

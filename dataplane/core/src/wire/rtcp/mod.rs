@@ -1,20 +1,20 @@
 //! RTCP (RFC 3550 section 6), compound or of reduced size (RFC 5506): an iterator over opened packets, and a writer.
 
-pub mod bye;
-pub mod fir;
-pub mod nack;
-pub mod pli;
-pub mod remb;
-pub mod report;
-pub mod rr;
-pub mod sdes;
-pub mod sr;
-pub mod twcc;
+pub(crate) mod bye;
+pub(crate) mod fir;
+pub(crate) mod nack;
+pub(crate) mod pli;
+pub(crate) mod remb;
+pub(crate) mod report;
+pub(crate) mod rr;
+pub(crate) mod sdes;
+pub(crate) mod sr;
+pub(crate) mod twcc;
 
 use crate::wire::cursor::{Reader, Writer};
 
 /// The size of the header that starts each packet of a compound.
-pub const HEADER_SIZE_BYTES: usize = 4;
+pub(crate) const HEADER_SIZE_BYTES: usize = 4;
 
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
@@ -27,7 +27,7 @@ const PAYLOAD_FEEDBACK: u8 = 206;
 
 /// Why bytes are not RTCP, or a packet cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RtcpError {
+pub(crate) enum RtcpError {
     /// A packet ends before its content, or bytes follow the last packet.
     Truncated,
     /// The version is not 2.
@@ -42,13 +42,11 @@ pub enum RtcpError {
 
 /// One packet of a compound.
 #[derive(Debug, Clone, Copy)]
-pub enum RtcpPacket<'a> {
+pub(crate) enum RtcpPacket<'a> {
     /// Sender report.
     Sr(sr::SenderReport<'a>),
     /// Receiver report.
     Rr(rr::ReceiverReport<'a>),
-    /// Source description.
-    Sdes(sdes::SourceDescription<'a>),
     /// Goodbye.
     Bye(bye::Goodbye<'a>),
     /// Generic NACK.
@@ -59,26 +57,19 @@ pub enum RtcpPacket<'a> {
     Pli(pli::PictureLoss),
     /// Full intra request.
     Fir(fir::FullIntraRequest<'a>),
-    /// Receiver-estimated maximum bitrate.
-    Remb(remb::EstimatedMaximum<'a>),
     /// A packet that Sluice does not read.
-    Unknown {
-        /// The packet type.
-        packet_type: u8,
-        /// The low five bits of the first byte: count or format.
-        format: u8,
-    },
+    Unread,
 }
 
 /// Iterates over the packets of an opened compound. A packet whose content is malformed is an error of its own and the
 /// next one follows; malformed framing is an error that ends the iteration.
-pub const fn packets(compound: &[u8]) -> Packets<'_> {
+pub(crate) const fn packets(compound: &[u8]) -> Packets<'_> {
     Packets { reader: Reader::new(compound) }
 }
 
 /// The packets of one compound, see [`packets`]. At most one for each four bytes.
 #[derive(Debug, Clone)]
-pub struct Packets<'a> {
+pub(crate) struct Packets<'a> {
     reader: Reader<'a>,
 }
 
@@ -129,39 +120,35 @@ fn parse(frame: Frame<'_>) -> Result<RtcpPacket<'_>, RtcpError> {
     let parsed = match (frame.packet_type, frame.format) {
         (SENDER_REPORT, count) => sr::SenderReport::parse(count, frame.body).map(RtcpPacket::Sr),
         (RECEIVER_REPORT, count) => rr::ReceiverReport::parse(count, frame.body).map(RtcpPacket::Rr),
-        (SOURCE_DESCRIPTION, count) => sdes::SourceDescription::parse(count, frame.body).map(RtcpPacket::Sdes),
         (GOODBYE, count) => bye::Goodbye::parse(count, frame.body).map(RtcpPacket::Bye),
         (TRANSPORT_FEEDBACK, nack::FORMAT) => nack::Nack::parse(frame.body).map(RtcpPacket::Nack),
         (TRANSPORT_FEEDBACK, twcc::FORMAT) => twcc::TransportFeedback::parse(frame.body).map(RtcpPacket::Twcc),
         (PAYLOAD_FEEDBACK, pli::FORMAT) => pli::PictureLoss::parse(frame.body).map(RtcpPacket::Pli),
         (PAYLOAD_FEEDBACK, fir::FORMAT) => fir::FullIntraRequest::parse(frame.body).map(RtcpPacket::Fir),
-        (PAYLOAD_FEEDBACK, remb::FORMAT) if remb::is_remb(frame.body) => {
-            remb::EstimatedMaximum::parse(frame.body).map(RtcpPacket::Remb)
-        }
-        (packet_type, format) => Some(RtcpPacket::Unknown { packet_type, format }),
+        _ => Some(RtcpPacket::Unread),
     };
     parsed.ok_or(RtcpError::Content)
 }
 
 /// Appends RTCP packets to a caller's buffer, one compound. A packet that does not fit leaves no trace.
 #[derive(Debug)]
-pub struct RtcpWriter<'a> {
+pub(crate) struct RtcpWriter<'a> {
     writer: Writer<'a>,
 }
 
 impl<'a> RtcpWriter<'a> {
     /// Starts an empty compound in `buffer`; the caller leaves room for sealing behind it.
-    pub const fn new(buffer: &'a mut [u8]) -> Self {
+    pub(crate) const fn new(buffer: &'a mut [u8]) -> Self {
         Self { writer: Writer::new(buffer) }
     }
 
     /// Returns the size of the compound so far.
-    pub const fn size_bytes(&self) -> usize {
+    pub(crate) const fn size_bytes(&self) -> usize {
         self.writer.size()
     }
 
     /// Returns how many bytes still fit.
-    pub const fn remaining_bytes(&self) -> usize {
+    pub(crate) const fn remaining_bytes(&self) -> usize {
         self.writer.remaining()
     }
 
@@ -169,7 +156,7 @@ impl<'a> RtcpWriter<'a> {
     ///
     /// # Errors
     /// [`RtcpError::Buffer`].
-    pub fn append(&mut self, packets: &[u8]) -> Result<(), RtcpError> {
+    pub(crate) fn append(&mut self, packets: &[u8]) -> Result<(), RtcpError> {
         self.writer.bytes(packets).ok_or(RtcpError::Buffer)
     }
 

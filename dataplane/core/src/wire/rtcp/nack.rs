@@ -8,15 +8,13 @@ use crate::wire::cursor::Reader;
 /// The feedback format.
 pub(super) const FORMAT: u8 = 1;
 /// How many sequence numbers one pair names: the packet and sixteen that follow it.
-pub const PAIR_SEQUENCES_MAX: usize = 17;
+pub(crate) const PAIR_SEQUENCES_MAX: usize = 17;
 /// The size of one pair.
 const PAIR_SIZE_BYTES: usize = 4;
 
 /// A request to repeat packets.
 #[derive(Debug, Clone, Copy)]
-pub struct Nack<'a> {
-    /// Who asks.
-    pub sender: Ssrc,
+pub(crate) struct Nack<'a> {
     /// The stream that has a gap.
     pub media: Ssrc,
     pairs: &'a [u8],
@@ -25,14 +23,15 @@ pub struct Nack<'a> {
 impl<'a> Nack<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(body);
-        let (sender, media) = (Ssrc(reader.u32()?), Ssrc(reader.u32()?));
+        let _sender = reader.u32()?;
+        let media = Ssrc(reader.u32()?);
         let pairs = reader.rest();
-        pairs.len().is_multiple_of(PAIR_SIZE_BYTES).then_some(Self { sender, media, pairs })
+        pairs.len().is_multiple_of(PAIR_SIZE_BYTES).then_some(Self { media, pairs })
     }
 
     /// Iterates over the sequence numbers asked for, in the order of the pairs; at most [`PAIR_SEQUENCES_MAX`] for each
     /// four bytes of the packet, so the caller bounds what it repeats.
-    pub fn sequences(&self) -> impl Iterator<Item = u16> + use<'a> {
+    pub(crate) fn sequences(&self) -> impl Iterator<Item = u16> + use<'a> {
         self.pairs.as_chunks::<PAIR_SIZE_BYTES>().0.iter().flat_map(|[a, b, c, d]| {
             let (first, mask) = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
             let following = (0u16..16).filter(move |bit| mask & (1 << bit) != 0);
@@ -46,7 +45,12 @@ impl<'a> Nack<'a> {
 ///
 /// # Errors
 /// [`RtcpError::Content`] for an empty list, [`RtcpError::Buffer`] if not even one fits.
-pub fn write(writer: &mut RtcpWriter<'_>, sender: Ssrc, media: Ssrc, sequences: &[u16]) -> Result<usize, RtcpError> {
+pub(crate) fn write(
+    writer: &mut RtcpWriter<'_>,
+    sender: Ssrc,
+    media: Ssrc,
+    sequences: &[u16],
+) -> Result<usize, RtcpError> {
     if sequences.is_empty() {
         return Err(RtcpError::Content);
     }

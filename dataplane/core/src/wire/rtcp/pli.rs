@@ -10,7 +10,7 @@ pub(super) const FORMAT: u8 = 1;
 
 /// A receiver's picture is broken: it asks for a key frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PictureLoss {
+pub(crate) struct PictureLoss {
     /// Who asks.
     pub sender: Ssrc,
     /// The stream that is broken.
@@ -28,7 +28,7 @@ impl PictureLoss {
 ///
 /// # Errors
 /// [`RtcpError::Buffer`].
-pub fn write(writer: &mut RtcpWriter<'_>, sender: Ssrc, media: Ssrc) -> Result<(), RtcpError> {
+pub(crate) fn write(writer: &mut RtcpWriter<'_>, sender: Ssrc, media: Ssrc) -> Result<(), RtcpError> {
     writer.packet(PAYLOAD_FEEDBACK, FORMAT, |writer| {
         writer.u32(sender.0)?;
         writer.u32(media.0)

@@ -5,13 +5,13 @@ use sluice_protocol::media::Ssrc;
 use crate::wire::cursor::{Reader, Writer};
 
 /// The size of one block.
-pub const BLOCK_SIZE_BYTES: usize = 24;
+pub(crate) const BLOCK_SIZE_BYTES: usize = 24;
 /// The most blocks that one report holds: a count of five bits.
-pub const BLOCKS_MAX: usize = 31;
+pub(crate) const BLOCKS_MAX: usize = 31;
 
 /// What a receiver says about one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReportBlock {
+pub(crate) struct ReportBlock {
     /// The source that is reported on.
     pub ssrc: Ssrc,
     /// The fraction lost since the last report, in 1/256.
@@ -55,7 +55,7 @@ impl ReportBlock {
 
 /// The blocks of one report, at most [`BLOCKS_MAX`].
 #[derive(Debug, Clone, Copy)]
-pub struct ReportBlocks<'a> {
+pub(crate) struct ReportBlocks<'a> {
     reader: Reader<'a>,
 }
 

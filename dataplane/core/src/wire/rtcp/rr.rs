@@ -8,21 +8,19 @@ use crate::wire::cursor::Reader;
 
 /// A receiver report.
 #[derive(Debug, Clone, Copy)]
-pub struct ReceiverReport<'a> {
-    /// Who reports.
-    pub sender: Ssrc,
+pub(crate) struct ReceiverReport<'a> {
     blocks: ReportBlocks<'a>,
 }
 
 impl<'a> ReceiverReport<'a> {
     pub(super) fn parse(count: u8, body: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(body);
-        let sender = Ssrc(reader.u32()?);
-        Some(Self { sender, blocks: ReportBlocks::parse(count, reader.rest())? })
+        let _sender = reader.u32()?;
+        Some(Self { blocks: ReportBlocks::parse(count, reader.rest())? })
     }
 
     /// Iterates over the report blocks.
-    pub const fn blocks(&self) -> ReportBlocks<'a> {
+    pub(crate) const fn blocks(&self) -> ReportBlocks<'a> {
         self.blocks
     }
 }
@@ -31,7 +29,7 @@ impl<'a> ReceiverReport<'a> {
 ///
 /// # Errors
 /// [`RtcpError::Content`] for too many blocks, [`RtcpError::Buffer`].
-pub fn write(writer: &mut RtcpWriter<'_>, sender: Ssrc, blocks: &[ReportBlock]) -> Result<(), RtcpError> {
+pub(crate) fn write(writer: &mut RtcpWriter<'_>, sender: Ssrc, blocks: &[ReportBlock]) -> Result<(), RtcpError> {
     let count = report::count(blocks).ok_or(RtcpError::Content)?;
     writer.packet(RECEIVER_REPORT, count, |writer| {
         writer.u32(sender.0)?;

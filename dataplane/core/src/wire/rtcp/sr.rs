@@ -9,7 +9,7 @@ use crate::wire::cursor::Reader;
 
 /// What a sender says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SenderInfo {
+pub(crate) struct SenderInfo {
     /// The sender.
     pub ssrc: Ssrc,
     /// The wall-clock time of this report.
@@ -24,7 +24,7 @@ pub struct SenderInfo {
 
 /// A sender report.
 #[derive(Debug, Clone, Copy)]
-pub struct SenderReport<'a> {
+pub(crate) struct SenderReport<'a> {
     /// What the sender says about itself.
     pub info: SenderInfo,
     blocks: ReportBlocks<'a>,
@@ -44,7 +44,7 @@ impl<'a> SenderReport<'a> {
     }
 
     /// Iterates over the report blocks.
-    pub const fn blocks(&self) -> ReportBlocks<'a> {
+    pub(crate) const fn blocks(&self) -> ReportBlocks<'a> {
         self.blocks
     }
 }
@@ -53,7 +53,7 @@ impl<'a> SenderReport<'a> {
 ///
 /// # Errors
 /// [`RtcpError::Content`] for too many blocks, [`RtcpError::Buffer`].
-pub fn write(writer: &mut RtcpWriter<'_>, info: &SenderInfo, blocks: &[ReportBlock]) -> Result<(), RtcpError> {
+pub(crate) fn write(writer: &mut RtcpWriter<'_>, info: &SenderInfo, blocks: &[ReportBlock]) -> Result<(), RtcpError> {
     let count = report::count(blocks).ok_or(RtcpError::Content)?;
     writer.packet(SENDER_REPORT, count, |writer| {
         writer.u32(info.ssrc.0)?;

@@ -91,7 +91,6 @@ proptest! {
 
         let bytes = written(|writer| rr::write(writer, Ssrc(ssrc), &blocks).unwrap());
         let RtcpPacket::Rr(view) = only(&bytes) else { panic!("not a receiver report") };
-        prop_assert_eq!(view.sender, Ssrc(ssrc));
         prop_assert_eq!(view.blocks().collect::<Vec<_>>(), &blocks[..]);
         let oracle = TheirRr { ssrc, reports: their_blocks(&blocks), ..TheirRr::default() };
         prop_assert_eq!(&marshalled(&oracle), &bytes);
@@ -101,19 +100,14 @@ proptest! {
     fn descriptions_and_goodbyes_are_those_of_the_rtcp_crate(ssrcs in prop::collection::vec(any::<u32>(), 1..=31), cname in "[a-zA-Z0-9@]{1,40}") {
         let ours: Vec<Ssrc> = ssrcs.iter().map(|ssrc| Ssrc(*ssrc)).collect();
         let bytes = written(|writer| sdes::write(writer, &ours, cname.as_bytes()).unwrap());
-        let RtcpPacket::Sdes(view) = only(&bytes) else { panic!("not a description") };
-        prop_assert_eq!(view.chunks().map(|chunk| chunk.ssrc).collect::<Vec<_>>(), &ours[..]);
-        prop_assert!(view.chunks().all(|chunk| chunk.cname() == Some(cname.as_bytes())));
+        prop_assert!(matches!(only(&bytes), RtcpPacket::Unread));
         let oracle: TheirSdes = theirs(&bytes);
+        prop_assert_eq!(oracle.chunks.len(), ssrcs.len());
         for (chunk, ssrc) in oracle.chunks.iter().zip(&ssrcs) {
             prop_assert_eq!(chunk.source, *ssrc);
             prop_assert_eq!(chunk.items[0].sdes_type, SdesType::SdesCname);
             prop_assert_eq!(&chunk.items[0].text[..], cname.as_bytes());
         }
-        // The oracle ends a chunk with a count where zeros belong (RFC 3550 section 6.5), which is read all the same.
-        let bytes = marshalled(&oracle);
-        let RtcpPacket::Sdes(view) = only(&bytes) else { panic!("not a description") };
-        prop_assert!(view.chunks().all(|chunk| chunk.cname() == Some(cname.as_bytes())));
 
         let bytes = written(|writer| bye::write(writer, &ours).unwrap());
         let RtcpPacket::Bye(view) = only(&bytes) else { panic!("not a goodbye") };
@@ -130,7 +124,7 @@ proptest! {
         let sequences: Vec<u16> = steps.iter().map(|step| { at = at.wrapping_add(*step); at }).collect();
         let bytes = written(|writer| assert_eq!(nack::write(writer, Ssrc(1), Ssrc(2), &sequences), Ok(sequences.len())));
         let RtcpPacket::Nack(view) = only(&bytes) else { panic!("not a NACK") };
-        prop_assert_eq!((view.sender, view.media), (Ssrc(1), Ssrc(2)));
+        prop_assert_eq!(view.media, Ssrc(2));
         prop_assert_eq!(view.sequences().collect::<Vec<_>>(), &sequences[..]);
         let oracle: TransportLayerNack = theirs(&bytes);
         let named: Vec<u16> = oracle.nacks.iter().flat_map(|pair| pair.packet_list()).collect();
@@ -156,13 +150,14 @@ proptest! {
 
         let ssrcs: Vec<Ssrc> = entries.iter().map(|(ssrc, _)| Ssrc(*ssrc)).collect();
         let bytes = written(|writer| remb::write(writer, Ssrc(sender), Bitrate(bitrate), &ssrcs).unwrap());
-        let RtcpPacket::Remb(view) = only(&bytes) else { panic!("not a REMB") };
-        prop_assert_eq!(view.ssrcs().collect::<Vec<_>>(), ssrcs);
-        prop_assert!(view.bitrate.0 <= bitrate && bitrate - view.bitrate.0 <= bitrate >> 17);
+        prop_assert!(matches!(only(&bytes), RtcpPacket::Unread));
         let oracle: ReceiverEstimatedMaximumBitrate = theirs(&bytes);
-        #[expect(clippy::cast_precision_loss, reason = "the oracle keeps a bitrate in a float of 24 bits; ours has 18")]
-        let expected = view.bitrate.0 as f32;
-        prop_assert!((oracle.bitrate - expected).abs() < 0.5, "{} {}", oracle.bitrate, expected);
+        prop_assert_eq!(oracle.sender_ssrc, sender);
+        prop_assert_eq!(oracle.ssrcs, ssrcs.iter().map(|ssrc| ssrc.0).collect::<Vec<_>>());
+        // Ours has 18 significant bits, which fit the oracle's float of 24.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number within 40 bits")]
+        let told = f64::from(oracle.bitrate) as u64;
+        prop_assert!(told <= bitrate && bitrate - told <= bitrate >> 17, "{} {}", told, bitrate);
     }
 
     #[test]
@@ -201,7 +196,7 @@ fn extended_reports_are_passed_over() {
     let mut bytes = vec![0x80, 207, 0, 4, 0, 0, 0, 1, 4, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8];
     bytes.extend(written(|writer| pli::write(writer, Ssrc(1), Ssrc(2)).unwrap()));
     let read: Vec<_> = packets(&bytes).map(Result::unwrap).collect();
-    assert!(matches!(read[..], [RtcpPacket::Unknown { packet_type: 207, .. }, RtcpPacket::Pli(_)]));
+    assert!(matches!(read[..], [RtcpPacket::Unread, RtcpPacket::Pli(_)]));
 }
 
 #[test]
@@ -212,7 +207,7 @@ fn compounds_and_packets_of_reduced_size_are_read() {
         pli::write(writer, Ssrc(1), Ssrc(2)).unwrap();
     });
     let kinds: Vec<RtcpPacket<'_>> = packets(&bytes).map(Result::unwrap).collect();
-    assert!(matches!(kinds[..], [RtcpPacket::Rr(_), RtcpPacket::Sdes(_), RtcpPacket::Pli(_)]));
+    assert!(matches!(kinds[..], [RtcpPacket::Rr(_), RtcpPacket::Unread, RtcpPacket::Pli(_)]));
     // RFC 5506: feedback alone.
     assert!(matches!(only(&bytes[bytes.len() - 12..]), RtcpPacket::Pli(_)));
 }
@@ -220,7 +215,7 @@ fn compounds_and_packets_of_reduced_size_are_read() {
 #[test]
 fn malformed_packets_are_refused_by_name_and_do_not_hide_their_neighbours() {
     let good = written(|writer| pli::write(writer, Ssrc(1), Ssrc(2)).unwrap());
-    let cases: [(&[u8], RtcpError, usize); 10] = [
+    let cases: [(&[u8], RtcpError, usize); 9] = [
         (&[0x80], RtcpError::Truncated, 1),
         (&[0x80, 200, 0, 1, 0, 0, 0], RtcpError::Truncated, 1),
         (&[0x40, 200, 0, 0], RtcpError::Version, 1),
@@ -229,7 +224,6 @@ fn malformed_packets_are_refused_by_name_and_do_not_hide_their_neighbours() {
         (&[0xa0, 203, 0, 1, 0, 0, 0, 5], RtcpError::Padding, 1),
         (&[0x81, 203, 0, 0], RtcpError::Content, 2),
         (&[0x81, 201, 0, 1, 0, 0, 0, 1], RtcpError::Content, 2),
-        (&[0x81, 202, 0, 2, 0, 0, 0, 1, 1, 9, 0, 0], RtcpError::Content, 2),
         (&[0x84, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0], RtcpError::Content, 2),
     ];
     for (bytes, error, count) in cases {

@@ -10,7 +10,7 @@ use sluice_protocol::media::{PayloadType, Ssrc};
 use crate::wire::cursor::{Reader, Writer};
 
 /// The size of the fixed header, before contributing sources and extensions.
-pub const FIXED_HEADER_SIZE_BYTES: usize = 12;
+pub(crate) const FIXED_HEADER_SIZE_BYTES: usize = 12;
 
 /// The `profile` field of the one-byte extension form (RFC 8285 section 4.2).
 const ONE_BYTE_PROFILE: u16 = 0xbede;
@@ -19,7 +19,7 @@ const TWO_BYTE_PROFILE: u16 = 0x1000;
 
 /// Why bytes are not an RTP packet, or a packet cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RtpError {
+pub(crate) enum RtpError {
     /// The bytes end inside the header.
     Truncated,
     /// The version is not 2.
@@ -34,7 +34,7 @@ pub enum RtpError {
 
 /// How header extensions are encoded (RFC 8285 section 4.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExtensionForm {
+pub(crate) enum ExtensionForm {
     /// Ids 1 to 14 with 1 to 16 bytes each.
     OneByte,
     /// Ids 1 to 255 with 0 to 255 bytes each.
@@ -43,12 +43,12 @@ pub enum ExtensionForm {
 
 impl ExtensionForm {
     /// Chooses the shortest form that can carry all `extensions`.
-    pub fn fitting(extensions: &[Extension<'_>]) -> Self {
+    pub(crate) fn fitting(extensions: &[Extension<'_>]) -> Self {
         if extensions.iter().all(|extension| Self::OneByte.carries(extension)) { Self::OneByte } else { Self::TwoByte }
     }
 
     /// Returns whether this form can carry `extension`.
-    pub const fn carries(self, extension: &Extension<'_>) -> bool {
+    pub(crate) const fn carries(self, extension: &Extension<'_>) -> bool {
         match self {
             Self::OneByte => matches!(extension.id, 1..=14) && matches!(extension.value.len(), 1..=16),
             Self::TwoByte => extension.id != 0 && extension.value.len() <= 255,
@@ -65,7 +65,7 @@ impl ExtensionForm {
 
 /// One header extension element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extension<'a> {
+pub(crate) struct Extension<'a> {
     /// The negotiated id, 1 to 14 (one-byte form) or 1 to 255.
     pub id: u8,
     /// The value as it stands on the wire.
@@ -74,7 +74,7 @@ pub struct Extension<'a> {
 
 /// A parsed header: fixed fields and the place of everything else. Cheap to copy and free of borrows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RtpHeader {
+pub(crate) struct RtpHeader {
     /// The marker bit.
     pub marker: bool,
     /// The payload type, 0 to 127.
@@ -100,7 +100,7 @@ impl RtpHeader {
     ///
     /// # Errors
     /// [`RtpError::Truncated`] and [`RtpError::Version`].
-    pub fn parse(bytes: &[u8]) -> Result<Self, RtpError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, RtpError> {
         Self::read(&mut Reader::new(bytes))
     }
 
@@ -140,17 +140,17 @@ impl RtpHeader {
     }
 
     /// Returns the size of the header in bytes, extensions included.
-    pub const fn size_bytes(&self) -> usize {
+    pub(crate) const fn size_bytes(&self) -> usize {
         self.size_bytes as usize
     }
 
     /// Returns the form in which the extensions are written, if there are any in a form of RFC 8285.
-    pub const fn extension_form(&self) -> Option<ExtensionForm> {
+    pub(crate) const fn extension_form(&self) -> Option<ExtensionForm> {
         self.extension_form
     }
 
     /// Iterates over the extensions in `packet`, the bytes that this header was parsed from.
-    pub fn extensions<'a>(&self, packet: &'a [u8]) -> Extensions<'a> {
+    pub(crate) fn extensions<'a>(&self, packet: &'a [u8]) -> Extensions<'a> {
         let block = match self.extension_form {
             Some(_) => packet.get(usize::from(self.extension_offset)..self.size_bytes()).unwrap_or(&[]),
             None => &[],
@@ -162,7 +162,7 @@ impl RtpHeader {
     ///
     /// # Errors
     /// [`RtpError::Truncated`] if `packet` is shorter than the header, [`RtpError::Padding`].
-    pub fn view(self, packet: &[u8]) -> Result<RtpView<'_>, RtpError> {
+    pub(crate) fn view(self, packet: &[u8]) -> Result<RtpView<'_>, RtpError> {
         let body = packet.get(self.size_bytes()..).ok_or(RtpError::Truncated)?;
         let padding_size_bytes = match (self.has_padding, body.last()) {
             (false, _) => 0,
@@ -175,7 +175,7 @@ impl RtpHeader {
 
 /// An unsealed RTP packet.
 #[derive(Debug, Clone, Copy)]
-pub struct RtpView<'a> {
+pub(crate) struct RtpView<'a> {
     header: RtpHeader,
     packet: &'a [u8],
     padding_size_bytes: u8,
@@ -186,82 +186,70 @@ impl<'a> RtpView<'a> {
     ///
     /// # Errors
     /// [`RtpError::Truncated`], [`RtpError::Version`] and [`RtpError::Padding`].
-    pub fn parse(packet: &'a [u8]) -> Result<Self, RtpError> {
+    pub(crate) fn parse(packet: &'a [u8]) -> Result<Self, RtpError> {
         RtpHeader::parse(packet)?.view(packet)
     }
 
     /// Returns the header.
-    pub const fn header(&self) -> &RtpHeader {
+    pub(crate) const fn header(&self) -> &RtpHeader {
         &self.header
     }
 
-    /// Returns the whole packet.
-    pub const fn as_bytes(&self) -> &'a [u8] {
-        self.packet
-    }
-
     /// Returns the marker bit.
-    pub const fn marker(&self) -> bool {
+    pub(crate) const fn marker(&self) -> bool {
         self.header.marker
     }
 
     /// Returns the payload type, 0 to 127.
-    pub const fn payload_type(&self) -> PayloadType {
+    pub(crate) const fn payload_type(&self) -> PayloadType {
         self.header.payload_type
     }
 
     /// Returns the sequence number.
-    pub const fn sequence(&self) -> u16 {
+    pub(crate) const fn sequence(&self) -> u16 {
         self.header.sequence
     }
 
     /// Returns the media timestamp.
-    pub const fn timestamp(&self) -> u32 {
+    pub(crate) const fn timestamp(&self) -> u32 {
         self.header.timestamp
     }
 
     /// Returns the synchronisation source.
-    pub const fn ssrc(&self) -> Ssrc {
+    pub(crate) const fn ssrc(&self) -> Ssrc {
         self.header.ssrc
     }
 
     /// Returns the size of the header in bytes, extensions included.
-    pub const fn header_size_bytes(&self) -> usize {
+    pub(crate) const fn header_size_bytes(&self) -> usize {
         self.header.size_bytes()
     }
 
     /// Returns the size of the padding in bytes, its count included; 0 without padding.
-    pub const fn padding_size_bytes(&self) -> usize {
+    pub(crate) const fn padding_size_bytes(&self) -> usize {
         self.padding_size_bytes as usize
     }
 
     /// Returns the payload without padding.
-    pub fn payload(&self) -> &'a [u8] {
+    pub(crate) fn payload(&self) -> &'a [u8] {
         let end = self.packet.len() - self.padding_size_bytes();
         self.packet.get(self.header_size_bytes()..end).unwrap_or(&[])
     }
 
-    /// Iterates over the contributing sources, at most 15.
-    pub fn csrcs(&self) -> impl Iterator<Item = Ssrc> + use<'a> {
-        let count = usize::from(self.packet.first().map_or(0, |first| first & 0x0f));
-        let mut reader = Reader::new(self.packet.get(FIXED_HEADER_SIZE_BYTES..).unwrap_or(&[]));
-        (0..count).map_while(move |_| reader.u32().map(Ssrc))
-    }
-
     /// Iterates over the extensions.
-    pub fn extensions(&self) -> Extensions<'a> {
+    pub(crate) fn extensions(&self) -> Extensions<'a> {
         self.header.extensions(self.packet)
     }
 
     /// Returns the value of the first extension with `id`.
-    pub fn extension(&self, id: u8) -> Option<&'a [u8]> {
+    pub(crate) fn extension(&self, id: u8) -> Option<&'a [u8]> {
         self.extensions().find(|extension| extension.id == id).map(|extension| extension.value)
     }
 }
 
 /// The extensions of a packet in their order; it ends at the first malformed element.
 #[derive(Debug, Clone)]
-pub struct Extensions<'a> {
+pub(crate) struct Extensions<'a> {
     reader: Reader<'a>,
     form: ExtensionForm,
 }
@@ -299,7 +287,7 @@ impl<'a> Iterator for Extensions<'a> {
 
 /// The fields of a fixed header to be written; contributing sources are never written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RtpFields {
+pub(crate) struct RtpFields {
     /// The marker bit.
     pub marker: bool,
     /// The payload type, 0 to 127.
@@ -313,7 +301,7 @@ pub struct RtpFields {
 }
 
 /// Returns the size of a header that carries extensions of the given value sizes in `form`, in bytes.
-pub fn header_size_bytes(form: ExtensionForm, value_sizes: impl IntoIterator<Item = usize>) -> usize {
+pub(crate) fn header_size_bytes(form: ExtensionForm, value_sizes: impl IntoIterator<Item = usize>) -> usize {
     let mut any = false;
     let content: usize =
         value_sizes.into_iter().inspect(|_| any = true).map(|size| size + form.element_header_size_bytes()).sum();
@@ -325,7 +313,7 @@ pub fn header_size_bytes(form: ExtensionForm, value_sizes: impl IntoIterator<Ite
 ///
 /// # Errors
 /// [`RtpError::Buffer`] if it does not fit, [`RtpError::Extension`] if `form` cannot carry an extension.
-pub fn write_header(
+pub(crate) fn write_header(
     buffer: &mut [u8],
     fields: &RtpFields,
     form: ExtensionForm,
@@ -377,7 +365,7 @@ fn write_fields(
 ///
 /// # Errors
 /// [`RtpError::Buffer`] if the padding does not fit; nothing is written then.
-pub fn write_padding(buffer: &mut [u8], size_bytes: usize, padding: NonZeroU8) -> Result<usize, RtpError> {
+pub(crate) fn write_padding(buffer: &mut [u8], size_bytes: usize, padding: NonZeroU8) -> Result<usize, RtpError> {
     let end = size_bytes.checked_add(usize::from(padding.get())).ok_or(RtpError::Buffer)?;
     let space = buffer.get_mut(size_bytes..end).ok_or(RtpError::Buffer)?;
     space.fill(0);

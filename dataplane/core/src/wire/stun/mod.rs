@@ -10,14 +10,14 @@ use aws_lc_rs::hmac;
 
 use crate::wire::cursor::Reader;
 
-pub use write::{RESPONSE_SIZE_BYTES_MAX, write_error, write_success};
+pub(crate) use write::{RESPONSE_SIZE_BYTES_MAX, write_error, write_success};
 
 /// The size of the header (RFC 8489 section 5).
-pub const HEADER_SIZE_BYTES: usize = 20;
+pub(crate) const HEADER_SIZE_BYTES: usize = 20;
 /// The largest message that is read. Requests of browsers have about 100 bytes; more is not needed for any attribute.
-pub const MESSAGE_SIZE_BYTES_MAX: usize = 1280;
+pub(crate) const MESSAGE_SIZE_BYTES_MAX: usize = 1280;
 /// How many unknown comprehension-required attributes are named in an answer; more are not collected.
-pub const UNKNOWN_ATTRIBUTES_MAX: usize = 8;
+pub(crate) const UNKNOWN_ATTRIBUTES_MAX: usize = 8;
 
 const MAGIC_COOKIE: u32 = 0x2112_a442;
 const INTEGRITY_SIZE_BYTES: usize = 20;
@@ -43,7 +43,7 @@ const ICE_CONTROLLING: u16 = 0x802a;
 
 /// Why bytes are not a STUN message that we answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StunError {
+pub(crate) enum StunError {
     /// Header, length or an attribute is malformed: nobody to answer.
     Malformed,
     /// The fingerprint is wrong: not STUN, or damaged (RFC 8489 section 14.7).
@@ -56,7 +56,7 @@ pub enum StunError {
 
 /// What a message is (RFC 8489 section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     /// Wants an answer.
     Request,
     /// Wants none: a keep-alive, accepted silently.
@@ -69,7 +69,7 @@ pub enum Class {
 
 /// The role that the sender takes, with its tie-breaker (RFC 8445 section 7.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// The sender nominates; what a peer of a lite agent must be.
     Controlling(u64),
     /// The sender waits to be nominated: a role conflict with a lite agent.
@@ -78,15 +78,12 @@ pub enum Role {
 
 /// What an answer echoes (RFC 8489 section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransactionId(pub [u8; 12]);
+pub(crate) struct TransactionId(pub [u8; 12]);
 
-/// The error codes that a lite agent answers with (RFC 8489 section 14.8, RFC 8445 section 7.3.1.1).
+/// The error codes that a lite agent answers authenticated requests with (RFC 8489 section 14.8, RFC 8445 section
+/// 7.3.1.1). Others get no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorCode {
-    /// 400: no USERNAME, MESSAGE-INTEGRITY or PRIORITY.
-    BadRequest,
-    /// 401: unknown user fragment or wrong integrity.
-    Unauthenticated,
+pub(crate) enum ErrorCode {
     /// 420: an attribute that must be understood is not.
     UnknownAttribute,
     /// 487: the peer is not controlling.
@@ -95,7 +92,7 @@ pub enum ErrorCode {
 
 /// A password of the short-term credential mechanism, ready to sign and verify (RFC 8489 section 9.1).
 #[derive(Clone)]
-pub struct ShortTermKey(hmac::Key);
+pub(crate) struct ShortTermKey(hmac::Key);
 
 impl core::fmt::Debug for ShortTermKey {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -105,7 +102,7 @@ impl core::fmt::Debug for ShortTermKey {
 
 impl ShortTermKey {
     /// Takes the password as text of ICE characters, which need no preparation.
-    pub fn new(password: &[u8]) -> Self {
+    pub(crate) fn new(password: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password))
     }
 
@@ -124,7 +121,7 @@ impl ShortTermKey {
 }
 
 /// Returns whether a datagram that demultiplexes to STUN (RFC 7983 section 7) has its header's form.
-pub fn is_stun(datagram: &[u8]) -> bool {
+pub(crate) fn is_stun(datagram: &[u8]) -> bool {
     let mut reader = Reader::new(datagram);
     matches!(reader.u16(), Some(first) if first < 0x4000)
         && reader
@@ -135,7 +132,7 @@ pub fn is_stun(datagram: &[u8]) -> bool {
 
 /// A Binding message. Attributes behind MESSAGE-INTEGRITY are not looked at, except FINGERPRINT (RFC 8489 section 14.5).
 #[derive(Debug, Clone, Copy)]
-pub struct Binding<'a> {
+pub(crate) struct Binding<'a> {
     message: &'a [u8],
     /// Request, indication or answer.
     pub class: Class,
@@ -162,7 +159,7 @@ impl<'a> Binding<'a> {
     ///
     /// # Errors
     /// [`StunError::Malformed`], [`StunError::Method`], [`StunError::Fingerprint`]; none of them deserves an answer.
-    pub fn parse(message: &'a [u8]) -> Result<Self, StunError> {
+    pub(crate) fn parse(message: &'a [u8]) -> Result<Self, StunError> {
         if message.len() > MESSAGE_SIZE_BYTES_MAX || !is_stun(message) {
             return Err(StunError::Malformed);
         }
@@ -199,26 +196,21 @@ impl<'a> Binding<'a> {
     }
 
     /// Returns the two user fragments of USERNAME: ours first, then the sender's (RFC 8445 section 7.2.2).
-    pub fn ufrags(&self) -> Option<(&'a [u8], &'a [u8])> {
+    pub(crate) fn ufrags(&self) -> Option<(&'a [u8], &'a [u8])> {
         let username = self.username?;
         let colon = username.iter().position(|byte| *byte == b':')?;
         Some((username.get(..colon)?, username.get(colon + 1..)?))
     }
 
-    /// Returns whether MESSAGE-INTEGRITY is there at all.
-    pub const fn has_integrity(&self) -> bool {
-        self.integrity.is_some()
-    }
-
     /// Returns whether MESSAGE-INTEGRITY is there and was made with `key`, compared in constant time.
-    pub fn verify(&self, key: &ShortTermKey) -> bool {
+    pub(crate) fn verify(&self, key: &ShortTermKey) -> bool {
         let Some((offset, value)) = self.integrity else { return false };
         let Some(tag) = self.message.get(..offset).and_then(|covered| key.sign(covered)) else { return false };
         verify_slices_are_equal(tag.as_ref(), value).is_ok()
     }
 
     /// Returns the attributes that must be understood and are not, at most [`UNKNOWN_ATTRIBUTES_MAX`] of them.
-    pub fn unknown_attributes(&self) -> &[u16] {
+    pub(crate) fn unknown_attributes(&self) -> &[u16] {
         self.unknown.get(..self.unknown_count).unwrap_or(&[])
     }
 

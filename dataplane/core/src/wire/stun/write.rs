@@ -14,7 +14,7 @@ const ERROR_RESPONSE: u16 = 0x0111;
 const FINGERPRINT_SIZE_BYTES: usize = 4;
 
 /// A buffer of this size holds every answer.
-pub const RESPONSE_SIZE_BYTES_MAX: usize = 128;
+pub(crate) const RESPONSE_SIZE_BYTES_MAX: usize = 128;
 const _: () = assert!(
     RESPONSE_SIZE_BYTES_MAX
         >= HEADER_SIZE_BYTES
@@ -29,21 +29,9 @@ const _: () = assert!(
 impl ErrorCode {
     const REASON_SIZE_BYTES_MAX: usize = 20;
 
-    /// Returns the code's number.
-    pub const fn number(self) -> u16 {
-        match self {
-            Self::BadRequest => 400,
-            Self::Unauthenticated => 401,
-            Self::UnknownAttribute => 420,
-            Self::RoleConflict => 487,
-        }
-    }
-
     /// Returns the class and number bytes of ERROR-CODE, and a reason phrase of whole words (RFC 8489 section 14.8).
     const fn parts(self) -> (u8, u8, &'static [u8]) {
         match self {
-            Self::BadRequest => (4, 0, b"Bad Request\0"),
-            Self::Unauthenticated => (4, 1, b"Unauthenticated\0"),
             Self::UnknownAttribute => (4, 20, b"Unknown Attribute\0\0\0"),
             Self::RoleConflict => (4, 87, b"Role Conflict\0\0\0"),
         }
@@ -54,14 +42,14 @@ impl ErrorCode {
 ///
 /// # Errors
 /// [`StunError::Buffer`]; [`RESPONSE_SIZE_BYTES_MAX`] bytes are enough.
-pub fn write_success(
+pub(crate) fn write_success(
     buffer: &mut [u8],
     transaction: TransactionId,
     mapped: SocketAddr,
     key: &ShortTermKey,
 ) -> Result<usize, StunError> {
     let (family, port, address, address_size) = xor_address(mapped, transaction);
-    write(buffer, SUCCESS_RESPONSE, transaction, Some(key), |writer| {
+    write(buffer, SUCCESS_RESPONSE, transaction, key, |writer| {
         attribute(writer, XOR_MAPPED_ADDRESS, 4 + address_size)?;
         writer.bytes(&[0, family])?;
         writer.u16(port)?;
@@ -70,17 +58,16 @@ pub fn write_success(
 }
 
 /// Writes an error response, and returns its size. `unknown` is named with [`ErrorCode::UnknownAttribute`] only, at
-/// most [`UNKNOWN_ATTRIBUTES_MAX`] of it. Codes 400 and 401 carry no integrity, as nobody was authenticated: pass no
-/// key (RFC 8489 section 9.1.3).
+/// most [`UNKNOWN_ATTRIBUTES_MAX`] of it.
 ///
 /// # Errors
 /// [`StunError::Buffer`]; [`RESPONSE_SIZE_BYTES_MAX`] bytes are enough.
-pub fn write_error(
+pub(crate) fn write_error(
     buffer: &mut [u8],
     transaction: TransactionId,
     code: ErrorCode,
     unknown: &[u16],
-    key: Option<&ShortTermKey>,
+    key: &ShortTermKey,
 ) -> Result<usize, StunError> {
     let (class, number, reason) = code.parts();
     write(buffer, ERROR_RESPONSE, transaction, key, |writer| {
@@ -105,12 +92,12 @@ fn attribute(writer: &mut Writer<'_>, attribute: u16, size: usize) -> Option<()>
     writer.u16(u16::try_from(size).ok()?)
 }
 
-/// Writes header, the attributes of `content`, MESSAGE-INTEGRITY where there is a key, and FINGERPRINT.
+/// Writes header, the attributes of `content`, MESSAGE-INTEGRITY and FINGERPRINT.
 fn write(
     buffer: &mut [u8],
     message_type: u16,
     transaction: TransactionId,
-    key: Option<&ShortTermKey>,
+    key: &ShortTermKey,
     content: impl FnOnce(&mut Writer<'_>) -> Option<()>,
 ) -> Result<usize, StunError> {
     let mut writer = Writer::new(buffer);
@@ -122,7 +109,7 @@ fn write_message(
     writer: &mut Writer<'_>,
     message_type: u16,
     transaction: TransactionId,
-    key: Option<&ShortTermKey>,
+    key: &ShortTermKey,
     content: impl FnOnce(&mut Writer<'_>) -> Option<()>,
 ) -> Option<()> {
     writer.u16(message_type)?;
@@ -130,11 +117,9 @@ fn write_message(
     writer.u32(MAGIC_COOKIE)?;
     writer.bytes(&transaction.0)?;
     content(writer)?;
-    if let Some(key) = key {
-        let tag = key.sign(writer.written())?;
-        attribute(writer, MESSAGE_INTEGRITY, INTEGRITY_SIZE_BYTES)?;
-        writer.bytes(tag.as_ref())?;
-    }
+    let tag = key.sign(writer.written())?;
+    attribute(writer, MESSAGE_INTEGRITY, INTEGRITY_SIZE_BYTES)?;
+    writer.bytes(tag.as_ref())?;
     let end = writer.size() + ATTRIBUTE_HEADER_SIZE_BYTES + FINGERPRINT_SIZE_BYTES;
     writer.patch_u16(2, u16::try_from(end - HEADER_SIZE_BYTES).ok()?)?;
     let value = fingerprint::fingerprint(writer.written());

@@ -8,20 +8,20 @@ use sluice_protocol::media::Ssrc;
 use crate::wire::cursor::Reader;
 use chunk::{Chunk, Symbol};
 
-pub use write::{FeedbackFields, WRITTEN_STATUSES_MAX, write};
+pub(crate) use write::{FeedbackFields, WRITTEN_STATUSES_MAX, write};
 
 /// The feedback format.
 pub(super) const FORMAT: u8 = 15;
 /// How many statuses a parsed packet may claim: 40 bytes can claim 65,535, so this bounds what a peer makes us do.
-pub const PARSED_STATUSES_MAX: u16 = 8192;
+pub(crate) const PARSED_STATUSES_MAX: u16 = 8192;
 /// One tick of arrival times and deltas, in microseconds.
-pub const TICK_US: u64 = 250;
+pub(crate) const TICK_US: u64 = 250;
 /// The reference time counts 64 ms, which are 256 ticks.
 const REFERENCE_TICKS: i64 = 256;
 
 /// What became of one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// It did not arrive yet.
     Lost,
     /// It arrived.
@@ -35,7 +35,7 @@ pub enum Status {
 
 /// A feedback packet.
 #[derive(Debug, Clone, Copy)]
-pub struct TransportFeedback<'a> {
+pub(crate) struct TransportFeedback<'a> {
     /// Who reports.
     pub sender: Ssrc,
     /// The stream named in the packet; the numbers are those of the whole transport.
@@ -77,7 +77,7 @@ impl<'a> TransportFeedback<'a> {
     }
 
     /// Iterates over sequence number and status of each packet, at most [`PARSED_STATUSES_MAX`].
-    pub fn statuses(&self) -> Statuses<'a> {
+    pub(crate) fn statuses(&self) -> Statuses<'a> {
         Statuses {
             chunks: Reader::new(self.chunks),
             deltas: Reader::new(self.deltas),
@@ -92,7 +92,7 @@ impl<'a> TransportFeedback<'a> {
 
 /// The statuses of one feedback packet.
 #[derive(Debug, Clone)]
-pub struct Statuses<'a> {
+pub(crate) struct Statuses<'a> {
     chunks: Reader<'a>,
     deltas: Reader<'a>,
     chunk: Chunk,

@@ -8,14 +8,14 @@ use crate::wire::cursor::Writer;
 use crate::wire::rtcp::{HEADER_SIZE_BYTES, RtcpError, RtcpWriter, TRANSPORT_FEEDBACK};
 
 /// How many statuses one written packet holds at most; a longer list is split.
-pub const WRITTEN_STATUSES_MAX: usize = 1024;
+pub(crate) const WRITTEN_STATUSES_MAX: usize = 1024;
 const _: () = assert!(WRITTEN_STATUSES_MAX <= super::PARSED_STATUSES_MAX as usize);
 /// The two SSRCs, base, count, reference time and feedback count.
 const FIXED_SIZE_BYTES: usize = 16;
 
 /// Who reports on what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FeedbackFields {
+pub(crate) struct FeedbackFields {
     /// Who reports.
     pub sender: Ssrc,
     /// Any stream of the transport.
@@ -33,7 +33,7 @@ pub struct FeedbackFields {
 /// # Errors
 /// [`RtcpError::Content`] if none of the first [`WRITTEN_STATUSES_MAX`] arrived, as there is no time to refer to;
 /// [`RtcpError::Buffer`] if there is no room for even the first arrival. Nothing is written then.
-pub fn write(
+pub(crate) fn write(
     writer: &mut RtcpWriter<'_>,
     fields: &FeedbackFields,
     arrivals: &[Option<i64>],
