@@ -74,16 +74,12 @@ pub enum MediaKind {
 pub enum CodecKind {
     /// RFC 7587.
     Opus,
-    /// RFC 2198 around another audio codec.
-    Red,
     /// RFC 7741.
     Vp8,
     /// RFC 9628.
     Vp9,
     /// RFC 6184.
     H264,
-    /// RFC 7798.
-    H265,
     /// AV1 RTP payload format 1.0.
     Av1,
     /// Anything else, without key frames and picture ids known to us.

@@ -64,11 +64,9 @@ pub(super) fn write_codec(codec: Codec) -> wire::Codec {
 fn codec_kind(value: i32) -> CodecKind {
     match wire::CodecKind::try_from(value) {
         Ok(wire::CodecKind::Opus) => CodecKind::Opus,
-        Ok(wire::CodecKind::Red) => CodecKind::Red,
         Ok(wire::CodecKind::Vp8) => CodecKind::Vp8,
         Ok(wire::CodecKind::Vp9) => CodecKind::Vp9,
         Ok(wire::CodecKind::H264) => CodecKind::H264,
-        Ok(wire::CodecKind::H265) => CodecKind::H265,
         Ok(wire::CodecKind::Av1) => CodecKind::Av1,
         Ok(wire::CodecKind::Other) | Err(_) => CodecKind::Other,
     }
@@ -77,11 +75,9 @@ fn codec_kind(value: i32) -> CodecKind {
 fn write_codec_kind(kind: CodecKind) -> i32 {
     match kind {
         CodecKind::Opus => wire::CodecKind::Opus,
-        CodecKind::Red => wire::CodecKind::Red,
         CodecKind::Vp8 => wire::CodecKind::Vp8,
         CodecKind::Vp9 => wire::CodecKind::Vp9,
         CodecKind::H264 => wire::CodecKind::H264,
-        CodecKind::H265 => wire::CodecKind::H265,
         CodecKind::Av1 => wire::CodecKind::Av1,
         CodecKind::Other => wire::CodecKind::Other,
     }

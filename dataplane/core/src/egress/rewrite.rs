@@ -263,12 +263,7 @@ impl Descriptor {
         let (start, between) = match packet.codec {
             CodecKind::Vp8 => (2, 0),
             CodecKind::Vp9 => (1, 1),
-            CodecKind::Opus
-            | CodecKind::Red
-            | CodecKind::H264
-            | CodecKind::H265
-            | CodecKind::Av1
-            | CodecKind::Other => return Self::default(),
+            CodecKind::Opus | CodecKind::H264 | CodecKind::Av1 | CodecKind::Other => return Self::default(),
         };
         let size = packet.frame.picture_id.map_or(0, |id| if id.bits == 7 { 1 } else { 2 });
         Self {

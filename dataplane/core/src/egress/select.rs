@@ -86,8 +86,8 @@ enum Entry {
 const fn entry_of(codec: CodecKind) -> Entry {
     match codec {
         CodecKind::Other => Entry::AnyFrame,
-        CodecKind::Opus | CodecKind::Red => Entry::AnyPacket,
-        CodecKind::Vp8 | CodecKind::Vp9 | CodecKind::H264 | CodecKind::H265 | CodecKind::Av1 => Entry::KeyFrame,
+        CodecKind::Opus => Entry::AnyPacket,
+        CodecKind::Vp8 | CodecKind::Vp9 | CodecKind::H264 | CodecKind::Av1 => Entry::KeyFrame,
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn describe(
     let is_new = timestamp == Timestamp::New;
     let frame = FrameInfo { end: marker, frame_number: frame_number(dependency_descriptor), ..FrameInfo::default() };
     match codec {
-        CodecKind::Opus | CodecKind::Red => FrameInfo { start: true, end: true, ..frame },
+        CodecKind::Opus => FrameInfo { start: true, end: true, ..frame },
         CodecKind::Vp8 => Vp8Descriptor::parse(payload).map_or(frame, |descriptor| FrameInfo {
             start: descriptor.start,
             key: descriptor.key_frame,
@@ -63,22 +63,7 @@ pub(crate) fn describe(
             key: header.new_sequence(),
             ..frame
         }),
-        CodecKind::H265 => FrameInfo { start: is_new, key: is_new && starts_with_h265_key(payload), ..frame },
         CodecKind::Other => FrameInfo { start: is_new, ..frame },
-    }
-}
-
-/// Returns whether an H265 payload begins with parameter sets or an IRAP slice (RFC 7798 section 4.4, H.265 table 7-1).
-fn starts_with_h265_key(payload: &[u8]) -> bool {
-    const AGGREGATION: u8 = 48;
-    const FRAGMENT: u8 = 49;
-    let unit_type = |byte: &u8| (byte >> 1) & 0x3f;
-    let is_key = |unit: u8| matches!(unit, 16..=21 | 32..=34);
-    match payload.first().map(unit_type) {
-        Some(AGGREGATION) => payload.get(4).map(unit_type).is_some_and(is_key),
-        Some(FRAGMENT) => payload.get(2).is_some_and(|header| header & 0x80 != 0 && is_key(header & 0x3f)),
-        Some(unit) => is_key(unit),
-        None => false,
     }
 }
 
@@ -138,9 +123,6 @@ mod tests {
             (CodecKind::H264, New, &[0x41, 0x9a], (true, false)),
             (CodecKind::Av1, New, &[0x18, 1], (true, true)),
             (CodecKind::Av1, Seen, &[0x90, 1], (false, false)),
-            (CodecKind::H265, New, &[0x40, 0x01, 1], (true, true)),
-            (CodecKind::H265, New, &[0x62, 0x01, 0x93], (true, true)),
-            (CodecKind::H265, New, &[0x02, 0x01, 1], (true, false)),
             (CodecKind::Other, New, &[1], (true, false)),
             (CodecKind::Vp8, New, &[], (false, false)),
         ];

@@ -275,18 +275,10 @@ fn objects() -> impl Strategy<Value = Object> {
 }
 
 fn tracks() -> impl Strategy<Value = Object> {
-    let codec = (0_u8..128, prop::option::of(0_u8..128), 0_usize..8, any::<u32>()).prop_map(
+    let codec = (0_u8..128, prop::option::of(0_u8..128), 0_usize..6, any::<u32>()).prop_map(
         |(payload_type, rtx, kind, clock_rate)| {
-            let kinds = [
-                CodecKind::Opus,
-                CodecKind::Red,
-                CodecKind::Vp8,
-                CodecKind::Vp9,
-                CodecKind::H264,
-                CodecKind::H265,
-                CodecKind::Av1,
-                CodecKind::Other,
-            ];
+            let kinds =
+                [CodecKind::Opus, CodecKind::Vp8, CodecKind::Vp9, CodecKind::H264, CodecKind::Av1, CodecKind::Other];
             Codec { payload_type: PayloadType(payload_type), rtx: rtx.map(PayloadType), kind: kinds[kind], clock_rate }
         },
     );
