@@ -22,6 +22,24 @@ fn links_between_documents_resolve() {
 }
 
 #[test]
+fn places_in_the_tree_that_the_maps_name_are_there() {
+    let mut checked = 0;
+    for path in ["docs/ARCHITECTURE.md", "docs/life-of-a-packet.md"] {
+        let map = text(path);
+        for word in map.split('`').skip(1).step_by(2) {
+            let is_place = word.ends_with(".rs") || (word.contains('/') && word.contains("src"));
+            for place in alternatives(word).iter().filter(|_| is_place) {
+                // The life of a packet names files of one crate.
+                let exists = root().join(place).exists() || root().join("dataplane/core/src").join(place).exists();
+                assert!(exists, "{path} names {place}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 30, "the maps name places");
+}
+
+#[test]
 fn commands_of_the_readme_exist() {
     let makefile = text("Makefile");
     let readme = text("README.md");
@@ -74,6 +92,16 @@ fn every_metric_is_explained() {
     let metrics = text("docs/METRICS.md");
     let missing: Vec<&String> = names.iter().filter(|name| !metrics.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "docs/METRICS.md lacks {missing:?}");
+}
+
+/// Returns each path that `a/{b,c}.rs` stands for.
+fn alternatives(path: &str) -> Vec<String> {
+    let Some((before, (list, after))) =
+        path.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    else {
+        return vec![path.to_owned()];
+    };
+    list.split(',').map(|name| format!("{before}{name}{after}")).collect()
 }
 
 /// Returns what stands between quotes.

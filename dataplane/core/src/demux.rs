@@ -6,7 +6,7 @@ use sluice_protocol::ids::TransportId;
 use crate::discard::Discard;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::port::FiveTuple;
-use crate::seed::SeededState;
+use crate::shard::seed::SeededState;
 
 /// The protocols that share a five-tuple (RFC 7983 section 7, RFC 5761 section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use sluice_protocol::time::Instant;
 
 use super::Engine;
 use crate::port::FiveTuple;
-use crate::rows::Keep;
-use crate::slab::Place;
-use crate::timer::Timer;
+use crate::shard::rows::Keep;
+use crate::shard::slab::Place;
+use crate::shard::timer::Timer;
 use crate::transport::{Agent, Changes, ControlReplay, Open, Security, Transport};
 
 /// One step towards the plan that the controller wants.

@@ -7,7 +7,7 @@ use sluice_protocol::time::Instant;
 use super::Engine;
 use super::report::{FEEDBACK_BYTES_MAX, OWN_SSRC};
 use crate::limits::{FEEDBACK_INTERVAL, REMB_INTERVAL};
-use crate::timer::Timer;
+use crate::shard::timer::Timer;
 use crate::wire::rtcp::twcc::{self, FeedbackFields};
 use crate::wire::rtcp::{RtcpWriter, remb};
 

@@ -12,14 +12,14 @@ use sluice_protocol::time::Instant;
 use super::Engine;
 use crate::discard::Discard;
 use crate::egress::Outgoing;
-use crate::history::{History, Position};
 use crate::limits::{
     BACKLOG_AUDIO_AGE_MAX, BACKLOG_VIDEO_AGE_MAX, REPLAY_BURST_PACKETS, REPLAY_INTERVAL, SEALED_BYTES_MAX,
 };
 use crate::port::{Class, Outbox, RUN_BYTES_MAX, RUN_SEGMENTS_MAX, Run};
-use crate::rows::Rows;
-use crate::target::{Replay, Target};
-use crate::track::Track;
+use crate::route::history::{History, Position};
+use crate::route::target::{Replay, Target};
+use crate::route::track::Track;
+use crate::shard::rows::Rows;
 use crate::transport::{Open, Transport};
 use crate::wire::extension::AbsSendTime;
 use crate::wire::rtp::{RtpHeader, write_padding};

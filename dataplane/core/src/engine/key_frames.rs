@@ -8,12 +8,12 @@ use sluice_protocol::time::Instant;
 
 use super::Engine;
 use super::report::{FEEDBACK_BYTES_MAX, OWN_SSRC};
-use crate::history::Position;
 use crate::ingress::StreamIndex;
-use crate::key_frame_requests::Wish;
 use crate::limits::{REPLAY_AGE_MAX, REPLAY_PACKETS_MAX};
-use crate::target::Replay;
-use crate::timer::Timer;
+use crate::route::history::Position;
+use crate::route::key_frame_requests::Wish;
+use crate::route::target::Replay;
+use crate::shard::timer::Timer;
 use crate::wire::rtcp::{RtcpWriter, pli};
 
 /// Requests, of 12 bytes each, that fit one compound.

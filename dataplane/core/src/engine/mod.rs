@@ -29,18 +29,18 @@ use sluice_protocol::time::{Instant, NtpTime};
 
 pub use command::Command;
 
-use crate::control_queue::DatagramQueue;
 use crate::demux::{Demux, Protocol};
 use crate::discard::{Discard, Discards};
 use crate::egress::Repeat;
 use crate::limits::{CONTROL_QUEUE_MAX, EVENTS_MAX, PUNT_QUEUE_MAX};
 use crate::port::{Datagram, FiveTuple, Outbox};
-use crate::rows::Rows;
-use crate::seed::SeededState;
-use crate::slab::Slab;
-use crate::target::Target;
-use crate::timer::Timers;
-use crate::track::Track;
+use crate::route::target::Target;
+use crate::route::track::Track;
+use crate::shard::control_queue::DatagramQueue;
+use crate::shard::rows::Rows;
+use crate::shard::seed::SeededState;
+use crate::shard::slab::Slab;
+use crate::shard::timer::Timers;
 use crate::transport::{Security, Transport};
 
 use forward::Planned;

@@ -12,9 +12,9 @@ use super::Engine;
 use crate::ingress::StreamIndex;
 use crate::ingress::sources::{Source, SourceRole};
 use crate::limits::TRACKS_PER_TRANSPORT_MAX;
-use crate::slab::Place;
+use crate::route::track::Track;
+use crate::shard::slab::Place;
 use crate::srtp::ReplayWindow;
-use crate::track::Track;
 
 impl Engine {
     pub(super) fn put_track(&mut self, now: Instant, plan: plan::Track, resume: bool) -> Result<(), Refusal> {

@@ -14,7 +14,7 @@ use crate::discard::Discard;
 use crate::egress::Repeat;
 use crate::limits::{MISSING_MAX, REPEAT_QUEUE_MAX, REPEAT_WINDOW, REPEATS_PER_WINDOW_MAX, SEALED_BYTES_MAX};
 use crate::port::{Class, Outbox, Run};
-use crate::timer::Timer;
+use crate::shard::timer::Timer;
 use crate::wire::extension::AbsSendTime;
 use crate::wire::rtcp::nack::Nack;
 use crate::wire::rtcp::{RtcpWriter, nack};

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use super::Engine;
 use crate::discard::Discard;
 use crate::limits::REPORT_INTERVAL;
-use crate::timer::Timer;
+use crate::shard::timer::Timer;
 use crate::wire::rtcp::report::{BLOCKS_MAX, ReportBlock};
 use crate::wire::rtcp::sr::SenderInfo;
 use crate::wire::rtcp::{RtcpWriter, bye, rr, sdes, sr};

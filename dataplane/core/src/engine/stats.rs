@@ -3,7 +3,7 @@
 use sluice_protocol::stats::{EgressStats, IngressStats, ShardStats, Stats, TransportStats};
 
 use super::Engine;
-use crate::track::Track;
+use crate::route::track::Track;
 
 impl Engine {
     /// Adds the counters of this shard to `stats`.

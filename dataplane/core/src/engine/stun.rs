@@ -9,7 +9,7 @@ use sluice_protocol::time::Instant;
 use super::Engine;
 use crate::discard::Discard;
 use crate::port::{Datagram, FiveTuple};
-use crate::timer::Timer;
+use crate::shard::timer::Timer;
 use crate::transport::{Changes, Consent, Security, Transport};
 use crate::wire::dtls::Association;
 use crate::wire::stun::{Binding, Class, RESPONSE_SIZE_BYTES_MAX};

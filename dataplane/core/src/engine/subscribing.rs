@@ -9,11 +9,11 @@ use sluice_protocol::time::Instant;
 
 use super::Engine;
 use crate::egress::EgressStream;
-use crate::guard::SealGuard;
-use crate::history::Position;
 use crate::limits::EGRESSES_PER_TRANSPORT_MAX;
-use crate::slab::Place;
-use crate::target::{SentBefore, Target, TargetCounters};
+use crate::route::history::Position;
+use crate::route::target::{SentBefore, Target, TargetCounters};
+use crate::shard::slab::Place;
+use crate::srtp::guard::SealGuard;
 
 impl Engine {
     pub(super) fn put_egress(&mut self, now: Instant, plan: plan::Egress, resume: bool) -> Result<(), Refusal> {

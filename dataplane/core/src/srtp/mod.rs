@@ -7,6 +7,7 @@
 mod cm;
 mod derivation;
 mod gcm;
+pub(crate) mod guard;
 mod index;
 mod replay;
 

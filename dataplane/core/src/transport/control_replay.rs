@@ -8,7 +8,7 @@ use sluice_protocol::table::{Role, RowIndex, RowKey};
 
 use crate::discard::Discard;
 use crate::limits::STREAMS_MAX;
-use crate::rows::Rows;
+use crate::shard::rows::Rows;
 use crate::srtp::ReplayWindow;
 
 /// The SRTCP indices seen, per SSRC that sent them, as each has a count of its own (RFC 3711 section 3.2.3). At most
@@ -86,7 +86,7 @@ mod tests {
     use sluice_protocol::table::{ROW_WORDS, Table};
 
     use super::*;
-    use crate::seed::SeededState;
+    use crate::shard::seed::SeededState;
 
     const TRANSPORT: TransportId = TransportId::new(0, 1, 1);
 

@@ -21,9 +21,9 @@ use crate::ingress::arrivals::Arrivals;
 use crate::ingress::repair_time::RepairTime;
 use crate::ingress::sources::Sources;
 use crate::port::FiveTuple;
-use crate::rows::Rows;
+use crate::shard::rows::Rows;
+use crate::shard::timer::Deadlines;
 use crate::srtp::{Opener, Sealer, SrtpError};
-use crate::timer::Deadlines;
 
 /// One BUNDLE.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use sluice_protocol::plan::{Egress, Object, Plan, Track};
 use super::peer::{Media, Peer, is_pli, vp8};
 use super::stage::{CAMERA, number, stage};
 use super::world::*;
-use crate::seed::SeededState;
+use crate::shard::seed::SeededState;
 
 const PARTS: u16 = 3;
 

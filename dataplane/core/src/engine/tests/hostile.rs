@@ -8,7 +8,7 @@ use super::peer::{Check, Media, Peer, opus};
 use super::stage::{CAMERA, CAMERA_RTX, MICROPHONE, stage};
 use super::world::*;
 use crate::discard::Discard;
-use crate::seed::SeededState;
+use crate::shard::seed::SeededState;
 
 fn bytes(random: &mut SeededState, size_max: u64) -> Vec<u8> {
     let size = random.draw() % (size_max + 1);

@@ -8,7 +8,7 @@ use sluice_protocol::media::Ssrc;
 use sluice_protocol::plan::Path;
 use sluice_protocol::table::{Anchor, Role, RowIndex, RowKey, Table};
 
-use crate::seed::SeededState;
+use crate::shard::seed::SeededState;
 
 /// Finds and takes rows. The index over the table is rebuilt from the table itself at start, which is how a successor
 /// finds what its predecessor left.

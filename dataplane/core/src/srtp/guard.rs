@@ -5,7 +5,7 @@
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SealGuard {
     #[cfg(debug_assertions)]
-    window: Option<crate::srtp::ReplayWindow>,
+    window: Option<super::ReplayWindow>,
     #[cfg(debug_assertions)]
     newest: Option<(u64, u32)>,
 }
@@ -15,8 +15,8 @@ impl SealGuard {
     #[cfg(debug_assertions)]
     pub(crate) const fn after(used: Option<u64>) -> Self {
         let window = match used {
-            Some(used) => crate::srtp::ReplayWindow::resume(used),
-            None => crate::srtp::ReplayWindow::new(),
+            Some(used) => super::ReplayWindow::resume(used),
+            None => super::ReplayWindow::new(),
         };
         Self { window: Some(window), newest: None }
     }
@@ -51,7 +51,7 @@ impl SealGuard {
     /// Asserts that a repair packet may be sealed.
     #[cfg(debug_assertions)]
     pub(crate) fn repair(&mut self, index: u64) {
-        let window = self.window.get_or_insert_with(crate::srtp::ReplayWindow::new);
+        let window = self.window.get_or_insert_with(super::ReplayWindow::new);
         assert_eq!(window.check(index), Ok(()), "index {index} was sealed already");
         window.commit(index);
     }

@@ -6,8 +6,8 @@ use sluice_protocol::table::RowIndex;
 use sluice_protocol::time::Instant;
 
 use crate::egress::EgressStream;
-use crate::guard::SealGuard;
-use crate::history::Position;
+use crate::route::history::Position;
+use crate::srtp::guard::SealGuard;
 
 /// One egress stream and what it needs to leave.
 #[derive(Debug)]

@@ -6,10 +6,10 @@ use sluice_protocol::limits::ENCODINGS_MAX;
 use sluice_protocol::media::{Codec, PayloadType, Rid, Ssrc};
 use sluice_protocol::plan;
 
-use crate::history::History;
 use crate::ingress::StreamIndex;
 use crate::ingress::stream::IngressStream;
-use crate::key_frame_requests::KeyFrameRequests;
+use crate::route::history::History;
+use crate::route::key_frame_requests::KeyFrameRequests;
 
 /// One track.
 #[derive(Debug)]
