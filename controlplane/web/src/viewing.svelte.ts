@@ -17,7 +17,7 @@ const OVER_AFTER_MS = 12_000;
 /** How long sound may come without a picture before that is worth a word. */
 const PICTURE_LATE_MS = 1_500;
 
-/** How long media may go on after the room said that nobody is live: hidden participants are not told of. */
+/** How long media may go on after the room said that nobody is live: what is under way still arrives. */
 const DOUBT_MS = 4_000;
 
 /** How long a chosen broadcaster may be gone, as for a reload, before somebody else is shown. */

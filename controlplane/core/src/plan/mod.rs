@@ -26,7 +26,7 @@ pub use sessions::{Open, OpenError};
 
 use crate::limits;
 use crate::room::{
-    Event, Identity, Input, LeaveReason, Notice, Output, ParticipantId, RemovedFrom, Room, RoomError, RoomId,
+    Audience, Event, Identity, Input, LeaveReason, Notice, Output, ParticipantId, RemovedFrom, Room, RoomError, RoomId,
     RoomSettings,
 };
 use crate::session::{
@@ -75,6 +75,8 @@ pub enum Effect {
     Event {
         /// The room.
         room: RoomId,
+        /// Who of them.
+        audience: Audience,
         /// What happened.
         event: Event,
     },
@@ -337,7 +339,9 @@ impl Control {
         let mut is_closed = false;
         for output in output {
             match output {
-                Output::Event(event) => effects.push(Effect::Event { room: room.clone(), event }),
+                Output::Event { audience, event } => {
+                    effects.push(Effect::Event { room: room.clone(), audience, event });
+                }
                 Output::Notice { participant, notice } => {
                     effects.push(Effect::Notice { room: room.clone(), participant, notice });
                 }

@@ -6,11 +6,12 @@ use sluice_protocol::ids::TrackId;
 use sluice_protocol::time::Instant;
 
 use super::settings::{check_overrides, check_texts, check_wish};
+use super::subscription::{published, unpublished};
 use super::{
-    Actor, Admission, Event, Identity, Join, LeaveReason, Output, Participant, ParticipantChange, ParticipantId,
-    ParticipantState, Room, RoomError, track_text,
+    Actor, Admission, Audience, Event, Identity, Join, LeaveReason, Output, Participant, ParticipantChange,
+    ParticipantId, ParticipantState, Room, RoomError, track_text,
 };
-use crate::access::{PermissionOverrides, Permissions, Role, is_id};
+use crate::access::{Permissions, Role, is_id};
 use crate::limits;
 
 impl Room {
@@ -90,25 +91,12 @@ impl Room {
             receivers: Vec::new(),
         };
         let id = participant.id.clone();
-        let is_hidden = participant.permissions().hidden;
-        let event = Event::ParticipantJoined {
-            participant_id: id.clone(),
-            identity: participant.identity.clone(),
-            name: participant.name.clone(),
-            role: participant.role,
-            state: participant.state.as_str(),
-        };
+        let (audience, event) = (participant.audience(), joined(&participant));
         self.empty_since = None;
         self.deadlines.extend(participant.state.deadline().map(|deadline| (deadline, id.clone())));
         self.participants.insert(id, participant);
-        if !is_hidden {
-            output.push(Output::Event(event));
-        }
+        output.push(Output::Event { audience, event });
         Ok(())
-    }
-
-    pub(super) fn is_hidden(role: Role, overrides: &PermissionOverrides) -> bool {
-        Permissions::of(role, overrides).hidden
     }
 
     fn check_manages(&self, actor: &Actor) -> Result<(), RoomError> {
@@ -138,7 +126,7 @@ impl Room {
         if track.is_some_and(|wanted| participant.tracks.iter().all(|track| track.id != wanted)) {
             return Err(RoomError::NoSuchTrack);
         }
-        let mut events = Vec::new();
+        let (audience, mut events) = (participant.audience(), Vec::new());
         for own in participant.tracks.iter_mut().filter(|own| track.is_none_or(|wanted| wanted == own.id)) {
             let before = own.clone();
             if by_host {
@@ -162,7 +150,7 @@ impl Room {
             output.push(Output::Changed(id.clone()));
         }
         for event in events {
-            output.push(Output::Event(event));
+            output.push(Output::Event { audience, event });
         }
         Ok(())
     }
@@ -183,25 +171,52 @@ impl Room {
         check_texts(change.name.as_deref().unwrap_or(""), change.metadata.as_deref().unwrap_or(""))?;
         change.permissions.as_ref().map_or(Ok(()), check_overrides)?;
         let participant = self.participant_mut(id)?;
-        let ParticipantChange { name, metadata, role, permissions } = change;
-        participant.name = name.unwrap_or_else(|| std::mem::take(&mut participant.name));
-        participant.metadata = metadata.unwrap_or_else(|| std::mem::take(&mut participant.metadata));
-        participant.role = role.unwrap_or(participant.role);
-        participant.overrides = permissions.unwrap_or_else(|| std::mem::take(&mut participant.overrides));
-        let permissions = participant.permissions();
+        let ParticipantChange { name, metadata, role, permissions: overrides } = change;
+        let (role, before) = (role.unwrap_or(participant.role), participant.audience());
+        let permissions = Permissions::of(role, overrides.as_ref().unwrap_or(&participant.overrides));
         let forbidden = participant.tracks.iter().filter(|track| !permissions.allows_source(track.source));
         let forbidden: Vec<TrackId> = forbidden.map(|track| track.id).collect();
         output.push(Output::Changed(id.clone()));
+        // Told to those who have been told of the track.
         for track in &forbidden {
             self.withdraw(id, *track, output);
         }
+        let participant = self.participant_mut(id)?;
+        participant.name = name.unwrap_or_else(|| std::mem::take(&mut participant.name));
+        participant.metadata = metadata.unwrap_or_else(|| std::mem::take(&mut participant.metadata));
+        participant.role = role;
+        participant.overrides = overrides.unwrap_or_else(|| std::mem::take(&mut participant.overrides));
         self.tell_updated(id, output);
-        if forbidden.is_empty() {
+        let is_shown_otherwise = self.tell_shown_otherwise(id, before, output);
+        if forbidden.is_empty() && !is_shown_otherwise {
             self.refresh(id, output);
         } else {
+            self.go_on_air(output);
             self.refresh_all(output);
         }
         Ok(())
+    }
+
+    /// Tells those who do not see the hidden that somebody comes or goes, as far as they can know, who has become visible or
+    /// hidden; and whether that is so.
+    fn tell_shown_otherwise(&self, id: &ParticipantId, before: Audience, output: &mut Vec<Output>) -> bool {
+        let Some(participant) = self.participants.get(id).filter(|own| own.audience() != before) else { return false };
+        let mut tell = |event| output.push(Output::Event { audience: Audience::Others, event });
+        if participant.is_hidden() {
+            participant.tracks.iter().for_each(|track| tell(unpublished(id, track.id)));
+            let (participant_id, identity) = (id.clone(), participant.identity.clone());
+            tell(Event::ParticipantLeft { participant_id, identity, reason: LeaveReason::Left });
+            return true;
+        }
+        tell(joined(participant));
+        for track in &participant.tracks {
+            tell(published(id, track));
+            if track.is_muted() {
+                let (participant_id, track_id) = (id.clone(), track_text(track.id));
+                tell(Event::TrackMuted { participant_id, track_id, muted: true, by_host: track.muted_by_host });
+            }
+        }
+        true
     }
 
     pub(super) fn handle_remove(
@@ -235,6 +250,17 @@ pub(super) fn revoke(revoked: &mut BTreeMap<Identity, u64>, identity: Identity, 
     }
     let known = revoked.entry(identity).or_insert(until);
     *known = until.max(*known);
+}
+
+/// Returns the event of somebody who is there.
+fn joined(participant: &Participant) -> Event {
+    Event::ParticipantJoined {
+        participant_id: participant.id.clone(),
+        identity: participant.identity.clone(),
+        name: participant.name.clone(),
+        role: participant.role,
+        state: participant.state.as_str(),
+    }
 }
 
 /// Compares without telling by its time how much was right.

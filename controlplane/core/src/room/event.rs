@@ -186,11 +186,39 @@ pub struct RoomChange {
     pub empty_timeout: Option<Option<Duration>>,
 }
 
+/// Who is told of an event. Those who manage see participants who are hidden; to others these are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody.
+    Everybody,
+    /// Hosts, API keys and admins: it is about somebody who is hidden.
+    Managers,
+    /// Everybody but these: somebody has become hidden, or is not any more.
+    Others,
+}
+
+impl Audience {
+    /// Tells whether somebody who manages the room, or does not, is told.
+    #[must_use]
+    pub const fn includes(self, is_manager: bool) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Managers => is_manager,
+            Self::Others => !is_manager,
+        }
+    }
+}
+
 /// What a room wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Everybody who may know is told.
-    Event(Event),
+    /// Those who may know are told.
+    Event {
+        /// Who may.
+        audience: Audience,
+        /// What happened.
+        event: Event,
+    },
     /// One participant is told, and the log.
     Notice {
         /// Who.

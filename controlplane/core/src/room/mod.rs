@@ -28,7 +28,8 @@ use crate::limits;
 use settings::check_wish;
 
 pub use event::{
-    Actor, Admission, Event, Input, Join, Notice, Output, ParticipantChange, RoomChange, kind_text, track_text,
+    Actor, Admission, Audience, Event, Input, Join, Notice, Output, ParticipantChange, RoomChange, kind_text,
+    track_text,
 };
 pub use participant::{
     Identity, LeaveReason, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, RoomId, Wish,
@@ -297,14 +298,14 @@ impl Room {
     }
 
     fn tell_updated(&self, id: &ParticipantId, output: &mut Vec<Output>) {
-        let Some(participant) = self.participants.get(id).filter(|own| !own.permissions().hidden) else { return };
+        let Some(participant) = self.participants.get(id) else { return };
         let event = Event::ParticipantUpdated {
             participant_id: id.clone(),
             name: participant.name.clone(),
             role: participant.role,
             state: participant.state.as_str(),
         };
-        output.push(Output::Event(event));
+        output.push(Output::Event { audience: participant.audience(), event });
     }
 
     fn handle_state(
@@ -347,17 +348,16 @@ impl Room {
         if let Some(deadline) = participant.state.deadline() {
             self.deadlines.remove(&(deadline, id.clone()));
         }
-        for receiver in participant.receivers {
+        for receiver in &participant.receivers {
             if let Some(track) = receiver.track {
                 let notice = Notice::Unsubscribed { track, egress: receiver.egress };
                 output.push(Output::Notice { participant: id.clone(), notice });
             }
         }
         output.push(Output::Gone { participant: id.clone(), reason });
-        if !Self::is_hidden(participant.role, &participant.overrides) {
-            let identity = participant.identity;
-            output.push(Output::Event(Event::ParticipantLeft { participant_id: id.clone(), identity, reason }));
-        }
+        let audience = participant.audience();
+        let event = Event::ParticipantLeft { participant_id: id.clone(), identity: participant.identity, reason };
+        output.push(Output::Event { audience, event });
         if self.participants.is_empty() {
             self.empty_since = Some(now);
         }
@@ -374,9 +374,10 @@ impl Room {
         }
     }
 
-    /// Goes on air as soon as there is something to see or hear.
+    /// Goes on air as soon as there is something to see or hear for an audience.
     fn go_on_air(&mut self, output: &mut Vec<Output>) {
-        if self.stage == Stage::Starting && !self.publishers.is_empty() {
+        let mut publishers = self.publishers.values().filter_map(|id| self.participants.get(id));
+        if self.stage == Stage::Starting && publishers.any(|publisher| !publisher.is_hidden()) {
             self.set_stage(Stage::OnAir, output);
         }
     }
@@ -384,7 +385,8 @@ impl Room {
     fn set_stage(&mut self, stage: Stage, output: &mut Vec<Output>) {
         let reason = if let Stage::Failed(reason) = &stage { Some(reason.clone()) } else { None };
         self.stage = stage;
-        output.push(Output::Event(Event::RoomStage { stage: self.stage.as_str(), reason }));
+        let event = Event::RoomStage { stage: self.stage.as_str(), reason };
+        output.push(Output::Event { audience: Audience::Everybody, event });
     }
 
     fn handle_update_room(&mut self, change: RoomChange, output: &mut Vec<Output>) -> Result<(), RoomError> {
@@ -399,7 +401,7 @@ impl Room {
         settings.check()?;
         self.settings = settings;
         let event = Event::RoomUpdated { is_locked: self.settings.is_locked, name: self.settings.name.clone() };
-        output.push(Output::Event(event));
+        output.push(Output::Event { audience: Audience::Everybody, event });
         Ok(())
     }
 
@@ -408,7 +410,7 @@ impl Room {
         for participant in everybody {
             self.handle_leave(now, &participant, LeaveReason::RoomClosed, output).expect("the participant is there");
         }
-        output.push(Output::Event(Event::RoomClosed));
+        output.push(Output::Event { audience: Audience::Everybody, event: Event::RoomClosed });
         self.is_closed = true;
         output.push(Output::Closed);
     }

@@ -5,6 +5,7 @@ use sluice_protocol::ids::{EgressId, TrackId};
 use sluice_protocol::media::MediaKind;
 use sluice_protocol::time::Instant;
 
+use super::event::Audience;
 use crate::access::{PermissionOverrides, Permissions, Role, Source};
 use crate::sdp::NegotiatedCodec;
 
@@ -210,5 +211,17 @@ impl Participant {
     #[must_use]
     pub fn permissions(&self) -> Permissions {
         Permissions::of(self.role, &self.overrides)
+    }
+
+    /// Tells whether nobody but those who manage the room may see or hear it.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.permissions().hidden
+    }
+
+    /// Returns who is told of what it does.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        if self.is_hidden() { Audience::Managers } else { Audience::Everybody }
     }
 }

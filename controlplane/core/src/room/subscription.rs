@@ -29,17 +29,12 @@ impl Room {
         }
         track.order = order;
         track.muted_by_host = false;
-        let event = Event::TrackPublished {
-            participant_id: id.clone(),
-            track_id: track_text(track.id),
-            kind: kind_text(track.kind),
-            source: track.source,
-        };
+        let (audience, event) = (participant.audience(), published(id, &track));
         participant.tracks.push(track);
         self.order += 1;
         self.index_publisher(id);
         output.push(Output::Changed(id.clone()));
-        output.push(Output::Event(event));
+        output.push(Output::Event { audience, event });
         self.go_on_air(output);
         self.refresh_all(output);
         Ok(())
@@ -63,10 +58,11 @@ impl Room {
     pub(super) fn withdraw(&mut self, id: &ParticipantId, track: TrackId, output: &mut Vec<Output>) {
         let Some(participant) = self.participants.get_mut(id) else { return };
         participant.tracks.retain(|own| own.id != track);
+        let audience = participant.audience();
         self.index_publisher(id);
         output.push(Output::Withdrawn { participant: id.clone(), track });
         output.push(Output::Changed(id.clone()));
-        output.push(Output::Event(Event::TrackUnpublished { participant_id: id.clone(), track_id: track_text(track) }));
+        output.push(Output::Event { audience, event: unpublished(id, track) });
     }
 
     /// Keeps the index of publishers in line with one participant's tracks.
@@ -169,7 +165,11 @@ impl Room {
             return Vec::new();
         }
         let of = |id: &ParticipantId| self.participants.get(id).into_iter().flat_map(|publisher| &publisher.tracks);
-        let others = || self.publishers.values().filter(|publisher| **publisher != participant.id);
+        let sees_hidden = participant.permissions().can_manage;
+        let is_there = |id: &ParticipantId| {
+            *id != participant.id && self.participants.get(id).is_some_and(|own| sees_hidden || !own.is_hidden())
+        };
+        let others = || self.publishers.values().filter(|publisher| is_there(publisher));
         match &participant.wish {
             Wish::Everything { except } => {
                 others().flat_map(of).filter(|track| !except.contains(&track.id.word())).collect()
@@ -207,6 +207,21 @@ impl Room {
             .flat_map(|participant| participant.receivers.iter().map(move |receiver| (&participant.id, receiver)));
         receiving.filter(move |(_, receiver)| receiver.track == Some(track)).map(|(id, receiver)| (id, receiver.egress))
     }
+}
+
+/// Returns the event of a track that is there.
+pub(super) fn published(id: &ParticipantId, track: &PublishedTrack) -> Event {
+    Event::TrackPublished {
+        participant_id: id.clone(),
+        track_id: track_text(track.id),
+        kind: kind_text(track.kind),
+        source: track.source,
+    }
+}
+
+/// Returns the event of a track that is gone.
+pub(super) fn unpublished(id: &ParticipantId, track: TrackId) -> Event {
+    Event::TrackUnpublished { participant_id: id.clone(), track_id: track_text(track) }
 }
 
 /// Returns what feeds a receiver from a track, or the codecs of which the receiver decodes none.

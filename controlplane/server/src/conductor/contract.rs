@@ -58,14 +58,15 @@ pub trait Conductor: Send + Sync + 'static {
     /// [`ConductorError::NoSuchRoom`].
     async fn set_on_air(&self, room_id: &str, air: Air) -> Result<RoomSnapshot, ConductorError>;
 
-    /// Returns at most `limit` participants of a room in the order of their ids, from the one after `after`. Those who are
-    /// hidden are among them: the handler leaves them out for callers who may not manage.
+    /// Returns at most `limit` participants of a room in the order of their ids, from the one after `after`, as far as they
+    /// are seen.
     ///
     /// # Errors
     /// [`ConductorError::NoSuchRoom`].
     async fn participants(
         &self,
         room_id: &str,
+        sight: Sight,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ParticipantSnapshot>, ConductorError>;
@@ -154,6 +155,15 @@ pub trait Conductor: Send + Sync + 'static {
     async fn stats(&self) -> Result<Stats, ConductorError>;
 }
 
+/// Which participants somebody sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All of them: who manages the room.
+    All,
+    /// Those who are not hidden.
+    Visible,
+}
+
 /// Whether a room is to be on air.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Air {
@@ -172,8 +182,10 @@ pub struct RoomSnapshot {
     pub settings: RoomSettings,
     /// Whether it is on air.
     pub stage: Stage,
-    /// How many participants are in it.
+    /// How many participants are in it, those who are hidden among them.
     pub participants: usize,
+    /// How many of them are hidden.
+    pub hidden_participants: usize,
     /// When it was created.
     pub created_at: SystemTime,
 }
@@ -332,8 +344,10 @@ pub struct ConductorHealth {
     pub dataplane_restarts: u64,
     /// Rooms.
     pub rooms: usize,
-    /// Participants in all of them.
+    /// Participants in all of them, those who are hidden among them.
     pub participants: usize,
+    /// How many of them are hidden.
+    pub hidden_participants: usize,
 }
 
 /// What the conductor and its DTLS count, since the control plane started.

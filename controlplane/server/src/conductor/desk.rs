@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use sluice_controlplane_core::plan::{Control, Effect};
-use sluice_controlplane_core::room::{Event as RoomEvent, LeaveReason, Notice, RoomId, track_text};
+use sluice_controlplane_core::room::{Audience, Event as RoomEvent, LeaveReason, Notice, RoomId, track_text};
 use sluice_protocol::event::{Event as DataplaneEvent, Refusal};
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::TransportId;
@@ -62,9 +62,12 @@ impl Desk {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Event { room, event } => {
-                log_event(&room, &event);
-                self.events.publish(SystemTime::now(), &room.0, &event);
+            Effect::Event { room, audience, event } => {
+                // What only others are told has a line as what managers are told.
+                if audience != Audience::Others {
+                    log_event(&room, &event);
+                }
+                self.events.publish(SystemTime::now(), &room.0, audience, &event);
             }
             Effect::Notice { room, participant, notice } => match notice {
                 Notice::Subscribed { track, .. } => {

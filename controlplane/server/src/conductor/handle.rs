@@ -16,11 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::admit::Newcomer;
 use super::clock;
 use super::desk::{Desk, Job};
-use super::snapshots::refusal;
+use super::snapshots::{hidden_participants, refusal};
 use super::stored::{removed, stored_settings};
 use super::{
     Air, Answer, Conductor, ConductorCounts, ConductorError, ConductorHealth, DataplaneState, Entrant,
-    ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress,
+    ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress, Sight,
     SignalledOffer,
 };
 use crate::dataplane::{DataplaneHandle, Status};
@@ -145,11 +145,12 @@ impl Conductor for Handle {
     async fn participants(
         &self,
         room_id: &str,
+        sight: Sight,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ParticipantSnapshot>, ConductorError> {
         let (id, after) = (RoomId(room_id.to_owned()), after.map(str::to_owned));
-        self.ask(move |desk| desk.participant_snapshots(&id, after.as_deref(), limit)).await?
+        self.ask(move |desk| desk.participant_snapshots(&id, sight, after.as_deref(), limit)).await?
     }
 
     async fn update_participant(
@@ -244,7 +245,8 @@ impl Conductor for Handle {
     async fn health(&self) -> ConductorHealth {
         let counts = |desk: &mut Desk| {
             let participants = desk.control.rooms().map(|room| room.participants().len()).sum();
-            (desk.control.rooms().len(), participants)
+            let hidden = desk.control.rooms().map(hidden_participants).sum();
+            (desk.control.rooms().len(), participants, hidden)
         };
         let counts = self.ask(counts).await;
         let status = self.dataplane.status();
@@ -253,13 +255,14 @@ impl Conductor for Handle {
             (Status::Running, Ok(_)) => DataplaneState::Running,
             (Status::Running | Status::Starting, _) => DataplaneState::Starting,
         };
-        let (rooms, participants) = counts.unwrap_or((0, 0));
+        let (rooms, participants, hidden_participants) = counts.unwrap_or((0, 0, 0));
         ConductorHealth {
             dataplane,
             dataplane_pid: status.pid,
             dataplane_restarts: status.restarts,
             rooms,
             participants,
+            hidden_participants,
         }
     }
 

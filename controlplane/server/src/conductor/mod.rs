@@ -25,7 +25,7 @@ mod tests;
 
 pub use contract::{
     Air, Answer, Conductor, ConductorCounts, ConductorHealth, DataplaneState, Entrant, Front, IceServer,
-    ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress,
+    ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress, Sight,
     SignalledOffer,
 };
 pub use error::ConductorError;

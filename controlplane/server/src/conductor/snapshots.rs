@@ -6,7 +6,7 @@ use sluice_controlplane_core::room::{
 
 use super::clock;
 use super::desk::Desk;
-use super::{ConductorError, ParticipantSnapshot, ParticipantUpdate, RoomPosition, RoomSnapshot};
+use super::{ConductorError, ParticipantSnapshot, ParticipantUpdate, RoomPosition, RoomSnapshot, Sight};
 
 impl Desk {
     /// Returns a room as it is now.
@@ -16,6 +16,7 @@ impl Desk {
             settings: room.settings().clone(),
             stage: room.stage().clone(),
             participants: room.participants().len(),
+            hidden_participants: hidden_participants(room),
             created_at: self.created_at.get(room.id()).copied().unwrap_or_else(|| clock::from_unix_millis(0)),
         }
     }
@@ -50,11 +51,13 @@ impl Desk {
     pub(super) fn participant_snapshots(
         &self,
         room: &RoomId,
+        sight: Sight,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ParticipantSnapshot>, ConductorError> {
         let room = self.control.room(room).ok_or(ConductorError::NoSuchRoom)?;
-        let later = room.participants().filter(|own| after.is_none_or(|after| own.id.0.as_str() > after));
+        let seen = room.participants().filter(|own| sight == Sight::All || !own.is_hidden());
+        let later = seen.filter(|own| after.is_none_or(|after| own.id.0.as_str() > after));
         Ok(later.take(limit).map(participant_snapshot).collect())
     }
 
@@ -105,6 +108,11 @@ impl Desk {
         self.settle(effects);
         outcome.map_err(refusal)
     }
+}
+
+/// Returns how many participants of a room are hidden.
+pub(super) fn hidden_participants(room: &Room) -> usize {
+    room.participants().filter(|own| own.is_hidden()).count()
 }
 
 fn participant_snapshot(participant: &Participant) -> ParticipantSnapshot {

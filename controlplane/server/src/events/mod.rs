@@ -11,7 +11,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::Value;
+use sluice_controlplane_core::room::Audience;
 use tokio::sync::watch;
+
+use crate::conductor::Sight;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +25,8 @@ pub struct Event {
     pub at: SystemTime,
     /// The room that it is about.
     pub room_id: String,
+    /// Who of its readers is told.
+    pub audience: Audience,
     /// Its name in `snake_case`.
     pub kind: String,
     /// The event as JSON, with the field `type`.
@@ -61,7 +66,7 @@ impl Events {
 
     /// Adds an event whose JSON is an object with the field `type`. An event over `EVENT_BYTES_MAX` is dropped
     /// with a log line.
-    pub fn publish(&self, at: SystemTime, room_id: &str, event: &impl Serialize) {
+    pub fn publish(&self, at: SystemTime, room_id: &str, audience: Audience, event: &impl Serialize) {
         let data = serde_json::to_value(event).unwrap_or(Value::Null);
         let Some(kind) = data.get("type").and_then(Value::as_str).map(str::to_owned) else {
             tracing::error!(room = room_id, "an event without a type was dropped");
@@ -77,7 +82,7 @@ impl Events {
         if kept.events.len() == limits::EVENTS_KEPT_MAX {
             kept.events.pop_front();
         }
-        kept.events.push_back(Arc::new(Event { number, at, room_id: room_id.to_owned(), kind, data }));
+        kept.events.push_back(Arc::new(Event { number, at, room_id: room_id.to_owned(), audience, kind, data }));
         self.last.send_replace(number);
     }
 
@@ -87,9 +92,10 @@ impl Events {
         format!("{:x}-{number}", self.epoch)
     }
 
-    /// Starts to read: after the event with the id `last`, or from now on. `room_id` leaves out the events of other rooms.
+    /// Starts to read: after the event with the id `last`, or from now on. `room_id` leaves out the events of other rooms,
+    /// `sight` what is for others.
     #[must_use]
-    pub fn read(self: &Arc<Self>, room_id: Option<&str>, last: Option<&str>) -> Reader {
+    pub fn read(self: &Arc<Self>, room_id: Option<&str>, sight: Sight, last: Option<&str>) -> Reader {
         let newest = self.kept.lock().unwrap_or_else(PoisonError::into_inner).last;
         let resumed = last.map(|last| {
             let (epoch, number) = last.split_once('-')?;
@@ -105,6 +111,7 @@ impl Events {
             events: Arc::clone(self),
             last: self.last.subscribe(),
             room_id: room_id.map(str::to_owned),
+            sight,
             after,
             missed,
         }
@@ -117,6 +124,7 @@ pub struct Reader {
     events: Arc<Events>,
     last: watch::Receiver<u64>,
     room_id: Option<String>,
+    sight: Sight,
     after: u64,
     missed: bool,
 }
@@ -154,7 +162,8 @@ impl Reader {
         let skipped = usize::try_from(self.after + 1 - oldest).unwrap_or(usize::MAX);
         for event in kept.events.iter().skip(skipped) {
             self.after = event.number;
-            if self.room_id.as_ref().is_none_or(|room_id| *room_id == event.room_id) {
+            let is_of_room = self.room_id.as_ref().is_none_or(|room_id| *room_id == event.room_id);
+            if is_of_room && event.audience.includes(self.sight == Sight::All) {
                 return Some(Next::Event(Arc::clone(event)));
             }
         }
@@ -169,7 +178,7 @@ mod tests {
     use super::*;
 
     fn publish(events: &Events, room_id: &str, kind: &str) {
-        events.publish(SystemTime::UNIX_EPOCH, room_id, &json!({"type": kind}));
+        events.publish(SystemTime::UNIX_EPOCH, room_id, Audience::Everybody, &json!({"type": kind}));
     }
 
     async fn kind(reader: &mut Reader) -> String {
@@ -183,7 +192,7 @@ mod tests {
     async fn readers_see_what_comes_and_only_their_room() {
         let events = Arc::new(Events::new(7));
         publish(&events, "a", "before");
-        let (mut all, mut own) = (events.read(None, None), events.read(Some("b"), None));
+        let (mut all, mut own) = (events.read(None, Sight::All, None), events.read(Some("b"), Sight::Visible, None));
         publish(&events, "a", "one");
         publish(&events, "b", "two");
         assert_eq!((kind(&mut all).await, kind(&mut all).await), ("one".to_owned(), "two".to_owned()));
@@ -196,16 +205,16 @@ mod tests {
         for kind in ["one", "two", "three"] {
             publish(&events, "a", kind);
         }
-        assert_eq!(kind(&mut events.read(None, Some("7-1"))).await, "two");
+        assert_eq!(kind(&mut events.read(None, Sight::All, Some("7-1"))).await, "two");
         for lost in ["6-1", "7-99", "garbage", "", "7-", "-1"] {
-            let mut reader = events.read(None, Some(lost));
+            let mut reader = events.read(None, Sight::All, Some(lost));
             assert_eq!(kind(&mut reader).await, "missed", "{lost}");
             assert_eq!(reader.position(), "7-3");
         }
         for _ in 0..limits::EVENTS_KEPT_MAX {
             publish(&events, "a", "more");
         }
-        let mut late = events.read(None, Some("7-1"));
+        let mut late = events.read(None, Sight::All, Some("7-1"));
         assert_eq!((kind(&mut late).await, kind(&mut late).await), ("missed".to_owned(), "more".to_owned()));
         assert_eq!(events.kept.lock().unwrap().events.len(), limits::EVENTS_KEPT_MAX);
     }
@@ -213,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn waiting_ends_when_something_happens() {
         let events = Arc::new(Events::new(7));
-        let mut reader = events.read(None, None);
+        let mut reader = events.read(None, Sight::All, None);
         let waiting = tokio::spawn(async move { kind(&mut reader).await });
         tokio::task::yield_now().await;
         publish(&events, "a", "late");
@@ -223,8 +232,10 @@ mod tests {
     #[test]
     fn events_without_a_type_and_giants_are_dropped() {
         let events = Events::new(7);
-        events.publish(SystemTime::UNIX_EPOCH, "a", &json!({"kind": "x"}));
-        events.publish(SystemTime::UNIX_EPOCH, "a", &json!({"type": "x", "y": "z".repeat(limits::EVENT_BYTES_MAX)}));
+        let giant = json!({"type": "x", "y": "z".repeat(limits::EVENT_BYTES_MAX)});
+        for event in [json!({"kind": "x"}), giant] {
+            events.publish(SystemTime::UNIX_EPOCH, "a", Audience::Everybody, &event);
+        }
         assert_eq!(events.kept.lock().unwrap().last, 0);
     }
 }

@@ -6,6 +6,7 @@ use sluice_controlplane_core::room::Admission;
 use super::extract::Shown;
 use super::{Problem, Server, now_seconds};
 use crate::auth::{Bearer, LEEWAY_SECONDS};
+use crate::conductor::Sight;
 
 impl Server {
     /// Authorizes a caller for an endpoint of `room_id`, or for one that concerns no room: by the matrix, and for
@@ -35,6 +36,14 @@ impl Server {
     pub(super) fn caller(&self, bearer: &Bearer, room_id: Option<&str>, endpoint: Endpoint) -> Result<Caller, Problem> {
         let caller = bearer.caller(room_id, now_seconds())?;
         if allows(caller, endpoint) { Ok(caller) } else { Err(refusal(bearer, caller, room_id)) }
+    }
+}
+
+/// Returns whom a caller sees in a room.
+pub(super) const fn sight_of(caller: Caller) -> Sight {
+    match caller {
+        Caller::Admin | Caller::Host => Sight::All,
+        Caller::Speaker | Caller::Attendee | Caller::Stranger => Sight::Visible,
     }
 }
 

@@ -14,11 +14,13 @@ use sluice_controlplane_core::access::Endpoint;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, interval_at, sleep_until};
 
+use super::authorize::sight_of;
 use super::extract::{Ids, Shown};
 use super::openapi::{AccessErrors, RoomErrors};
 use super::shares::Share;
 use super::{Problem, Server, limits, now_seconds, rfc3339};
 use crate::auth::{Bearer, LEEWAY_SECONDS};
+use crate::conductor::Sight;
 use crate::events::{Event, Events, Next, Reader};
 
 /// What is sent to a reader whose place is lost: events were missed, so it should read rooms and participants again.
@@ -30,11 +32,12 @@ const MISSED: &str = "events_missed";
     responses((status = 200, description = "Events, one JSON object each; `events_missed` when some are not kept any more",
         body = String, content_type = "text/event-stream"), AccessErrors))]
 pub(super) async fn all(State(server): State<Server>, shown: Shown, headers: HeaderMap) -> Result<Response, Problem> {
-    server.authorize(&shown, None, Endpoint::AllEvents).await?;
-    open(&server, Right { shown, room_id: None, endpoint: Endpoint::AllEvents }, &headers)
+    let caller = server.authorize(&shown, None, Endpoint::AllEvents).await?;
+    let right = Right { shown, room_id: None, endpoint: Endpoint::AllEvents, sight: sight_of(caller) };
+    open(&server, right, &headers)
 }
 
-/// Streams the events of a room.
+/// Streams the events of a room; what participants who are hidden do is told to hosts and by API key only.
 #[utoipa::path(get, path = "/api/rooms/{room_id}/events", tag = "events", security(("key" = []), ("token" = [])),
     params(("room_id" = String, Path, description = "The room's id"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen")),
@@ -46,9 +49,10 @@ pub(super) async fn of_room(
     ids: Ids,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    server.authorize(&shown, Some(&ids.room_id), Endpoint::RoomEvents).await?;
+    let caller = server.authorize(&shown, Some(&ids.room_id), Endpoint::RoomEvents).await?;
     server.conductor.room(&ids.room_id).await?;
-    open(&server, Right { shown, room_id: Some(ids.room_id), endpoint: Endpoint::RoomEvents }, &headers)
+    let sight = sight_of(caller);
+    open(&server, Right { shown, room_id: Some(ids.room_id), endpoint: Endpoint::RoomEvents, sight }, &headers)
 }
 
 /// Who reads a stream, and by which right.
@@ -56,6 +60,7 @@ struct Right {
     shown: Shown,
     room_id: Option<String>,
     endpoint: Endpoint,
+    sight: Sight,
 }
 
 impl Right {
@@ -160,7 +165,7 @@ fn open(server: &Server, right: Right, headers: &HeaderMap) -> Result<Response, 
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
     let now = Instant::now();
     let stream = Stream {
-        reader: server.events.read(right.room_id.as_deref(), last),
+        reader: server.events.read(right.room_id.as_deref(), right.sight, last),
         stopping: server.is_stopping.subscribe(),
         server: server.clone(),
         is_over: false,

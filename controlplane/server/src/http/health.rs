@@ -35,7 +35,7 @@ pub(super) struct HealthDocument {
     dependencies: Dependencies,
     /// Rooms.
     rooms: usize,
-    /// Participants in all rooms.
+    /// Participants in all rooms, without those who are hidden.
     participants: usize,
     /// The version of the control plane.
     version: &'static str,
@@ -102,7 +102,7 @@ pub(super) async fn health(State(server): State<Server>) -> Response {
             },
         },
         rooms: conductor.rooms,
-        participants: conductor.participants,
+        participants: conductor.participants.saturating_sub(conductor.hidden_participants),
         version: env!("CARGO_PKG_VERSION"),
     };
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -4,10 +4,11 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use sluice_controlplane_core::access::{Caller, Endpoint, PermissionOverrides, Permissions, Role, Source};
-use sluice_controlplane_core::room::{Participant as RoomParticipant, ParticipantChange, kind_text, track_text};
+use sluice_controlplane_core::access::{Endpoint, PermissionOverrides, Permissions, Role, Source};
+use sluice_controlplane_core::room::{ParticipantChange, kind_text, track_text};
 use utoipa::ToSchema;
 
+use super::authorize::sight_of;
 use super::extract::{Ids, Parameters, Shown, check_id, read_json};
 use super::openapi::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
 use super::rooms::PageParameters;
@@ -106,14 +107,12 @@ pub(super) async fn list(
     if let Some(cursor) = &page.cursor {
         check_id("cursor", cursor)?;
     }
-    let mut found = server.conductor.participants(&ids.room_id, page.cursor.as_deref(), limit + 1).await?;
+    let (room_id, after) = (&ids.room_id, page.cursor.as_deref());
+    let mut found = server.conductor.participants(room_id, sight_of(caller), after, limit + 1).await?;
     let has_more = found.len() > limit;
     found.truncate(limit);
     let next_cursor = found.last().filter(|_| has_more).map(|last| last.participant.id.0.clone());
-    let sees_all = matches!(caller, Caller::Admin | Caller::Host);
-    let is_seen = |participant: &RoomParticipant| sees_all || !participant.permissions().hidden;
-    let participants = found.into_iter().filter(|found| is_seen(&found.participant)).map(Participant::from).collect();
-    Ok(axum::Json(ParticipantPage { participants, next_cursor }))
+    Ok(axum::Json(ParticipantPage { participants: found.into_iter().map(Participant::from).collect(), next_cursor }))
 }
 
 /// A change of a participant; what is absent stays.

@@ -16,12 +16,13 @@ use sluice_controlplane_core::access::Endpoint;
 use sluice_controlplane_core::room::{RoomChange, RoomLimits, RoomMode, RoomSettings, Stage};
 use utoipa::{IntoParams, ToSchema};
 
+use super::authorize::sight_of;
 use super::extract::{Client, Ids, Parameters, Shown, check_id, read_json};
 use super::guests::Asked;
 use super::openapi::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
 use super::{Problem, Server, limits, rfc3339};
 use crate::auth::{metadata_text, metadata_value};
-use crate::conductor::{Air, RoomPosition, RoomSnapshot};
+use crate::conductor::{Air, RoomPosition, RoomSnapshot, Sight};
 use crate::config::Guests;
 
 /// A room.
@@ -48,7 +49,7 @@ pub(super) struct Room {
     /// Why the state is `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// How many participants are in it.
+    /// How many participants are in it; those who are hidden are counted for hosts and by API key only.
     participants: usize,
     /// When it was created, by RFC 3339.
     created_at: String,
@@ -370,8 +371,12 @@ fn position_of(cursor: &str) -> Result<RoomPosition, Problem> {
     params(("room_id" = String, Path, description = "The room's id")),
     responses((status = 200, description = "The room", body = Room), AccessErrors, RoomErrors))]
 pub(super) async fn read(State(server): State<Server>, shown: Shown, ids: Ids) -> Result<axum::Json<Room>, Problem> {
-    server.authorize(&shown, Some(&ids.room_id), Endpoint::ReadRoom).await?;
-    Ok(axum::Json(server.conductor.room(&ids.room_id).await?.into()))
+    let caller = server.authorize(&shown, Some(&ids.room_id), Endpoint::ReadRoom).await?;
+    let mut room = server.conductor.room(&ids.room_id).await?;
+    if sight_of(caller) == Sight::Visible {
+        room.participants = room.participants.saturating_sub(room.hidden_participants);
+    }
+    Ok(axum::Json(room.into()))
 }
 
 /// Changes a room.

@@ -15,7 +15,7 @@ use sluice_protocol::time::Instant;
 
 use crate::conductor::{
     Air, Answer, Conductor, ConductorCounts, ConductorError, ConductorHealth, DataplaneState, Entrant, IceServer,
-    ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress,
+    ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress, Sight,
     SignalledOffer,
 };
 use crate::dtls::Counts;
@@ -120,7 +120,8 @@ impl Conductor for Rooms {
             }
             let id = room_id.to_owned();
             let created_at = SystemTime::UNIX_EPOCH;
-            let room = RoomSnapshot { id, settings, stage: Stage::Created, participants: 0, created_at };
+            let stage = Stage::Created;
+            let room = RoomSnapshot { id, settings, stage, participants: 0, hidden_participants: 0, created_at };
             state.rooms.insert(room_id.to_owned(), room.clone());
             Ok(room)
         })
@@ -166,13 +167,15 @@ impl Conductor for Rooms {
     async fn participants(
         &self,
         room_id: &str,
+        sight: Sight,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ParticipantSnapshot>, ConductorError> {
         self.room(room_id).await?;
         let later = |(id, _): &(&String, &ParticipantSnapshot)| after.is_none_or(|after| id.as_str() > after);
         let take = |state: &mut State| {
-            state.participants.iter().filter(later).take(limit).map(|(_, found)| found.clone()).collect()
+            let seen = state.participants.iter().filter(|(_, own)| sight == Sight::All || !own.participant.is_hidden());
+            seen.filter(later).take(limit).map(|(_, found)| found.clone()).collect()
         };
         Ok(self.with(take))
     }
@@ -257,6 +260,7 @@ impl Conductor for Rooms {
             dataplane_restarts: 3,
             rooms: self.with(|state| state.rooms.len()),
             participants: 0,
+            hidden_participants: 0,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use sluice_controlplane_core::access::{Claims, PermissionOverrides, Role, RoomClaim, Source};
-use sluice_controlplane_core::room::{Event, Identity, LeaveReason, ParticipantId};
+use sluice_controlplane_core::room::{Audience, Event, Identity, LeaveReason, ParticipantId};
 
 use super::operation::stream;
 use super::{Api, Call};
@@ -115,7 +115,7 @@ async fn the_examples_of_events_are_what_a_stream_sends() {
     let at: SystemTime = UNIX_EPOCH + Duration::from_secs(1_769_860_800);
     let events = one_of_each();
     for event in &events {
-        api.server.events.publish(at, "demo", event);
+        api.server.events.publish(at, "demo", Audience::Everybody, event);
     }
     let call = Call::new("GET", "/api/events").key().header("last-event-id", "7-0");
     let text = stream(&api, call, &format!("id: 7-{}\n", events.len())).await;

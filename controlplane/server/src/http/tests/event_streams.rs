@@ -6,6 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Response;
 use serde_json::json;
 use sluice_controlplane_core::access::Role;
+use sluice_controlplane_core::room::Audience;
 use tower::ServiceExt as _;
 
 use super::{Api, Call, SECRET, token};
@@ -34,7 +35,8 @@ async fn whole(stream: Response<Body>) -> (String, Duration) {
 }
 
 fn publish(api: &Api, kind: &str, identity: &str) {
-    api.server.events.publish(SystemTime::now(), "a", &json!({"type": kind, "identity": identity}));
+    let event = json!({"type": kind, "identity": identity});
+    api.server.events.publish(SystemTime::now(), "a", Audience::Everybody, &event);
 }
 
 #[tokio::test(start_paused = true)]

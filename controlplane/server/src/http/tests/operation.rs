@@ -7,6 +7,7 @@ use axum::body::Body;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use sluice_controlplane_core::access::Role;
+use sluice_controlplane_core::room::Audience;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 
@@ -103,7 +104,7 @@ async fn event_streams_resume_and_keep_to_their_room() {
     let api = Api::new(Guests::None).await;
     api.room("a").await;
     for (room_id, kind) in [("a", "one"), ("b", "two"), ("a", "three")] {
-        api.server.events.publish(SystemTime::UNIX_EPOCH, room_id, &json!({"type": kind, "x": 1}));
+        api.server.events.publish(SystemTime::UNIX_EPOCH, room_id, Audience::Everybody, &json!({"type": kind, "x": 1}));
     }
     let all = stream(&api, Call::new("GET", "/api/events").key().header("last-event-id", "7-1"), "three").await;
     assert!(all.contains("id: 7-2\n") && all.contains("event: two\n") && !all.contains("one"), "{all}");

@@ -1,5 +1,7 @@
 //! The conductor between the real router and a data plane in a process of its own.
 
+mod hidden;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
+use axum::response::Response;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -23,9 +26,9 @@ use crate::store::Store;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// What Chromium sends to play; the data plane of these tests refuses every egress stream.
-const TO_PLAY: &str = include_str!("../../../core/tests/vectors/sdp/chromium-d-recvonly.offer.sdp");
+const TO_PLAY: &str = include_str!("../../../../core/tests/vectors/sdp/chromium-d-recvonly.offer.sdp");
 /// What Chromium sends to publish.
-const TO_PUBLISH: &str = include_str!("../../../core/tests/vectors/sdp/chromium-a-vp8-opus.offer.sdp");
+const TO_PUBLISH: &str = include_str!("../../../../core/tests/vectors/sdp/chromium-a-vp8-opus.offer.sdp");
 
 struct Rig {
     app: Router,
@@ -105,14 +108,7 @@ impl Rig {
     }
 
     async fn send_as(&self, bearer: &str, method: &str, path: &str, media_type: &str, body: &str) -> Reply {
-        let request = Request::builder()
-            .method(Method::try_from(method).unwrap())
-            .uri(path)
-            .header("authorization", format!("Bearer {bearer}"))
-            .header("content-type", media_type)
-            .extension(Peer(SocketAddr::from(([192, 0, 2, 9], 40_000))));
-        let request = request.body(Body::from(body.to_owned())).unwrap();
-        let (parts, body) = self.app.clone().oneshot(request).await.unwrap().into_parts();
+        let (parts, body) = self.ask(bearer, method, path, media_type, body).await.into_parts();
         let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         Reply {
             status: parts.status.as_u16(),
@@ -120,6 +116,20 @@ impl Rig {
             location: header("location").unwrap_or_default(),
             body: to_bytes(body, usize::MAX).await.unwrap().to_vec(),
         }
+    }
+
+    /// Asks; the answer's body may have no end.
+    async fn ask(&self, bearer: &str, method: &str, path: &str, media_type: &str, body: &str) -> Response {
+        let mut request = Request::builder()
+            .method(Method::try_from(method).unwrap())
+            .uri(path)
+            .header("content-type", media_type)
+            .extension(Peer(SocketAddr::from(([192, 0, 2, 9], 40_000))));
+        if !bearer.is_empty() {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        self.app.clone().oneshot(request).await.unwrap()
     }
 
     async fn participants(&self) -> usize {
@@ -209,6 +219,10 @@ async fn what_the_server_issued_for_a_room_does_not_open_the_next_one_of_that_na
 /// Signs a token as an application does, which knows nothing of when a room was created.
 fn minted(identity: &str, iat: u64) -> String {
     let claims = json!({"room_id": "a", "user_id": identity, "role": "host", "exp": iat + 3600, "iat": iat});
+    signed(claims)
+}
+
+fn signed(claims: Value) -> String {
     issue(&ApiKey::new("main", SECRET).unwrap(), &serde_json::from_value(claims).unwrap())
 }
 

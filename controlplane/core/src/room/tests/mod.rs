@@ -1,5 +1,7 @@
 //! Rooms by themselves.
 
+mod hidden;
+
 use std::time::Duration;
 
 use sluice_protocol::ids::{EgressId, TrackId};
@@ -65,10 +67,6 @@ fn handle(room: &mut Room, input: Input) -> Result<Vec<Output>, RoomError> {
 
 fn enter(room: &mut Room, name: &str, role: Role) {
     handle(room, Input::Join(Box::new(join(name, role)))).unwrap();
-}
-
-fn events(output: &[Output]) -> Vec<&Event> {
-    output.iter().filter_map(|output| if let Output::Event(event) = output { Some(event) } else { None }).collect()
 }
 
 #[test]
@@ -164,34 +162,6 @@ fn memory_of_the_revoked_is_bounded_and_forgets_the_oldest() {
     assert_eq!(room.check_join(&join("u0", Role::Attendee)), Ok(()));
     assert_eq!(room.check_join(&join("u1", Role::Attendee)), Err(RoomError::Revoked));
     assert!(crate::session::park_room(&room, 1).is_ok());
-}
-
-#[test]
-fn events_are_numbered_without_a_gap_and_hide_the_hidden() {
-    let mut room = room(RoomSettings::default());
-    let mut output = Vec::new();
-    let overrides = PermissionOverrides { hidden: Some(true), ..PermissionOverrides::default() };
-    let ghost = Join { overrides, ..join("ghost", Role::Attendee) };
-    for input in [
-        Input::Join(Box::new(join("ann", Role::Speaker))),
-        Input::Join(Box::new(ghost)),
-        Input::Connected(id("ghost")),
-        Input::Connected(id("ann")),
-        Input::Connected(id("ann")),
-        Input::Publish { participant: id("ann"), track: track(1, Source::Camera) },
-        Input::Leave { participant: id("ghost"), reason: LeaveReason::Left },
-        Input::Leave { participant: id("ann"), reason: LeaveReason::Left },
-    ] {
-        room.handle(at(1), input, &mut output).unwrap();
-    }
-    let names: Vec<String> = events(&output)
-        .iter()
-        .map(|event| serde_json::to_value(event).unwrap()["type"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(
-        names,
-        ["participant_joined", "participant_updated", "track_published", "track_unpublished", "participant_left"]
-    );
 }
 
 #[test]
