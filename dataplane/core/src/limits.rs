@@ -41,6 +41,10 @@ pub(crate) const CONTROL_QUEUE_MAX: usize = 1024;
 /// Events waiting for the shell; of more, those that tell no state are dropped, the oldest first.
 pub(crate) const EVENTS_MAX: usize = 4096;
 
+/// Entries of the heap of deadlines for each transport; of more, those that were overtaken are swept out, which leaves at
+/// most one for each kind of deadline.
+pub(crate) const TIMER_ENTRIES_PER_TRANSPORT_MAX: usize = 16;
+
 /// Without an authenticated request for this long nothing is sent any more (RFC 7675 section 5.1).
 pub(crate) const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -142,6 +142,7 @@ impl Engine {
             transport.counters.received_bytes += size_bytes;
             transport.counters.discarded_packets += u64::from(outcome.is_err());
         }
+        self.sweep_timers();
     }
 
     /// Takes a DTLS datagram of the control plane and queues it for the peer of `transport`. Dropped, and counted, when
@@ -163,13 +164,15 @@ impl Engine {
     /// # Errors
     /// The reason why it was refused; nothing is then under its key.
     pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<(), Refusal> {
-        match command {
+        let outcome = match command {
             Command::Put { object, resume } => self.put(now, *object, resume),
             Command::Remove(key) => {
                 self.remove(key);
                 Ok(())
             }
-        }
+        };
+        self.sweep_timers();
+        outcome
     }
 
     /// Takes it that a controller has put everything that a predecessor may have left rows of the shared table for. The
@@ -187,6 +190,7 @@ impl Engine {
     /// Asks the publisher of a track for a key frame, within its limits.
     pub fn request_key_frame(&mut self, now: Instant, track: TrackId) {
         self.want_key_frame(now, track, None);
+        self.sweep_timers();
     }
 
     /// Lets out what is due: DTLS for the control plane, then control packets, sound, repeats and pictures, each
@@ -202,6 +206,7 @@ impl Engine {
         };
         // Only behind a full outbox does age count against a packet: a slow turn of the loop is not the network's.
         self.queues.is_backlogged = flow.is_break();
+        self.sweep_timers();
     }
 
     /// Takes the next event.
@@ -217,6 +222,14 @@ impl Engine {
         let replaying = if self.queues.is_backlogged { &[] } else { self.queues.replaying.as_slice() };
         let replays = replaying.iter().filter_map(|id| self.targets.get(id.0)?.replay);
         replays.map(|replay| replay.next).chain(self.timers.next()).min()
+    }
+
+    /// Keeps the deadlines that were overtaken, or whose transport is gone, from piling up.
+    fn sweep_timers(&mut self) {
+        let transports = &self.transports;
+        self.timers.sweep(transports.len(), |id, timer, at| {
+            transports.get(id.0).is_some_and(|transport| transport.deadlines.is_armed(timer, at))
+        });
     }
 
     /// Adds an event. When too many wait, news goes and state stays: what was learnt must not be lost.

@@ -49,6 +49,7 @@ impl Engine {
                 Timer::Report => self.report(now, id),
             }
         }
+        self.sweep_timers();
     }
 
     /// Returns the wall clock at `now`.

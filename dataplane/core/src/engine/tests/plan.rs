@@ -5,10 +5,11 @@ use sluice_protocol::ids::TransportId;
 use sluice_protocol::media::{ExtensionIds, SrtpProfile, Ssrc};
 use sluice_protocol::plan::{self, Egress, Encoding, Key, Layer, Object, PlayoutDelay, StreamRole};
 
-use super::peer::Media;
+use super::peer::{Media, Peer};
 use super::stage::{CAMERA, frame, stage};
 use super::world::*;
 use crate::discard::Discard;
+use crate::limits::TIMER_ENTRIES_PER_TRANSPORT_MAX;
 
 #[test]
 fn objects_are_refused_for_the_reason_that_is_true() {
@@ -52,6 +53,20 @@ fn an_older_generation_never_replaces_a_newer_one() {
     world.remove(Key::Transport(TransportId::new(0, 1, 6)));
     assert_eq!(world.engine.transports.len(), 0);
     assert_eq!(world.try_put(of_generation(5), false), Err(Refusal::StaleGeneration));
+}
+
+#[test]
+fn transports_that_come_and_go_leave_few_deadlines_behind() {
+    let mut world = World::new();
+    let mut most = 0;
+    for slot in 1..=100 {
+        world.put(Object::Transport(transport(slot)));
+        Peer::new(slot).connect(&mut world);
+        most = most.max(world.engine.timers.len());
+        world.remove(Key::Transport(transport(slot).id));
+    }
+    assert_eq!(world.engine.transports.len(), 0);
+    assert!(most > 2 && most <= TIMER_ENTRIES_PER_TRANSPORT_MAX, "{most} entries for one transport");
 }
 
 #[test]
