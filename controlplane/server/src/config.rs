@@ -40,6 +40,8 @@ pub struct Http {
     /// How long a request may take to arrive and to be answered.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
+    /// Names under which browsers reach the page, besides addresses and `localhost`: those of a reverse proxy.
+    pub public_hosts: Vec<String>,
 }
 
 impl Default for Http {
@@ -48,6 +50,7 @@ impl Default for Http {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
             body_limit: ByteSize::kib(256),
             request_timeout: Duration::from_secs(30),
+            public_hosts: Vec::new(),
         }
     }
 }
@@ -286,11 +289,24 @@ impl Config {
         if self.http.request_timeout < Duration::from_secs(1) || self.http.request_timeout > Duration::from_secs(600) {
             problems.push("http.request_timeout: must be between 1s and 10m".to_owned());
         }
+        for host in &self.http.public_hosts {
+            if !is_host_name(host) {
+                problems.push(format!("http.public_hosts: {host:?} is no host name; write it without scheme and port"));
+            }
+        }
         if let Err(error) = filter(&self.log.level) {
             problems.push(format!("log.level: {error}"));
         }
         problems
     }
+}
+
+/// Tells whether a text is a host name, without scheme, port or placeholder.
+fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    text.split('.').all(is_label)
 }
 
 #[cfg(test)]
@@ -326,6 +342,17 @@ mod tests {
         let error = Config::assemble(&arguments(&line)).unwrap_err().to_string();
         for key in ["http.request_timeout", "webrtc.ice_servers", "webrtc.announce", "auth.api_key", "log.level"] {
             assert!(error.contains(key), "{key} in {error}");
+        }
+    }
+
+    #[test]
+    fn names_under_which_the_page_is_reached_are_names() {
+        for good in ["meet.example.org", "Meet", "192.0.2.1", "a-b.example"] {
+            assert!(is_host_name(good), "{good}");
+        }
+        for bad in ["", ".", "https://meet.example.org", "meet.example.org:443", "*.example.org", "a b", "example.org."]
+        {
+            assert!(!is_host_name(bad), "{bad}");
         }
     }
 

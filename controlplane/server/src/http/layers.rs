@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
@@ -25,6 +25,37 @@ const PAGE_POLICY: &str = "default-src 'self'; connect-src 'self' http: https: w
     img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; \
     form-action 'self'; frame-ancestors 'self'";
 
+/// Whom an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    /// A browser that shows the page.
+    Browser,
+    /// Programs, and pages of any origin. Tokens travel in headers, never in cookies: whoever shows one was given it.
+    EveryPage,
+    /// Programs, and the pages of this server: nothing was shown.
+    OwnPages,
+}
+
+impl Audience {
+    fn of(request: &Request) -> Self {
+        let path = request.uri().path();
+        if !is_api(path) {
+            return Self::Browser;
+        }
+        // Preflights show nothing. Players and publishers of any page learn what is wrong (RFC 9725 section 4.2).
+        let is_open = request.method() == Method::OPTIONS
+            || has_token(request)
+            || ["/whip/", "/whep/"].iter().any(|start| path.starts_with(start))
+            || path == "/api/openapi.json";
+        if is_open { Self::EveryPage } else { Self::OwnPages }
+    }
+}
+
+fn has_token(request: &Request) -> bool {
+    let mut fields = request.uri().query().unwrap_or_default().split('&');
+    request.headers().contains_key(AUTHORIZATION) || fields.any(|field| field.starts_with("token="))
+}
+
 /// The outermost layer.
 pub(super) async fn wrap(State(server): State<Server>, request: Request, next: Next) -> Response {
     let began = Instant::now();
@@ -32,13 +63,13 @@ pub(super) async fn wrap(State(server): State<Server>, request: Request, next: N
     let method = request.method().clone();
     let route =
         request.extensions().get::<MatchedPath>().map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
-    let is_page = !is_api(request.uri().path());
+    let audience = Audience::of(&request);
     let mut response = bounded(&server, request, next).await;
     if let Some(problem) = problem_of(&response) {
         problem.write(&id, &mut response);
         log(&problem, &id, method.as_str(), &route);
     }
-    add_headers(&id, is_page, response.headers_mut());
+    add_headers(&id, audience, response.headers_mut());
     server.metrics.count(method.as_str(), &route, response.status(), began.elapsed());
     response
 }
@@ -126,7 +157,7 @@ pub(super) fn is_api(path: &str) -> bool {
     ["api", "whip", "whep", "ws", "health", "metrics"].contains(&first)
 }
 
-fn add_headers(id: &str, is_page: bool, headers: &mut HeaderMap) {
+fn add_headers(id: &str, audience: Audience, headers: &mut HeaderMap) {
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
@@ -134,11 +165,11 @@ fn add_headers(id: &str, is_page: bool, headers: &mut HeaderMap) {
     set(X_CONTENT_TYPE_OPTIONS, "nosniff");
     // A token may stand in the address of a request or of the page.
     set(REFERRER_POLICY, "no-referrer");
-    if is_page {
+    if audience == Audience::Browser {
         set(CONTENT_SECURITY_POLICY, PAGE_POLICY);
         set(HeaderName::from_static("permissions-policy"), "camera=(self), microphone=(self), display-capture=(self)");
-    } else {
-        // Tokens travel in headers, never in cookies: any origin may call.
+    }
+    if audience == Audience::EveryPage {
         set(ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         set(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }

@@ -19,6 +19,7 @@ mod places;
 mod problem;
 mod rooms;
 mod routes;
+mod same_origin;
 mod serve;
 mod sessions;
 mod shares;

@@ -291,6 +291,7 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let is_guest = shown.0.is_none() && server.guests == Guests::Create;
     if is_guest {
+        server.check_page(&request)?;
         server.count_guest(Asked::Room, client)?;
     } else {
         server.authorize(&shown, None, Endpoint::CreateRoom).await?;

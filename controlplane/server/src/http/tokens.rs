@@ -179,10 +179,11 @@ impl Server {
     }
 
     /// Checks that guests may ask for tokens, and counts this one.
-    fn check_guest(&self, client: Client) -> Result<(), Problem> {
+    fn check_guest(&self, client: Client, request: &Request) -> Result<(), Problem> {
         if self.guests == Guests::None {
             return Err(Problem::unauthenticated());
         }
+        self.check_page(request)?;
         self.count_guest(Asked::Token, client)
     }
 
@@ -239,7 +240,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<axum::Json<Token>, Problem> {
     if shown.0.is_none() {
-        server.check_guest(client)?;
+        server.check_guest(client, &request)?;
         let mut token: NewToken = read_json(&server, request).await?;
         server.admit_guest(&ids.room_id, &mut token, client).await?;
         let room = server.conductor.room(&ids.room_id).await?;

@@ -10,6 +10,7 @@ mod guests;
 mod operation;
 mod page;
 mod rooms;
+mod same_origin;
 mod sessions;
 
 use std::net::SocketAddr;
@@ -119,11 +120,15 @@ impl Call {
 
 impl Api {
     async fn new(guests: Guests) -> Self {
+        Self::with(guests, Http::default()).await
+    }
+
+    async fn with(guests: Guests, http: Http) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).await.unwrap();
         let conductor = Arc::new(Rooms::default());
         let server = Server::new(Parts {
-            config: Http { request_timeout: Duration::from_secs(2), ..Http::default() },
+            config: Http { request_timeout: Duration::from_secs(2), ..http },
             guests,
             keys: KeyRing::new([ApiKey::new("main", SECRET).unwrap()]),
             conductor: conductor.clone(),
