@@ -15,8 +15,8 @@
 use bytes::Bytes;
 use sluice_protocol::media::SrtpProfile;
 
-use super::Error;
 use super::client_hello;
+use super::error::Error;
 use super::fragments::{self, Message, Reassembly};
 use super::limits::{EARLY_DATAGRAMS_MAX, HANDSHAKE_RECORDS_MAX, LIBRARY_READ_BYTES_MAX};
 use super::record::{self, ContentType, Record, Records};

@@ -13,77 +13,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sluice_protocol::ids::TransportId;
-use sluice_protocol::media::SrtpKeys;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::endpoint::{Connected, Endpoint, Event, Outgoing};
+use super::error::Error;
 use super::limits::{DATAGRAM_BYTES_MAX, HANDSHAKE_DEADLINE, HANDSHAKE_QUEUE_MAX};
 use super::records::Dtls12;
-use super::session::{Opened, Session};
-use super::{Certificate, Endpoint, Error, Fingerprint};
+use super::session::{Config, Opened, Session};
 
 /// The implementation in use.
 type Stack = Dtls12;
-
-/// What a handshake needs to know.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Our certificate, whose fingerprint the session's SDP gave.
-    pub certificate: Arc<Certificate>,
-    /// The fingerprint that the peer's SDP gave.
-    pub remote_fingerprint: Fingerprint,
-}
-
-/// What an association tells.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The handshake ended well. Comes before any application data.
-    Connected(Box<Connected>),
-    /// The content of one record.
-    ApplicationData(Bytes),
-    /// The handshake failed, or the peer ended the association with a fatal alert. The last event.
-    Failed(Error),
-    /// The peer closed the association. The last event.
-    Closed,
-}
-
-/// The outcome of a handshake.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Connected {
-    /// The keys for the plan.
-    pub keys: SrtpKeys,
-    /// The state to park, as [`Association::export_state`] gives it.
-    pub state: Vec<u8>,
-}
-
-impl std::fmt::Debug for Connected {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Connected").field("keys", &self.keys).finish_non_exhaustive()
-    }
-}
-
-/// Where an association's datagrams go.
-#[derive(Clone, Debug)]
-pub(super) struct Outgoing {
-    transport: TransportId,
-    endpoint: Endpoint,
-}
-
-impl Outgoing {
-    pub(super) const fn new(transport: TransportId, endpoint: Endpoint) -> Self {
-        Self { transport, endpoint }
-    }
-
-    /// Sends a datagram; drops and counts it when the channel is full, as a network would.
-    pub(super) fn send(&self, datagram: Vec<u8>) {
-        self.endpoint.send(self.transport, datagram);
-    }
-
-    /// Counts what was dropped of what came in.
-    pub(super) fn drop_many(&self, count: u64) {
-        self.endpoint.drop_many(count);
-    }
-}
 
 /// One DTLS association as the server (`a=setup:passive`).
 ///

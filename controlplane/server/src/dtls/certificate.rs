@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use webrtc_dtls::crypto::{Certificate as LibraryCertificate, CryptoPrivateKey};
 
-use super::Error;
+use super::error::Error;
 
 /// A self-signed certificate with its ECDSA P-256 key.
 ///

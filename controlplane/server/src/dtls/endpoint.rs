@@ -1,13 +1,14 @@
-//! What all associations of a node share.
+//! What all associations of a node share, and what they tell through it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use sluice_protocol::ids::TransportId;
+use sluice_protocol::media::SrtpKeys;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::Event;
+use super::error::Error;
 
 /// What all associations of a node share: where their datagrams and events go, places for handshakes, and counters. Per
 /// association these would be the largest part of its memory. Clones are the same one.
@@ -74,5 +75,56 @@ impl Endpoint {
 
     pub(super) fn drop_many(&self, count: u64) {
         self.0.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Where an association's datagrams go.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    pub(super) transport: TransportId,
+    pub(super) endpoint: Endpoint,
+}
+
+impl Outgoing {
+    pub(super) const fn new(transport: TransportId, endpoint: Endpoint) -> Self {
+        Self { transport, endpoint }
+    }
+
+    /// Sends a datagram; drops and counts it when the channel is full, as a network would.
+    pub(super) fn send(&self, datagram: Vec<u8>) {
+        self.endpoint.send(self.transport, datagram);
+    }
+
+    /// Counts what was dropped of what came in.
+    pub(super) fn drop_many(&self, count: u64) {
+        self.endpoint.drop_many(count);
+    }
+}
+
+/// What an association tells.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The handshake ended well. Comes before any application data.
+    Connected(Box<Connected>),
+    /// The content of one record.
+    ApplicationData(Bytes),
+    /// The handshake failed, or the peer ended the association with a fatal alert. The last event.
+    Failed(Error),
+    /// The peer closed the association. The last event.
+    Closed,
+}
+
+/// The outcome of a handshake.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// The keys for the plan.
+    pub keys: SrtpKeys,
+    /// The state to park, as [`super::Association::export_state`] gives it.
+    pub state: Vec<u8>,
+}
+
+impl std::fmt::Debug for Connected {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Connected").field("keys", &self.keys).finish_non_exhaustive()
     }
 }

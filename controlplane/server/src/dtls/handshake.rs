@@ -3,7 +3,7 @@
 //! The library demands a cookie exchange, compares no Finished (the extended master secret, which is required here,
 //! binds the keys to what was said: RFC 7627 section 4), answers no repeated Finished and makes two certificates that
 //! it throws away in each `DTLSConn::new`. All that matters of it is known when its handshake ends, so it is dropped
-//! then and [`super::records`] goes on.
+//! then and `records` goes on.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,26 +25,46 @@ use webrtc_util::conn::Conn;
 use webrtc_util::{KeyingMaterialExporter, KeyingMaterialExporterError};
 
 use super::admission::Admission;
-use super::association::Outgoing;
 use super::client_hello;
+use super::endpoint::Outgoing;
+use super::error::Error;
 use super::limits::FLIGHT_INTERVAL;
 use super::record::{self, ContentType, Records};
-use super::records::{Dtls12, Secrets};
 use super::repetition::Repetition;
-use super::session::Established;
-use super::{Config, Error};
+use super::session::Config;
 
 /// The exporter's label of SRTP (RFC 5764 section 4.2).
 const EXPORTER_LABEL: &str = "EXTRACTOR-dtls_srtp";
 const ALERT_HANDSHAKE_FAILURE: u8 = 40;
 const ALERT_DECODE_ERROR: u8 = 50;
 
+/// What a handshake ended with.
+pub(super) struct Agreed {
+    /// What the keys of records come from.
+    pub(super) secrets: Secrets,
+    /// The keys of SRTP.
+    pub(super) keys: SrtpKeys,
+    /// The number of our next record of epoch 1.
+    pub(super) sequence_next: u64,
+    /// The last datagram of the handshake.
+    pub(super) final_flight: Vec<u8>,
+    /// Datagrams that came before the end and belong behind it.
+    pub(super) early: Vec<Bytes>,
+}
+
+/// What the handshake agreed on: the master secret and the hellos' random numbers.
+pub(super) struct Secrets {
+    pub(super) master_secret: Vec<u8>,
+    pub(super) client_random: Vec<u8>,
+    pub(super) server_random: Vec<u8>,
+}
+
 /// Runs the handshake. It ends early only when dropped: the deadline is the caller's.
 pub(super) async fn run(
     config: &Config,
     incoming: &mut mpsc::Receiver<Bytes>,
     outgoing: &Outgoing,
-) -> Result<Established<Dtls12>, Error> {
+) -> Result<Agreed, Error> {
     let mut admission = Admission::default();
     let pipe = Arc::new(Pipe::new(outgoing.clone()));
     let profile = loop {
@@ -80,7 +100,7 @@ pub(super) async fn run(
         server_random: hellos.local_random,
     };
     let (sequence_next, final_flight) = pipe.final_flight();
-    Ok(Established { session: Dtls12::new(&secrets, sequence_next, final_flight), keys, early: admission.take_early() })
+    Ok(Agreed { secrets, keys, sequence_next, final_flight, early: admission.take_early() })
 }
 
 /// Returns what the library may see of a datagram, and counts what it may not.

@@ -5,11 +5,12 @@
 //!
 //! - [`mod@association`] is the handle, [`mod@certificate`] what SDP says of both ends; `endpoint` is what all
 //!   associations share, the bound on handshakes among it.
-//! - `handshake` runs the library's handshake behind `admission`, which reads the `ClientHello` (`client_hello`) and
-//!   gives the library only whole and well-formed messages (`record`, `fragments`).
 //! - `records` carries what comes after the handshake and the state that survives a restart.
+//! - `handshake`, which it begins with, runs the library's behind `admission`, which reads the `ClientHello`
+//!   (`client_hello`) and gives the library only whole and well-formed messages (`record`, `fragments`).
 //!
-//! Another DTLS implementation would take their place behind the trait in `session`.
+//! Each knows only what stands below it. Another DTLS implementation would take the place of the last two behind the
+//! trait in `session`.
 
 mod admission;
 pub mod association;
@@ -33,10 +34,11 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use association::{Association, Config, Connected, Event, Resumed};
+pub use association::{Association, Resumed};
 pub use certificate::{Certificate, Fingerprint};
-pub use endpoint::{Counts, Endpoint};
+pub use endpoint::{Connected, Counts, Endpoint, Event};
 pub use error::Error;
+pub use session::Config;
 
 /// Installs the process's provider of `rustls`. Call it first in `main`: the DTLS library builds verifiers of `rustls`
 /// (and uses none of them), which panics once two providers are compiled in and none is chosen.

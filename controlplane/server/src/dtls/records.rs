@@ -18,12 +18,13 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::admission::FINISHED_CONTENT_BYTES;
-use super::association::Outgoing;
+use super::endpoint::Outgoing;
+use super::error::Error;
+use super::handshake::{self, Agreed, Secrets};
 use super::limits::{APPLICATION_DATA_BYTES_MAX, FINAL_FLIGHT_BYTES_MAX, FINAL_FLIGHT_REPEATS_MAX};
 use super::record::{self, ContentType, Record, Records};
 use super::replay::ReplayWindow;
-use super::session::{Established, Opened, Session};
-use super::{Config, Error, handshake};
+use super::session::{Config, Established, Opened, Session};
 
 /// Bytes of a record's explicit nonce.
 const EXPLICIT_NONCE_BYTES: usize = 8;
@@ -64,7 +65,7 @@ impl Dtls12 {
     /// Takes over from the handshake. `sequence_next` is the number of our next record of epoch 1, `final_flight` the
     /// last datagram of the handshake.
     pub(super) fn new(secrets: &Secrets, sequence_next: u64, mut final_flight: Vec<u8>) -> Self {
-        let (remote, local) = secrets.write_keys();
+        let (remote, local) = write_keys(secrets);
         if final_flight.len() > FINAL_FLIGHT_BYTES_MAX {
             final_flight.clear();
         }
@@ -127,7 +128,9 @@ impl Session for Dtls12 {
         incoming: &mut mpsc::Receiver<Bytes>,
         outgoing: &Outgoing,
     ) -> Result<Established<Self>, Error> {
-        handshake::run(config, incoming, outgoing).await
+        let Agreed { secrets, keys, sequence_next, final_flight, early } =
+            handshake::run(config, incoming, outgoing).await?;
+        Ok(Established { session: Self::new(&secrets, sequence_next, final_flight), keys, early })
     }
 
     /// Skips the numbers that may have been used since the state was exported.
@@ -206,31 +209,22 @@ impl Session for Dtls12 {
     }
 }
 
-/// What the handshake agreed on: the master secret and the hellos' random numbers.
-pub(super) struct Secrets {
-    pub(super) master_secret: Vec<u8>,
-    pub(super) client_random: Vec<u8>,
-    pub(super) server_random: Vec<u8>,
-}
-
-impl Secrets {
-    /// Derives the client's and the server's write keys (RFC 5246 section 6.3).
-    fn write_keys(&self) -> (WriteKey, WriteKey) {
-        let seed = [b"key expansion", self.server_random.as_slice(), self.client_random.as_slice()].concat();
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.master_secret);
-        let mut block = Vec::with_capacity(64);
-        let mut a = hmac::sign(&key, &seed);
-        while block.len() < 40 {
-            block.extend_from_slice(hmac::sign(&key, &[a.as_ref(), &seed].concat()).as_ref());
-            a = hmac::sign(&key, a.as_ref());
-        }
-        let mut reader = StateReader { rest: &block };
-        let mut piece = || reader.array().expect("the block is 64 bytes long");
-        let (client_key, server_key) = (piece(), piece());
-        let mut piece = || reader.array().expect("the block is 64 bytes long");
-        let (client_salt, server_salt) = (piece(), piece());
-        (WriteKey { key: client_key, salt: client_salt }, WriteKey { key: server_key, salt: server_salt })
+/// Derives the client's and the server's write keys (RFC 5246 section 6.3).
+fn write_keys(secrets: &Secrets) -> (WriteKey, WriteKey) {
+    let seed = [b"key expansion", secrets.server_random.as_slice(), secrets.client_random.as_slice()].concat();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &secrets.master_secret);
+    let mut block = Vec::with_capacity(64);
+    let mut a = hmac::sign(&key, &seed);
+    while block.len() < 40 {
+        block.extend_from_slice(hmac::sign(&key, &[a.as_ref(), &seed].concat()).as_ref());
+        a = hmac::sign(&key, a.as_ref());
     }
+    let mut reader = StateReader { rest: &block };
+    let mut piece = || reader.array().expect("the block is 64 bytes long");
+    let (client_key, server_key) = (piece(), piece());
+    let mut piece = || reader.array().expect("the block is 64 bytes long");
+    let (client_salt, server_salt) = (piece(), piece());
+    (WriteKey { key: client_key, salt: client_salt }, WriteKey { key: server_key, salt: server_salt })
 }
 
 impl WriteKey {

@@ -1,13 +1,24 @@
 //! What an association needs of a DTLS implementation.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_protocol::media::SrtpKeys;
 use tokio::sync::mpsc;
 
-use super::association::Outgoing;
-use super::{Config, Error};
+use super::certificate::{Certificate, Fingerprint};
+use super::endpoint::Outgoing;
+use super::error::Error;
+
+/// What a handshake needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our certificate, whose fingerprint the session's SDP gave.
+    pub certificate: Arc<Certificate>,
+    /// The fingerprint that the peer's SDP gave.
+    pub remote_fingerprint: Fingerprint,
+}
 
 /// A DTLS implementation: datagrams in; datagrams, keys and application data out. That of DTLS 1.2 is
 /// [`super::records::Dtls12`]; one of DTLS 1.3 would take its place.
