@@ -16,7 +16,7 @@ use tokio::time::{Instant, Interval, interval_at, sleep_until};
 
 use super::authorize::sight_of;
 use super::extract::{Ids, Shown};
-use super::openapi::{AccessErrors, RoomErrors};
+use super::refusals::{AccessErrors, RoomErrors};
 use super::shares::Share;
 use super::{Problem, Server, limits, now_seconds, rfc3339};
 use crate::auth::{Bearer, LEEWAY_SECONDS};

@@ -13,7 +13,7 @@ use sluice_controlplane_core::access::Endpoint;
 use sluice_protocol::stats::Stats;
 
 use super::extract::Shown;
-use super::openapi::AccessErrors;
+use super::refusals::AccessErrors;
 use super::{Problem, Server};
 use crate::conductor::{ConductorCounts, ConductorHealth, DataplaneState};
 

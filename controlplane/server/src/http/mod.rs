@@ -17,6 +17,7 @@ mod participants;
 mod patience;
 mod places;
 mod problem;
+mod refusals;
 mod rooms;
 mod routes;
 mod same_origin;

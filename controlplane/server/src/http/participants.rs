@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::authorize::sight_of;
 use super::extract::{Ids, Parameters, Shown, check_id, read_json};
-use super::openapi::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
+use super::refusals::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
 use super::rooms::PageParameters;
 use super::tokens::{PermissionsDocument, RoleDocument, SourceDocument, check_grant};
 use super::{Problem, Server, limits, rfc3339};

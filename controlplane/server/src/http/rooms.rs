@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::authorize::sight_of;
 use super::extract::{Client, Ids, Parameters, Shown, check_id, read_json};
 use super::guests::Asked;
-use super::openapi::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
+use super::refusals::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
 use super::{Problem, Server, limits, rfc3339};
 use crate::auth::{metadata_text, metadata_value};
 use crate::conductor::{Air, RoomPosition, RoomSnapshot, Sight};

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, IntoResponses};
 
 use super::authorize::admission_of;
 use super::extract::{Client, Ids, Parameters, Shown, check_id, read_text};
-use super::openapi::{AccessErrors, BodyErrors, RoomErrors, SessionErrors};
+use super::refusals::{AccessErrors, BodyErrors, RoomErrors, SessionErrors};
 use super::{Problem, Server};
 use crate::auth::Bearer;
 use crate::conductor::{

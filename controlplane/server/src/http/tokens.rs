@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::extract::{Client, Ids, Shown, check_id, read_json};
 use super::guests::{Asked, Holder};
-use super::openapi::{AccessErrors, BodyErrors, RoomErrors};
+use super::refusals::{AccessErrors, BodyErrors, RoomErrors};
 use super::{Problem, Server, limits, now_seconds, rfc3339};
 use crate::auth::{Bearer, issue, metadata_text};
 use crate::conductor::{ConductorError, RoomSnapshot};
