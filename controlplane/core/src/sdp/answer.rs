@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use super::codec::{Feedback, NegotiatedCodec};
 use super::extension::Extension;
 use super::negotiate::{Negotiated, NegotiatedSection, Role};
-use super::offer::{Direction, SectionMedia};
+use super::offer::SectionMedia;
+use super::offered::Direction;
 use super::transport::Fingerprint;
 
 /// Our end of the transport, which the answer describes.

@@ -7,7 +7,7 @@ use sluice_protocol::media::{Label, MediaKind, PayloadType, Rid, Ssrc};
 use super::codec::{Feedback, Format, parameter};
 use super::error::OfferError;
 use super::extension::Extension;
-use super::offer::{Direction, OfferedCodec, OfferedEncoding, OfferedExtension, OfferedRid};
+use super::offered::{Direction, OfferedCodec, OfferedEncoding, OfferedExtension, OfferedRid};
 use super::transport::{Fingerprint, IceCredentials};
 use crate::limits;
 

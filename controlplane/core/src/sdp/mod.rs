@@ -11,6 +11,7 @@ mod extension;
 mod fragment;
 mod negotiate;
 mod offer;
+mod offered;
 pub(crate) mod stored;
 mod transport;
 
@@ -20,9 +21,8 @@ pub use error::{OfferError, OfferFault, Rejection, Rejections};
 pub use extension::Extension;
 pub use fragment::{Fragment, FragmentError, write_fragment};
 pub use negotiate::{Negotiated, NegotiatedSection, Parameters, ReceivedEncoding, Role, SentStream, negotiate};
-pub use offer::{
-    Direction, Offer, OfferedCodec, OfferedEncoding, OfferedExtension, OfferedRid, Section, SectionMedia, Setup,
-};
+pub use offer::{Offer, Section, SectionMedia, Setup};
+pub use offered::{Direction, OfferedCodec, OfferedEncoding, OfferedExtension, OfferedRid};
 pub use transport::{Fingerprint, FingerprintHash, IceCredentials};
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use sluice_protocol::media::{ExtensionIds, MediaKind, Mid, Rid, Ssrc};
 use super::codec::{Feedback, H264Profile, NegotiatedCodec};
 use super::error::{OfferError, Rejection, Rejections};
 use super::extension::Extension;
-use super::offer::{Direction, Offer, OfferedCodec, OfferedRid, Section, SectionMedia, Setup};
+use super::offer::{Offer, Section, SectionMedia, Setup};
+use super::offered::{Direction, OfferedCodec, OfferedRid};
 use super::stored;
 use super::transport::{Fingerprint, IceCredentials};
 

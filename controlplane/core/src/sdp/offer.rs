@@ -1,12 +1,11 @@
 //! A client's offer as a model: what matters of the text, within limits, and nothing else.
 
 use serde::{Deserialize, Serialize};
-use sluice_protocol::media::{Label, MediaKind, Mid, PayloadType, Rid, Ssrc};
+use sluice_protocol::media::{Label, MediaKind, Mid};
 
 use super::attributes::{Attributes, offered_codecs, offered_encodings, offered_extensions, offered_simulcast};
-use super::codec::{Feedback, Format};
 use super::error::OfferError;
-use super::extension::Extension;
+use super::offered::{Direction, OfferedCodec, OfferedEncoding, OfferedExtension, OfferedRid};
 use super::transport::{Fingerprint, IceCredentials};
 use crate::limits;
 
@@ -85,50 +84,6 @@ impl SectionMedia {
     }
 }
 
-/// Which way media flows (RFC 3264 section 5.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Direction {
-    /// Both ways.
-    SendRecv,
-    /// From the speaker of the description.
-    SendOnly,
-    /// To the speaker of the description.
-    RecvOnly,
-    /// No way.
-    Inactive,
-}
-
-impl Direction {
-    /// Tells whether the speaker of the description sends.
-    #[must_use]
-    pub const fn sends(self) -> bool {
-        matches!(self, Self::SendRecv | Self::SendOnly)
-    }
-
-    /// Tells whether the speaker of the description receives.
-    #[must_use]
-    pub const fn receives(self) -> bool {
-        matches!(self, Self::SendRecv | Self::RecvOnly)
-    }
-
-    /// Returns the attribute's name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SendRecv => "sendrecv",
-            Self::SendOnly => "sendonly",
-            Self::RecvOnly => "recvonly",
-            Self::Inactive => "inactive",
-        }
-    }
-
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive]
-            .into_iter()
-            .find(|direction| direction.as_str() == text)
-    }
-}
-
 /// Who starts the DTLS handshake (RFC 8842 section 5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setup {
@@ -138,50 +93,6 @@ pub enum Setup {
     Active,
     /// The answerer, or nobody yet: not served.
     Passive,
-}
-
-/// A codec of an offer that Sluice knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OfferedCodec {
-    /// Its payload type.
-    pub payload_type: PayloadType,
-    /// The payload type of its repair stream (RFC 4588).
-    pub rtx: Option<PayloadType>,
-    /// The codec.
-    pub format: Format,
-    /// The feedback that the client offers for it.
-    pub feedback: Feedback,
-}
-
-/// A header extension of an offer that Sluice knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OfferedExtension {
-    /// Its id, 1 to 255.
-    pub id: u8,
-    /// What it is.
-    pub extension: Extension,
-    /// Which way the client offers it.
-    pub direction: Direction,
-}
-
-/// An SSRC that a client announces to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OfferedEncoding {
-    /// The media SSRC.
-    pub ssrc: Ssrc,
-    /// Its repair SSRC (`ssrc-group:FID`).
-    pub rtx: Option<Ssrc>,
-}
-
-/// A named encoding of a simulcast offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OfferedRid {
-    /// The name.
-    pub rid: Rid,
-    /// Whether it starts paused (RFC 8853 section 5.1).
-    pub is_paused: bool,
-    /// The greatest number of pixels that `a=rid` allows it, where it says so.
-    pub pixels_max: Option<u64>,
 }
 
 impl Offer {
