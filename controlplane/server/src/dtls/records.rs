@@ -1,8 +1,8 @@
 //! The records of an association after its handshake: `AES_128_GCM` of DTLS 1.2 (RFC 6347 section 4.1, RFC 5288).
 //!
-//! The library could go on carrying them, but its association keeps two tasks and 80 times the memory, dies of one
+//! The library could go on carrying them, but its association keeps two tasks and far more memory, dies of one
 //! spoofed record in the clear, repeats no lost last flight, and exports neither its replay window nor the number to go
-//! on with; `docs/decisions/0010-dtls-library-for-handshakes-only.md` has the measurements. After the handshake there
+//! on with; `docs/decisions/0010-dtls-library-for-handshakes-only.md` has the reasons. After the handshake there
 //! is little left to do, and all of it is here, without I/O:
 //!
 //! - Application data is opened and sealed.
