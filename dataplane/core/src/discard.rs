@@ -76,7 +76,7 @@ discards! {
     RtxMalformed = "rtx_malformed",
     /// A packet that the stream has already, by another way.
     Duplicate = "duplicate",
-    /// A packet from before what the stream still keeps track of.
+    /// A packet from before what the stream still keeps track of, or a repair of an SSRC that it has given up.
     TooLate = "too_late",
     /// Media of a muted track.
     Muted = "muted",

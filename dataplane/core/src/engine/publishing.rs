@@ -63,7 +63,10 @@ impl Engine {
         let transport = track.plan.transport;
         let (role, stream) = match plan.role {
             StreamRole::Media => (SourceRole::Media, track.place(plan.rid)),
-            StreamRole::Rtx { of } => (SourceRole::Rtx, track.carried_by(of).or_else(|| track.place(plan.rid))),
+            StreamRole::Rtx { of } => (
+                SourceRole::Rtx { of: Some(of).filter(|of| *of != Ssrc(0)) },
+                track.carried_by(of).or_else(|| track.place(plan.rid)),
+            ),
         };
         let stream = stream.ok_or(Refusal::PlanFull)?;
         if role == SourceRole::Media
@@ -104,7 +107,7 @@ impl Engine {
         let (transport, encodings) = (track.plan.transport, track.plan.encodings.clone());
         for (index, encoding) in encodings.iter().enumerate().take(ENCODINGS_MAX) {
             let stream = StreamIndex(u8::try_from(index).unwrap_or(0));
-            let announced = [(encoding.ssrc, SourceRole::Media), (encoding.rtx, SourceRole::Rtx)];
+            let announced = [(encoding.ssrc, SourceRole::Media), (encoding.rtx, SourceRole::Rtx { of: encoding.ssrc })];
             for (ssrc, role) in announced.into_iter().filter_map(|(ssrc, role)| Some((ssrc?, role))) {
                 self.add_source(transport, id, stream, ssrc, role)?;
             }
@@ -174,6 +177,6 @@ impl Engine {
 pub(super) const fn table_role(role: SourceRole) -> Role {
     match role {
         SourceRole::Media => Role::Ingress,
-        SourceRole::Rtx => Role::IngressRtx,
+        SourceRole::Rtx { .. } => Role::IngressRtx,
     }
 }

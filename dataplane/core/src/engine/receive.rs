@@ -55,7 +55,7 @@ impl Engine {
         let track = self.tracks.get_mut(opened.source.track.0).ok_or(Discard::SsrcUnknown)?;
         let outcome = match opened.source.role {
             SourceRole::Media => accept_media(now, track, &opened),
-            SourceRole::Rtx => accept_repair(track, &opened),
+            SourceRole::Rtx { of } => accept_repair(now, track, of, &opened),
         };
         self.queues.enqueue_if_stored(track, outcome);
         let accepted = outcome?;
@@ -116,7 +116,7 @@ impl Engine {
             rid: stream.and_then(|stream| stream.rid).map_or_else(Label::default, |rid| rid.0),
             repairs: match source.role {
                 SourceRole::Media => Ssrc(0),
-                SourceRole::Rtx => stream.and_then(|stream| stream.ssrc).unwrap_or(Ssrc(0)),
+                SourceRole::Rtx { of } => of.unwrap_or(Ssrc(0)),
             },
         };
         // A full table costs a publisher's replay window over a restart, not its media.
@@ -138,21 +138,22 @@ impl Engine {
         let by_payload = fitting.next().filter(|_| fitting.next().is_none() && !has_mid);
         let track_id = by_mid.or(by_payload).ok_or(Discard::SsrcUnknown)?;
         let track = tracks.get_mut(track_id.0).ok_or(Discard::SsrcUnknown)?;
-        let role = match track.payload(view.payload_type()).ok_or(Discard::PayloadTypeUnknown)? {
-            Payload::Media(_) => SourceRole::Media,
-            Payload::Rtx(_) => SourceRole::Rtx,
-        };
+        let payload = track.payload(view.payload_type()).ok_or(Discard::PayloadTypeUnknown)?;
         let rid = label(view, track.plan.extensions.rid).map(Rid);
         let repaired = label(view, track.plan.extensions.repaired_rid).map(Rid);
-        let stream = match role {
-            SourceRole::Media if rid.is_none() && track.streams.len() > 1 => None,
-            SourceRole::Media => track.place(rid),
-            SourceRole::Rtx => match repaired {
+        let stream = match payload {
+            Payload::Media(_) if rid.is_none() && track.streams.len() > 1 => None,
+            Payload::Media(_) => track.place(rid),
+            Payload::Rtx(_) => match repaired {
                 Some(_) => track.streams.iter().position(|stream| stream.rid == repaired).and_then(index_of),
                 None => track.only(),
             },
         };
         let stream = stream.ok_or(Discard::SsrcUnknown)?;
+        let role = match payload {
+            Payload::Media(_) => SourceRole::Media,
+            Payload::Rtx(_) => SourceRole::Rtx { of: track.stream(stream).and_then(|stream| stream.ssrc) },
+        };
         if !transport.learning.take(now, LEARNING_WINDOW, LEARNT_PER_WINDOW_MAX) {
             return Err(Discard::StreamsFull);
         }
@@ -173,10 +174,9 @@ impl Engine {
         transport.sources.insert(source).ok_or(Discard::StreamsFull)?;
         let carried = self.tracks.get(track.0).and_then(|track| track.stream(stream));
         let rid = carried.and_then(|stream| stream.rid);
-        let media = carried.and_then(|stream| stream.ssrc).unwrap_or(Ssrc(0));
         let role = match role {
             SourceRole::Media => StreamRole::Media,
-            SourceRole::Rtx => StreamRole::Rtx { of: media },
+            SourceRole::Rtx { of } => StreamRole::Rtx { of: of.unwrap_or(Ssrc(0)) },
         };
         self.raise(Event::Learnt(Box::new(Object::Stream(plan::Stream { track, ssrc, role, rid }))));
         Ok(place)
@@ -191,12 +191,12 @@ impl Engine {
         let sources = &transport.sources;
         let is_superseded = |source: &Source| {
             let later = |other: &Source| (other.heard, other.ssrc) > (source.heard, source.ssrc);
-            let same =
-                |other: &Source| (other.track, other.stream, other.role) == (source.track, source.stream, source.role);
+            let place = |source: &Source| (source.track, source.stream, table_role(source.role));
+            let same = |other: &Source| place(other) == place(source);
             sources.iter().any(|other| same(other) && later(other))
         };
         let carries = |source: &Source| match source.role {
-            SourceRole::Rtx => !is_superseded(source),
+            SourceRole::Rtx { .. } => !is_superseded(source),
             SourceRole::Media => {
                 let stream = tracks.get(source.track.0).and_then(|track| track.stream(source.stream));
                 stream.is_some_and(|stream| stream.ssrc == Some(source.ssrc))
@@ -327,7 +327,7 @@ fn accept_media(now: Instant, track: &mut Track, opened: &Opened<'_>) -> Result<
 }
 
 /// Takes the original out of a repair packet (RFC 4588 section 4) and stores it, unless it came meanwhile.
-fn accept_repair(track: &mut Track, opened: &Opened<'_>) -> Result<Stored, Discard> {
+fn accept_repair(now: Instant, track: &mut Track, of: Option<Ssrc>, opened: &Opened<'_>) -> Result<Stored, Discard> {
     let view = &opened.view;
     let Some(Payload::Rtx(codec)) = track.payload(view.payload_type()) else {
         return Err(Discard::PayloadTypeUnknown);
@@ -340,6 +340,9 @@ fn accept_repair(track: &mut Track, opened: &Opened<'_>) -> Result<Stored, Disca
     let Track { plan, history, streams, .. } = track;
     let stream = streams.get_mut(usize::from(opened.source.stream.0)).ok_or(Discard::RtxMalformed)?;
     let ssrc = stream.ssrc.ok_or(Discard::RtxMalformed)?;
+    if !stream.is_repaired_as(now, of) {
+        return Err(Discard::TooLate);
+    }
     let sequence = stream.place_repair(original).ok_or(Discard::RtxMalformed)?;
     if history.find(opened.source.stream, sequence).is_some_and(|packet| packet.ssrc == ssrc) {
         return Err(Discard::Duplicate);

@@ -14,8 +14,9 @@ use crate::srtp::ReplayWindow;
 pub(crate) enum SourceRole {
     /// The media of a stream.
     Media,
-    /// Repairs of a stream (RFC 4588).
-    Rtx,
+    /// Repairs of a stream (RFC 4588): of what `of` sends, as far as that is known. Without a description that says so it
+    /// is the SSRC that carried the stream when the repair SSRC came.
+    Rtx { of: Option<Ssrc> },
 }
 
 /// One SSRC. Its replay window outlives a change of the stream to another SSRC, so that nobody can play it back.

@@ -19,7 +19,9 @@ pub(crate) struct IngressStream {
     pub(crate) ssrc: Option<Ssrc>,
     /// The SSRC that carried it before.
     former: Option<Ssrc>,
-    /// When the present SSRC was last heard.
+    /// When the present SSRC took over.
+    since: Instant,
+    /// When it was last heard.
     heard: Instant,
     /// The payload type last seen.
     pub(crate) payload_type: Option<PayloadType>,
@@ -73,6 +75,7 @@ impl IngressStream {
                 self.restart();
             }
             self.former = self.ssrc.replace(ssrc).filter(|_| was_heard);
+            self.since = now;
         }
         self.heard = now;
         true
@@ -93,6 +96,13 @@ impl IngressStream {
         } else {
             self.missing.fill(sequence.0);
         }
+    }
+
+    /// Tells whether repairs of `of` are repairs of the SSRC that carries the stream now. Those of a former one name numbers
+    /// that mean other packets by now. A publisher that keeps its repair SSRC when it changes the other is repaired again
+    /// after [`SSRC_SILENCE_MIN`].
+    pub(crate) fn is_repaired_as(&self, now: Instant, of: Option<Ssrc>) -> bool {
+        of.is_none() || of == self.ssrc || now.saturating_since(self.since) >= SSRC_SILENCE_MIN
     }
 
     /// Places an original sequence number out of a repair packet; `None` before the stream was heard itself.

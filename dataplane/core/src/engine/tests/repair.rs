@@ -5,7 +5,7 @@ use sluice_protocol::media::SrtpProfile;
 use sluice_protocol::plan::Object;
 
 use super::super::forward::seal;
-use super::peer::{Peer, of_kind};
+use super::peer::{Media, Peer, of_kind};
 use super::stage::{CAMERA, frame, number, repair, stage};
 use super::world::*;
 use crate::discard::Discard;
@@ -41,6 +41,32 @@ fn what_is_lost_on_the_way_in_is_asked_for_and_its_repair_forwarded() {
         .collect();
     assert_eq!(order, [(1, 0), (2, 1), (5, 4), (3, 2), (4, 3)], "each in its own place, once");
     assert_eq!(world.discards(Discard::Duplicate), 1);
+}
+
+#[test]
+fn a_straggling_repair_of_a_former_ssrc_is_no_packet_of_the_present_one() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let present = |number: u16, key: bool| Media { ssrc: CAMERA.0 + 0x100, ..frame(number, key) };
+    for media in [frame(1000, true), frame(1001, false), repair(&frame(1001, false), 70)] {
+        publisher.send(&mut world, &media);
+        world.flush();
+    }
+    publisher.send(&mut world, &present(100, true));
+    world.flush();
+    subscriber.take(&mut world);
+    publisher.send(&mut world, &repair(&frame(1002, false), 71));
+    assert_eq!(world.discards(Discard::TooLate), 1, "its number would be ahead of what comes next");
+    for number in 101..=103 {
+        publisher.send(&mut world, &present(number, false));
+        world.flush();
+    }
+    let forwarded: Vec<u16> = subscriber.take(&mut world).iter().map(|packet| number(&packet.payload)).collect();
+    assert_eq!(forwarded, [101, 102, 103]);
+    world.pass(500);
+    publisher.send(&mut world, &present(105, false));
+    publisher.send(&mut world, &repair(&present(104, false), 72));
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 2, "a publisher may keep its repair SSRC");
 }
 
 #[test]
