@@ -9,6 +9,7 @@ mod congestion;
 mod feedback;
 mod forward;
 mod key_frames;
+mod learn;
 mod publishing;
 mod receive;
 mod repair;

@@ -4,26 +4,24 @@ use std::time::Duration;
 
 use sluice_protocol::event::Event;
 use sluice_protocol::ids::{TrackId, TransportId};
-use sluice_protocol::media::{Label, MediaKind, PayloadType, Rid, Ssrc};
-use sluice_protocol::plan::{self, Key, Object, StreamRole};
+use sluice_protocol::media::{Label, MediaKind, PayloadType, Ssrc};
 use sluice_protocol::table::{Role, RowKey};
 use sluice_protocol::time::Instant;
 
 use super::Engine;
+use super::learn::Place;
 use super::publishing::table_role;
 use crate::discard::Discard;
 use crate::ingress::describe::{Extensions, describe, transport_sequence};
-use crate::ingress::sources::{Source, SourceRole};
+use crate::ingress::sources::SourceRole;
 use crate::ingress::stream::Repair;
-use crate::ingress::{Accepted, ExtendedSequence, StreamIndex};
-use crate::limits::{LEARNING_WINDOW, LEARNT_PER_WINDOW_MAX};
+use crate::ingress::{Accepted, ExtendedSequence};
 use crate::port::Datagram;
 use crate::route::track::{Payload, Track};
 use crate::shard::rows::Rows;
 use crate::shard::timer::Timer;
 use crate::srtp::{Replay, ReplayWindow, estimate_index};
 use crate::transport::{Security, Transport};
-use crate::wire::extension::parse_label;
 use crate::wire::rtp::{RtpHeader, RtpView};
 
 /// An opened packet and whose it is.
@@ -34,14 +32,6 @@ struct Opened<'a> {
     index: u64,
     source: Place,
     arrival: Instant,
-}
-
-/// Where an SSRC belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    track: TrackId,
-    stream: StreamIndex,
-    role: SourceRole,
 }
 
 impl Engine {
@@ -122,98 +112,6 @@ impl Engine {
         // A full table costs a publisher's replay window over a restart, not its media.
         source.row = self.rows.occupy(&key, highest);
         highest == index
-    }
-
-    /// Finds the track of an SSRC that is heard for the first time, by mid and rid, or by a payload type that only one
-    /// track has (RFC 8843 section 9.2), and remembers it: senders stop saying mid and rid once a report names them.
-    fn learn(&mut self, now: Instant, id: TransportId, view: &RtpView<'_>) -> Result<Place, Discard> {
-        let Self { transports, tracks, .. } = self;
-        let transport = transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
-        let named = |track: &Track| label(view, track.plan.extensions.mid) == Some(track.plan.mid.0);
-        let fits = |track: &Track| track.payload(view.payload_type()).is_some();
-        let living = || transport.tracks.iter().filter_map(|track| tracks.get(track.0));
-        let by_mid = living().find(|track| named(track)).map(|track| track.plan.id);
-        let has_mid = living().any(|track| label(view, track.plan.extensions.mid).is_some());
-        let mut fitting = living().filter(|track| fits(track)).map(|track| track.plan.id);
-        let by_payload = fitting.next().filter(|_| fitting.next().is_none() && !has_mid);
-        let track_id = by_mid.or(by_payload).ok_or(Discard::SsrcUnknown)?;
-        let track = tracks.get_mut(track_id.0).ok_or(Discard::SsrcUnknown)?;
-        let payload = track.payload(view.payload_type()).ok_or(Discard::PayloadTypeUnknown)?;
-        let rid = label(view, track.plan.extensions.rid).map(Rid);
-        let repaired = label(view, track.plan.extensions.repaired_rid).map(Rid);
-        let stream = match payload {
-            Payload::Media(_) if rid.is_none() && track.streams.len() > 1 => None,
-            Payload::Media(_) => track.place(rid),
-            Payload::Rtx(_) => match repaired {
-                Some(_) => track.streams.iter().position(|stream| stream.rid == repaired).and_then(index_of),
-                None => track.only(),
-            },
-        };
-        let stream = stream.ok_or(Discard::SsrcUnknown)?;
-        let role = match payload {
-            Payload::Media(_) => SourceRole::Media,
-            Payload::Rtx(_) => SourceRole::Rtx { of: track.stream(stream).and_then(|stream| stream.ssrc) },
-        };
-        if !transport.learning.take(now, LEARNING_WINDOW, LEARNT_PER_WINDOW_MAX) {
-            return Err(Discard::StreamsFull);
-        }
-        if transport.sources.is_full() {
-            self.forget_silent_source(id)?;
-        }
-        self.add_learnt(id, view.ssrc(), Place { track: track_id, stream, role })
-    }
-
-    fn add_learnt(&mut self, id: TransportId, ssrc: Ssrc, place: Place) -> Result<Place, Discard> {
-        let Place { track, stream, role } = place;
-        // A predecessor may have heard it, and its controller may not have heard of that.
-        let row = self.rows.find(id, ssrc, table_role(role));
-        row.into_iter().for_each(|row| self.rows.claim(row));
-        let window = row.map_or_else(ReplayWindow::new, |row| ReplayWindow::resume(self.rows.index(row)));
-        let source = Source { ssrc, track, stream, role, window, row, heard: None };
-        let transport = self.transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
-        transport.sources.insert(source).ok_or(Discard::StreamsFull)?;
-        let carried = self.tracks.get(track.0).and_then(|track| track.stream(stream));
-        let rid = carried.and_then(|stream| stream.rid);
-        let role = match role {
-            SourceRole::Media => StreamRole::Media,
-            SourceRole::Rtx { of } => StreamRole::Rtx { of: of.unwrap_or(Ssrc(0)) },
-        };
-        self.raise(Event::Learnt(Box::new(Object::Stream(plan::Stream { track, ssrc, role, rid }))));
-        Ok(place)
-    }
-
-    /// Makes room for a new SSRC: of those that carry nothing now, the one that was silent longest is forgotten. A repair
-    /// SSRC carries something as long as none of its stream was heard later, for a publisher that renews its SSRCs renews
-    /// both.
-    fn forget_silent_source(&mut self, id: TransportId) -> Result<(), Discard> {
-        let Self { transports, tracks, rows, .. } = self;
-        let transport = transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
-        let sources = &transport.sources;
-        let is_superseded = |source: &Source| {
-            let later = |other: &Source| (other.heard, other.ssrc) > (source.heard, source.ssrc);
-            let place = |source: &Source| (source.track, source.stream, table_role(source.role));
-            let same = |other: &Source| place(other) == place(source);
-            sources.iter().any(|other| same(other) && later(other))
-        };
-        let carries = |source: &Source| match source.role {
-            SourceRole::Rtx { .. } => !is_superseded(source),
-            SourceRole::Media => {
-                let stream = tracks.get(source.track.0).and_then(|track| track.stream(source.stream));
-                stream.is_some_and(|stream| stream.ssrc == Some(source.ssrc))
-            }
-        };
-        let idle = transport.sources.iter().filter(|source| !carries(source));
-        let (track, ssrc) = idle
-            .min_by_key(|source| source.heard)
-            .map(|source| (source.track, source.ssrc))
-            .ok_or(Discard::StreamsFull)?;
-        for gone in transport.sources.remove_where(|source| source.ssrc == ssrc) {
-            if let Some(row) = gone.row {
-                rows.free(row);
-            }
-        }
-        self.raise(Event::Forgotten(Key::Stream(track, ssrc)));
-        Ok(())
     }
 
     /// Does what a stored packet calls for besides being forwarded.
@@ -398,12 +296,4 @@ impl super::Queues {
             self.enqueue(track);
         }
     }
-}
-
-fn label(view: &RtpView<'_>, id: u8) -> Option<Label> {
-    if id == 0 { None } else { view.extension(id).and_then(parse_label) }
-}
-
-fn index_of(position: usize) -> Option<StreamIndex> {
-    u8::try_from(position).ok().map(StreamIndex)
 }

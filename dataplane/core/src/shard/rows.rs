@@ -60,6 +60,11 @@ impl Rows {
         self.by_key.get(&(transport, ssrc, role)).copied()
     }
 
+    /// Tells what a row is about; `None` when it is free.
+    pub(crate) fn key(&self, row: RowIndex) -> Option<RowKey> {
+        self.table.key(row)
+    }
+
     /// Returns the rows of one role that a transport has, with their SSRCs.
     pub(crate) fn of(&self, transport: TransportId, role: Role) -> impl Iterator<Item = (Ssrc, RowIndex)> {
         let slot = self.by_slot.get(&transport.slot()).into_iter().flatten();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_protocol::event::{Event, Refusal};
 use sluice_protocol::ids::TransportId;
-use sluice_protocol::media::MediaKind;
+use sluice_protocol::media::{MediaKind, Rid, Ssrc};
 use sluice_protocol::plan::{Cookie, Key, Object, Plan};
 use sluice_protocol::table::{Role, RowIndex};
 use sluice_protocol::time::NtpTime;
@@ -13,8 +13,8 @@ use rtcp::goodbye::Goodbye;
 use rtcp::sender_report::SenderReport;
 use rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
 
-use super::peer::{Peer, is_pli, of_kind};
-use super::stage::{CAMERA, MICROPHONE, frame, number, sound, stage};
+use super::peer::{Media, Peer, is_pli, of_kind};
+use super::stage::{CAMERA, MICROPHONE, frame, number, repair, sound, stage};
 use super::world::*;
 use crate::discard::Discard;
 
@@ -90,6 +90,45 @@ fn a_successor_goes_on_past_the_last_index_without_any_renegotiation() {
         let expected = if kind == MediaKind::Video { 11 * 3000 } else { 11 * 960 };
         assert_eq!(passed, expected, "{kind:?} keeps its timeline");
     }
+}
+
+#[test]
+fn what_an_ssrc_carries_is_known_even_if_nobody_was_told_of_it_and_its_sender_does_not_repeat_it() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    world.put(Object::Track(video_track(3, 1)));
+    let ids = video_track(1, 1).extensions;
+    let layers = [(CAMERA.0, b"l"), (CAMERA.0 + 0x100, b"h")];
+    for (ssrc, rid) in layers {
+        let mut media = Media { ssrc, ..frame(1, true) };
+        media.extensions.push((ids.rid, rid.to_vec()));
+        publisher.send(&mut world, &media);
+    }
+    let mut repaired = repair(&frame(2, false), 70);
+    repaired.extensions.push((ids.repaired_rid, b"h".to_vec()));
+    publisher.send(&mut world, &repaired);
+    world.flush();
+    let encodings = |world: &World| -> Vec<(Option<Rid>, Option<Ssrc>)> {
+        let track = world.engine.tracks.get(track_id(1).0).unwrap();
+        track.streams.iter().map(|stream| (stream.rid, stream.ssrc)).collect()
+    };
+    let known = encodings(&world);
+    assert_eq!(known.len(), 2);
+    subscriber.take(&mut world);
+    world.events.clear();
+    let mut world = resumed(world);
+    world.put(Object::Track(video_track(3, 1)));
+    let media = |ssrc: u32, number: u16| Media { ssrc, ..frame(number, false) };
+    let [(low, _), (high, _)] = layers;
+    for mut unnamed in [media(low, 3), media(high, 3), media(high, 5), repair(&media(high, 4), 71)] {
+        unnamed.extensions.clear();
+        publisher.send(&mut world, &unnamed);
+    }
+    world.flush();
+    assert_eq!((encodings(&world), world.discards(Discard::SsrcUnknown)), (known, 0));
+    let forwarded: Vec<u16> = subscriber.take(&mut world).iter().map(|packet| number(&packet.payload)).collect();
+    assert_eq!(forwarded, [3, 5, 4], "the upper layer, and its repair");
+    let learnt = |event: &Event| matches!(event, Event::Learnt(object) if matches!(**object, Object::Stream(_)));
+    assert_eq!(world.count_events(learnt), 3, "and now the controller hears of it");
 }
 
 #[test]
@@ -388,7 +427,7 @@ fn a_successor_takes_whichever_of_a_streams_ssrcs_speaks_first() {
 #[test]
 fn a_publisher_whose_former_ssrc_was_asked_for_a_key_frame_is_asked_by_its_present_one() {
     let (mut world, mut publisher, _) = stage();
-    let of = |ssrc, number, key| super::peer::Media { ssrc, ..frame(number, key) };
+    let of = |ssrc, number, key| Media { ssrc, ..frame(number, key) };
     publisher.send(&mut world, &frame(1, true));
     world.pass(600);
     publisher.send(&mut world, &of(0xbeef, 501, true));
