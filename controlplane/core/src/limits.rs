@@ -73,6 +73,10 @@ pub const SHORT_LIFE: Duration = Duration::from_secs(2);
 pub const SHORT_LIVES_MAX: u32 = 2;
 /// The longest wait between starts of a data plane.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// Replacements of the data plane within [`REPLACED_LATELY`] from which on it counts as unstable, whatever it says itself.
+pub const REPLACED_LATELY_MAX: usize = 3;
+/// How long a replacement is held against it.
+pub const REPLACED_LATELY: Duration = Duration::from_secs(60);
 /// Connections in a row that a living data plane may break before it was ready; then it is replaced.
 pub const BROKEN_CONNECTIONS_MAX: u32 = 3;
 

@@ -14,7 +14,11 @@
 
 use std::time::Duration;
 
-use crate::limits::{BACK_OFF_MAX, BROKEN_CONNECTIONS_MAX, SHORT_LIFE, SHORT_LIVES_MAX};
+use sluice_protocol::time::Instant;
+
+use crate::limits::{
+    BACK_OFF_MAX, BROKEN_CONNECTIONS_MAX, REPLACED_LATELY, REPLACED_LATELY_MAX, SHORT_LIFE, SHORT_LIVES_MAX,
+};
 
 /// The wait after the first short life too many; each further one doubles it.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
@@ -143,9 +147,41 @@ impl Supervision {
     }
 }
 
+/// When data planes were replaced, the last [`REPLACED_LATELY_MAX`] times: those that serve between two deaths hide a
+/// restart loop from whoever looks in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replacements([Option<Instant>; REPLACED_LATELY_MAX]);
+
+impl Replacements {
+    /// Takes a replacement; the oldest is forgotten for it.
+    pub fn note(&mut self, now: Instant) {
+        self.0.rotate_left(1);
+        if let Some(last) = self.0.last_mut() {
+            *last = Some(now);
+        }
+    }
+
+    /// Tells whether there were [`REPLACED_LATELY_MAX`] within [`REPLACED_LATELY`].
+    #[must_use]
+    pub fn are_too_many(&self, now: Instant) -> bool {
+        self.0.first().copied().flatten().is_some_and(|oldest| now.saturating_since(oldest) < REPLACED_LATELY)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replacements_are_too_many_while_the_last_few_are_near_each_other() {
+        let mut replacements = Replacements::default();
+        let at = |seconds: u64| Instant::from_millis(seconds * 1000);
+        for (seconds, too_many) in [(0, false), (50, false), (59, true), (70, true), (120, false), (129, true)] {
+            replacements.note(at(seconds));
+            assert_eq!(replacements.are_too_many(at(seconds)), too_many, "at {seconds} s");
+        }
+        assert!(replacements.are_too_many(at(129)) && !replacements.are_too_many(at(130)), "70 s counts no more");
+    }
 
     const LONG: Option<Duration> = Some(SHORT_LIFE);
     const SHORT: Option<Duration> = Some(SHORT_LIFE.saturating_sub(Duration::from_millis(1)));

@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod auth;
+mod clock;
 pub mod conductor;
 pub mod config;
 pub mod dataplane;

@@ -8,10 +8,10 @@ use sluice_controlplane_core::sdp::{Fingerprint as SdpFingerprint, Fragment, Off
 use sluice_controlplane_core::session::{Session, SessionId};
 use sluice_protocol::plan::{Key, Object};
 
-use super::clock;
 use super::desk::Desk;
 use super::limits::SESSIONS_MAX;
 use super::{Answer, ConductorError, Entrant, Front, IceServer, Patched, SessionActor, SessionAddress};
+use crate::clock;
 use crate::dataplane::Acknowledged;
 use crate::dtls::{Association, Config, Fingerprint};
 

@@ -13,8 +13,8 @@ use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::Key;
 
 use super::ConductorError;
-use super::clock;
 use crate::addresses::Announced;
+use crate::clock;
 use crate::dataplane::{Acknowledged, DataplaneHandle};
 use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent};
 use crate::events::Events;

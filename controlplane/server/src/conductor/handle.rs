@@ -5,16 +5,17 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use sluice_controlplane_core::access::{PermissionOverrides, Role as RoomRole};
+use sluice_controlplane_core::limits::{REPLACED_LATELY, REPLACED_LATELY_MAX};
 use sluice_controlplane_core::room::{
     Actor, Admission, Identity, Input, Join, ParticipantId, RemovedFrom, Room, RoomChange, RoomError, RoomId,
     RoomSettings, Wish,
 };
 use sluice_controlplane_core::sdp::{Offer, Role};
 use sluice_protocol::stats::Stats;
+use sluice_protocol::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::admit::Newcomer;
-use super::clock;
 use super::desk::{Desk, Job};
 use super::snapshots::{hidden_participants, refusal};
 use super::stored::{removed, stored_settings};
@@ -23,7 +24,8 @@ use super::{
     ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress, Sight,
     SignalledOffer,
 };
-use crate::dataplane::{DataplaneHandle, Status};
+use crate::clock;
+use crate::dataplane::{DataplaneHandle, Status, StatusReport};
 use crate::dtls::Endpoint;
 use crate::store::{Store, StoredRemoval, StoredRoom};
 
@@ -250,11 +252,7 @@ impl Conductor for Handle {
         };
         let counts = self.ask(counts).await;
         let status = self.dataplane.status();
-        let dataplane = match (&status.state, &counts) {
-            (Status::Failing { reason }, _) => DataplaneState::Failing { reason: reason.clone() },
-            (Status::Running, Ok(_)) => DataplaneState::Running,
-            (Status::Running | Status::Starting, _) => DataplaneState::Starting,
-        };
+        let dataplane = state_of(&status, counts.is_ok(), clock::now());
         let (rooms, participants, hidden_participants) = counts.unwrap_or((0, 0, 0));
         ConductorHealth {
             dataplane,
@@ -276,6 +274,21 @@ impl Conductor for Handle {
 
     async fn stats(&self) -> Result<Stats, ConductorError> {
         self.dataplane.stats().await.ok_or(ConductorError::Unavailable("the data plane does not answer"))
+    }
+}
+
+/// Judges the data plane; `is_served` tells whether the task has taken over what it has.
+fn state_of(status: &StatusReport, is_served: bool, now: Instant) -> DataplaneState {
+    match &status.state {
+        Status::Failing { reason } => DataplaneState::Failing { reason: reason.clone() },
+        Status::Running if is_served && status.replacements.are_too_many(now) => DataplaneState::Unstable {
+            reason: format!(
+                "it was replaced {REPLACED_LATELY_MAX} times or more within {} s",
+                REPLACED_LATELY.as_secs()
+            ),
+        },
+        Status::Running if is_served => DataplaneState::Running,
+        Status::Running | Status::Starting => DataplaneState::Starting,
     }
 }
 
@@ -317,5 +330,30 @@ fn check_admission(room: &Room, identity: String, role: RoomRole, admission: Adm
         Err(error @ (RoomError::WrongPin | RoomError::Revoked)) => Err(error),
         Err(RoomError::Locked) if is_guest => Err(RoomError::Locked),
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_controlplane_core::supervision::Replacements;
+
+    use super::*;
+
+    #[test]
+    fn a_data_plane_that_is_replaced_often_is_not_called_well_between_two_deaths() {
+        let (now, mut often) = (Instant::from_millis(90_000), Replacements::default());
+        (0..REPLACED_LATELY_MAX).for_each(|_| often.note(now));
+        let judged = |state, replacements, is_served| {
+            state_of(&StatusReport { state, pid: None, restarts: 3, replacements }, is_served, now)
+        };
+        let failing = Status::Failing { reason: "it dies".to_owned() };
+        assert_eq!(judged(Status::Running, Replacements::default(), true), DataplaneState::Running);
+        assert!(matches!(judged(Status::Running, often, true), DataplaneState::Unstable { .. }));
+        for replacements in [Replacements::default(), often] {
+            assert_eq!(judged(Status::Running, replacements, false), DataplaneState::Starting);
+            assert_eq!(judged(Status::Starting, replacements, true), DataplaneState::Starting);
+            let expected = DataplaneState::Failing { reason: "it dies".to_owned() };
+            assert_eq!(judged(failing.clone(), replacements, false), expected);
+        }
     }
 }

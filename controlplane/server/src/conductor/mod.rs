@@ -11,7 +11,6 @@
 //! ```
 
 mod admit;
-mod clock;
 mod contract;
 mod desk;
 mod error;

@@ -4,9 +4,9 @@ use sluice_controlplane_core::room::{
     Admission, Input, Participant, ParticipantId, Room, RoomError, RoomId, track_text,
 };
 
-use super::clock;
 use super::desk::Desk;
 use super::{ConductorError, ParticipantSnapshot, ParticipantUpdate, RoomPosition, RoomSnapshot, Sight};
+use crate::clock;
 
 impl Desk {
     /// Returns a room as it is now.

@@ -15,12 +15,12 @@ use sluice_protocol::session::Ready;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::clock;
 use super::desk::{Desk, Job};
 use super::handle::Handle;
 use super::limits::{ASSOCIATION_EVENTS_MAX, HANDSHAKES_MAX, JOBS_MAX, OUTGOING_MAX};
 use super::stored::{removed, removed_from, settings_of};
 use crate::addresses::Announced;
+use crate::clock;
 use crate::dataplane::{DataplaneEvent, DataplaneHandle, NotDone};
 use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent, Resumed};
 use crate::events::Events;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use sluice_controlplane_core::supervision::Replacements;
 use sluice_protocol::event::Refusal;
 use sluice_protocol::ids::{TrackId, TransportId};
 use sluice_protocol::plan::{Change, Key, Plan};
@@ -41,6 +42,8 @@ pub struct StatusReport {
     pub pid: Option<u32>,
     /// How often it was started again since this process started.
     pub restarts: u64,
+    /// When that was lately.
+    pub replacements: Replacements,
 }
 
 /// Why changes of the plan are not carried out.
@@ -167,7 +170,8 @@ impl Desired {
 
 impl Shared {
     pub(super) fn new(controller: Controller<OwnedFd>) -> Self {
-        let status = StatusReport { state: Status::Starting, pid: None, restarts: 0 };
+        let status =
+            StatusReport { state: Status::Starting, pid: None, restarts: 0, replacements: Replacements::default() };
         let desired = Desired { controller, stats: BTreeMap::new(), waiting: BTreeMap::new() };
         Self {
             controller: Mutex::new(desired),

@@ -19,6 +19,7 @@ use super::link::{End, Holdings, Link};
 use super::process::{self, Process};
 use super::socket::{Connection, Trusted, says_nobody};
 use super::{DataplaneEvent, DataplaneHandle, epoch};
+use crate::clock;
 
 /// What a supervisor needs to know.
 #[derive(Clone, Debug)]
@@ -267,6 +268,7 @@ impl Keeper {
         let mut status = self.shared.status();
         status.pid = None;
         status.restarts += 1;
+        status.replacements.note(clock::now());
     }
 
     /// Collects the exit of a child that is dead or dying.

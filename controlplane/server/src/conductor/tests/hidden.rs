@@ -5,7 +5,7 @@ use serde_json::json;
 use sluice_controlplane_core::access::{Caller, MATRIX};
 
 use super::{Rig, SECRET, TO_PUBLISH, signed};
-use crate::conductor::clock::unix_seconds;
+use crate::clock::unix_seconds;
 
 fn token(identity: &str, role: &str, hidden: bool) -> String {
     let exp = unix_seconds() + 600;

@@ -229,7 +229,7 @@ fn signed(claims: Value) -> String {
 #[tokio::test]
 async fn a_removal_outlives_both_planes_and_the_room() {
     let mut rig = Rig::new().await;
-    let now = super::clock::unix_seconds();
+    let now = crate::clock::unix_seconds();
     let (evil, good) = (minted("evil", now - 10), minted("good", now - 10));
     for bearer in [&evil, &good] {
         assert_eq!(rig.send_as(bearer, "POST", "/whip/a", "application/sdp", TO_PUBLISH).await.status, 201);
@@ -250,7 +250,7 @@ async fn a_removal_outlives_both_planes_and_the_room() {
         assert_eq!((refused.status, refused.json()["code"].as_str()), (401, Some("token_revoked")), "{step}");
         let entered = rig.send_as(&evil, "POST", "/whip/a", "application/sdp", TO_PUBLISH).await;
         assert_eq!((entered.status, entered.json()["code"].as_str()), (401, Some("token_revoked")), "{step}");
-        let later = minted("evil", super::clock::unix_seconds() + 1);
+        let later = minted("evil", crate::clock::unix_seconds() + 1);
         assert_eq!((read(&good).await.status, read(&later).await.status), (200, 200), "{step}");
     }
     rig.supervisor.shut_down().await;

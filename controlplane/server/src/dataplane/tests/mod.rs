@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::limits::{EVENTS_MAX, PING_INTERVAL, PONG_LIMIT};
 use super::{DataplaneEvent, DataplaneHandle, NotDone, Setup, Status, Supervisor};
+use crate::clock;
 
 /// Far beyond what anything here takes, for machines that are busy.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -179,7 +180,7 @@ async fn one_that_is_killed_is_replaced_and_given_everything_again() {
     rig.change(vec![put(transport(1)), put(transport(2)), put(Object::Cookie(Cookie { key: 1, bytes: vec![1] }))])
         .await;
     let mut process = rig.running_after(None).await;
-    for restarts in 1..=2 {
+    for restarts in 1..=3 {
         kill_process(pid(process), Signal::KILL).unwrap();
         let killed = Instant::now();
         let next = rig.running_after(Some(process)).await;
@@ -193,7 +194,9 @@ async fn one_that_is_killed_is_replaced_and_given_everything_again() {
         assert_eq!(counters["resumed"], replayed, "what was acknowledged before");
         assert_eq!(counters["commands"], replayed + 1);
         assert_eq!(counters["inherited"], 1, "the table");
-        assert_eq!(rig.handle.status().restarts, u64::from(restarts));
+        let status = rig.handle.status();
+        assert_eq!(status.restarts, u64::from(restarts));
+        assert_eq!(status.replacements.are_too_many(clock::now()), restarts == 3);
         process = next;
     }
     rig.supervisor.shut_down().await;

@@ -6,29 +6,29 @@ use rustix::time::{ClockId, clock_gettime};
 use sluice_protocol::time::Instant;
 
 /// Returns the monotonic time, which both planes share.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Instant::from_nanos(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Returns the wall-clock time of an instant.
-pub(super) fn wall_of(instant: Instant) -> SystemTime {
+pub(crate) fn wall_of(instant: Instant) -> SystemTime {
     SystemTime::now().checked_sub(now().saturating_since(instant)).unwrap_or(UNIX_EPOCH)
 }
 
 /// Returns the wall-clock time in seconds since 1970.
-pub(super) fn unix_seconds() -> u64 {
+pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
 /// Returns a wall-clock time in milliseconds since 1970, as the store keeps it.
-pub(super) fn unix_millis(time: SystemTime) -> i64 {
+pub(crate) fn unix_millis(time: SystemTime) -> i64 {
     let millis = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
     i64::try_from(millis).unwrap_or(i64::MAX)
 }
 
 /// Returns the wall-clock time that the store keeps as milliseconds since 1970.
-pub(super) fn from_unix_millis(millis: i64) -> SystemTime {
+pub(crate) fn from_unix_millis(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
