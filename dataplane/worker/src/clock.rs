@@ -5,19 +5,19 @@ use sluice_protocol::time::{Instant, NtpTime};
 
 /// Returns the monotonic time.
 #[must_use]
-pub fn monotonic() -> Instant {
+pub(crate) fn monotonic() -> Instant {
     Instant::from_nanos(nanos(ClockId::Monotonic))
 }
 
 /// Returns the wall-clock time in nanoseconds since 1970.
 #[must_use]
-pub fn wall_nanos() -> u64 {
+pub(crate) fn wall_nanos() -> u64 {
     nanos(ClockId::Realtime)
 }
 
 /// Returns the wall-clock time in NTP format.
 #[must_use]
-pub fn wall_ntp() -> NtpTime {
+pub(crate) fn wall_ntp() -> NtpTime {
     NtpTime::from_unix_nanos(wall_nanos())
 }
 
@@ -26,7 +26,7 @@ pub fn wall_ntp() -> NtpTime {
 /// A stamp from the future, or one older than a second (the wall clock was set), counts as now: arrival times feed
 /// delay-based estimators, which a step would mislead more than a little lateness does.
 #[must_use]
-pub fn arrival(stamp_nanos: Option<u64>, now: Instant, wall_now_nanos: u64) -> Instant {
+pub(crate) fn arrival(stamp_nanos: Option<u64>, now: Instant, wall_now_nanos: u64) -> Instant {
     const OLDEST_NANOS: u64 = 1_000_000_000;
     let age = stamp_nanos.and_then(|stamp| wall_now_nanos.checked_sub(stamp)).filter(|age| *age <= OLDEST_NANOS);
     Instant::from_nanos(now.nanos.saturating_sub(age.unwrap_or(0)))

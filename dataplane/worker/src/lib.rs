@@ -2,15 +2,15 @@
 //!
 //! [`run`] opens the control socket and starts a thread per shard; [`control`] keeps the plan, [`shard`] moves packets.
 
-pub mod clock;
+mod clock;
 pub mod config;
-pub mod control;
+mod control;
 pub mod log;
-pub mod preflight;
-pub mod privileges;
-pub mod shard;
-pub mod table;
-pub mod udp;
+mod preflight;
+mod privileges;
+mod shard;
+mod table;
+mod udp;
 
 use std::thread;
 

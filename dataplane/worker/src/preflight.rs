@@ -10,7 +10,7 @@ const MEMLOCK_PER_SHARD_BYTES: u64 = 512 * 1024;
 
 /// Why the data plane cannot start here.
 #[derive(Debug, Error)]
-pub enum PreflightError {
+pub(crate) enum PreflightError {
     /// `io_uring` is missing or forbidden.
     #[error(
         "io_uring is not available ({0}): Linux 5.10 or newer is needed; \
@@ -37,13 +37,13 @@ pub enum PreflightError {
 ///
 /// # Errors
 /// [`PreflightError`], with what to do.
-pub fn check(shards: u64) -> Result<(), PreflightError> {
+pub(crate) fn check(shards: u64) -> Result<(), PreflightError> {
     memlock(MEMLOCK_PER_SHARD_BYTES * shards)?;
     io_uring()
 }
 
 /// Raises the limit of open files as far as it goes; the data plane needs few, but its controller's duplicates count too.
-pub fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {
@@ -77,7 +77,7 @@ fn io_uring() -> Result<(), PreflightError> {
 
 /// Returns the advice for a socket that was granted smaller buffers than asked for.
 #[must_use]
-pub fn buffer_advice(name: &str, sysctl: &str, asked_bytes: usize, granted_bytes: usize) -> Option<String> {
+pub(crate) fn buffer_advice(name: &str, sysctl: &str, asked_bytes: usize, granted_bytes: usize) -> Option<String> {
     (granted_bytes < asked_bytes).then(|| {
         format!(
             "{name} is {granted_bytes} bytes instead of {asked_bytes}; packets are lost earlier while a plane restarts: \

@@ -15,7 +15,7 @@ const KEPT: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_BI
 
 /// Why the user cannot be changed.
 #[derive(Debug, Error)]
-pub enum PrivilegeError {
+pub(crate) enum PrivilegeError {
     /// There is no such user.
     #[error("process.user: there is no user {0:?}")]
     NoSuchUser(String),
@@ -29,18 +29,18 @@ pub enum PrivilegeError {
 
 /// Who may connect: the user that started this process, and root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner(u32);
+pub(crate) struct Owner(u32);
 
 impl Owner {
     /// Returns the user that runs this process now.
     #[must_use]
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         Self(geteuid().as_raw())
     }
 
     /// Tells whether a process of `uid` may control this one.
     #[must_use]
-    pub const fn accepts(self, uid: u32) -> bool {
+    pub(crate) const fn accepts(self, uid: u32) -> bool {
         uid == self.0 || uid == 0
     }
 }
@@ -52,7 +52,7 @@ impl Owner {
 ///
 /// # Errors
 /// [`PrivilegeError`] when there is no such user or the system refuses.
-pub fn drop_to(user: &str) -> Result<(), PrivilegeError> {
+pub(crate) fn drop_to(user: &str) -> Result<(), PrivilegeError> {
     if user.is_empty() || !geteuid().is_root() {
         return Ok(());
     }
@@ -73,7 +73,7 @@ pub fn drop_to(user: &str) -> Result<(), PrivilegeError> {
 ///
 /// # Errors
 /// [`PrivilegeError::Capabilities`], which no kernel has reason to return.
-pub fn give_up() -> Result<(), PrivilegeError> {
+pub(crate) fn give_up() -> Result<(), PrivilegeError> {
     if geteuid().is_root() { Ok(()) } else { hold(CapabilitySet::empty()) }
 }
 

@@ -23,8 +23,8 @@ use crate::privileges;
 use crate::shard::{FromShard, SupervisorEnd, ToShard};
 use descriptors::Holdings;
 use gathering::Gathering;
+pub(crate) use socket::Listener;
 use socket::{Connection, Received};
-pub use socket::{ListenError, Listener};
 
 /// Connections that have not introduced themselves. A further one takes the place of the one that has been silent for
 /// longest: a controller introduces itself at once, and strangers who say nothing must not keep it out.
@@ -42,7 +42,7 @@ struct Unsent {
 }
 
 /// The control thread's state.
-pub struct Control {
+pub(crate) struct Control {
     listener: Listener,
     session: Dataplane<OwnedFd>,
     served: Option<Served>,
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Control {
 impl Control {
     /// Makes a control thread's state over shards that wait for their setup.
     #[must_use]
-    pub fn new(listener: Listener, session: Dataplane<OwnedFd>, shards: Vec<SupervisorEnd>, udp: Udp) -> Self {
+    pub(crate) fn new(listener: Listener, session: Dataplane<OwnedFd>, shards: Vec<SupervisorEnd>, udp: Udp) -> Self {
         let (served, newcomers) = (None, Vec::new());
         let (gathering, is_settled) = (Gathering::default(), false);
         Self { listener, session, served, newcomers, shards, holdings: None, gathering, is_settled, udp }
@@ -74,7 +74,7 @@ impl Control {
     ///
     /// # Errors
     /// What made it end.
-    pub fn run(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn run(&mut self) -> anyhow::Result<()> {
         loop {
             if self.wait()? {
                 self.accept();

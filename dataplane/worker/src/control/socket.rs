@@ -22,7 +22,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Why the control socket cannot be opened.
 #[derive(Debug, Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// Another data plane answers there.
     #[error("{0}: another data plane answers on this socket")]
     InUse(PathBuf),
@@ -36,7 +36,7 @@ pub enum ListenError {
 
 /// The listening socket, with mode 0600.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     socket: UnixListener,
     owner: Owner,
 }
@@ -46,7 +46,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn bind(path: &Path, owner: Owner) -> Result<Self, ListenError> {
+    pub(crate) fn bind(path: &Path, owner: Owner) -> Result<Self, ListenError> {
         let system = |error| ListenError::System(path.to_owned(), error);
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(system)?;

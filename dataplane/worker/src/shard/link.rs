@@ -28,7 +28,7 @@ const EVENTS_MAX: usize = FROM_SHARD_MAX - TO_SHARD_MAX;
 
 /// What an engine is made from.
 #[derive(Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// The node's secret.
     pub secret: NodeSecret,
     /// The rows of this shard.
@@ -41,7 +41,7 @@ pub struct Setup {
 
 /// A message to a shard.
 #[derive(Debug)]
-pub enum ToShard {
+pub(crate) enum ToShard {
     /// The first message: what the engine is made from.
     Setup(Box<Setup>),
     /// A command of the plan.
@@ -65,7 +65,7 @@ pub enum ToShard {
 
 /// A message from a shard.
 #[derive(Debug)]
-pub enum FromShard {
+pub(crate) enum FromShard {
     /// A command was carried out, or refused.
     Done {
         /// Its id.
@@ -88,11 +88,11 @@ pub enum FromShard {
 
 /// The other end is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone;
+pub(crate) struct Gone;
 
 /// The shard's end.
 #[derive(Debug)]
-pub struct ShardEnd {
+pub(crate) struct ShardEnd {
     receiver: Receiver<ToShard>,
     sender: SyncSender<FromShard>,
     doorbell: Doorbell,
@@ -102,7 +102,7 @@ pub struct ShardEnd {
 
 /// The control thread's end.
 #[derive(Debug)]
-pub struct SupervisorEnd {
+pub(crate) struct SupervisorEnd {
     sender: SyncSender<ToShard>,
     receiver: Receiver<FromShard>,
     doorbell: Doorbell,
@@ -114,7 +114,7 @@ pub struct SupervisorEnd {
 ///
 /// # Errors
 /// What making a socket pair returns.
-pub fn link() -> std::io::Result<(SupervisorEnd, ShardEnd)> {
+pub(crate) fn link() -> std::io::Result<(SupervisorEnd, ShardEnd)> {
     let (here, there) = Doorbell::pair()?;
     let (to_sender, to_receiver) = sync_channel(TO_SHARD_MAX);
     let (from_sender, from_receiver) = sync_channel(FROM_SHARD_MAX);
@@ -133,7 +133,7 @@ pub fn link() -> std::io::Result<(SupervisorEnd, ShardEnd)> {
 impl ShardEnd {
     /// Returns what to sleep on.
     #[must_use]
-    pub fn doorbell(&self) -> BorrowedFd<'_> {
+    pub(crate) fn doorbell(&self) -> BorrowedFd<'_> {
         self.doorbell.stream.as_fd()
     }
 
@@ -141,19 +141,19 @@ impl ShardEnd {
     ///
     /// # Errors
     /// [`Gone`] when the control thread is.
-    pub fn receive(&self) -> Result<Option<ToShard>, Gone> {
+    pub(crate) fn receive(&self) -> Result<Option<ToShard>, Gone> {
         take(&self.receiver, &self.doorbell)
     }
 
     /// Sends an answer; each message of the other end has its place, so there is always room.
-    pub fn send(&self, message: FromShard) {
+    pub(crate) fn send(&self, message: FromShard) {
         if self.sender.try_send(message).is_ok() {
             self.doorbell.ring();
         }
     }
 
     /// Sends an event, or returns it when too many wait.
-    pub fn send_event(&self, event: Event) -> Option<Event> {
+    pub(crate) fn send_event(&self, event: Event) -> Option<Event> {
         if self.events.load(Ordering::Acquire) >= EVENTS_MAX {
             return Some(event);
         }
@@ -169,7 +169,7 @@ impl ShardEnd {
     }
 
     /// Asks to be woken when the sockets can be written again.
-    pub fn report_blocked(&self) {
+    pub(crate) fn report_blocked(&self) {
         if !self.blocked.swap(true, Ordering::AcqRel) {
             self.doorbell.ring();
         }
@@ -179,7 +179,7 @@ impl ShardEnd {
 impl SupervisorEnd {
     /// Returns what to sleep on.
     #[must_use]
-    pub fn doorbell(&self) -> BorrowedFd<'_> {
+    pub(crate) fn doorbell(&self) -> BorrowedFd<'_> {
         self.doorbell.stream.as_fd()
     }
 
@@ -187,7 +187,7 @@ impl SupervisorEnd {
     ///
     /// # Errors
     /// [`Gone`] when the shard is.
-    pub fn receive(&self) -> Result<Option<FromShard>, Gone> {
+    pub(crate) fn receive(&self) -> Result<Option<FromShard>, Gone> {
         let message = take(&self.receiver, &self.doorbell)?;
         if matches!(message, Some(FromShard::Event(_))) {
             let _before = self.events.fetch_sub(1, Ordering::AcqRel);
@@ -199,7 +199,7 @@ impl SupervisorEnd {
     ///
     /// # Errors
     /// [`Gone`] when the shard is, or does not take its messages any more.
-    pub fn send(&self, message: ToShard) -> Result<(), Gone> {
+    pub(crate) fn send(&self, message: ToShard) -> Result<(), Gone> {
         self.sender.try_send(message).map_err(|_| Gone)?;
         self.doorbell.ring();
         Ok(())
@@ -207,12 +207,12 @@ impl SupervisorEnd {
 
     /// Tells whether the shard waits for its sockets.
     #[must_use]
-    pub fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Acquire)
     }
 
     /// Wakes the shard because its sockets can be written again.
-    pub fn unblock(&self) {
+    pub(crate) fn unblock(&self) {
         self.blocked.store(false, Ordering::Release);
         self.doorbell.ring();
     }

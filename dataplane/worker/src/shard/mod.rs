@@ -22,7 +22,7 @@ use sluice_protocol::stats::Stats;
 use sluice_protocol::time::Instant;
 
 use failures::Failures;
-pub use link::{FromShard, Gone, Setup, ShardEnd, SupervisorEnd, ToShard, link};
+pub(crate) use link::{FromShard, Gone, Setup, ShardEnd, SupervisorEnd, ToShard, link};
 use outbox::BatchOutbox;
 use packets::PacketStream;
 use sockets::Sockets;
@@ -65,7 +65,7 @@ struct Counters {
 
 /// Returns the builder of a shard's executor.
 #[must_use]
-pub fn executor(core: Option<usize>, name: &str) -> LocalExecutorBuilder {
+pub(crate) fn executor(core: Option<usize>, name: &str) -> LocalExecutorBuilder {
     LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
         .name(name)
         .ring_depth(RING_DEPTH)
@@ -76,7 +76,7 @@ pub fn executor(core: Option<usize>, name: &str) -> LocalExecutorBuilder {
 ///
 /// # Errors
 /// What building the executor or its wake-up sources returns.
-pub fn run(shard: u8, core: Option<usize>, link: ShardEnd) -> anyhow::Result<()> {
+pub(crate) fn run(shard: u8, core: Option<usize>, link: ShardEnd) -> anyhow::Result<()> {
     let executor = executor(core, "sluice-shard").make().map_err(|error| anyhow::anyhow!("{error}"))?;
     executor.run(async move {
         let wakeups = Rc::new(Wakeups::new(link.doorbell())?);

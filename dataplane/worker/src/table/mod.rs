@@ -16,7 +16,7 @@ const TABLE_BYTES: usize = ROWS_PER_SHARD * ROW_BYTES;
 
 /// Why a table cannot be used.
 #[derive(Debug, Error)]
-pub enum TableError {
+pub(crate) enum TableError {
     /// A system call failed.
     #[error("the shared table cannot be set up: {0}")]
     System(#[from] io::Error),
@@ -30,7 +30,7 @@ pub enum TableError {
 
 /// A mapped table, and the descriptors that keep it.
 #[derive(Debug)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     memory: OwnedFd,
     _lock: File,
     table: Table,
@@ -41,7 +41,7 @@ impl Mapping {
     ///
     /// # Errors
     /// [`TableError::System`] when memory or descriptors are short.
-    pub fn create() -> Result<Self, TableError> {
+    pub(crate) fn create() -> Result<Self, TableError> {
         let memory = rustix::fs::memfd_create("sluice-table", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
             .map_err(io::Error::from)?;
         rustix::fs::ftruncate(&memory, TABLE_BYTES as u64).map_err(io::Error::from)?;
@@ -53,7 +53,7 @@ impl Mapping {
     ///
     /// # Errors
     /// [`TableError::Locked`] while the predecessor lives, [`TableError::TooSmall`] for other memory.
-    pub fn adopt(memory: OwnedFd) -> Result<Self, TableError> {
+    pub(crate) fn adopt(memory: OwnedFd) -> Result<Self, TableError> {
         let size = rustix::fs::fstat(&memory).map_err(io::Error::from)?.st_size;
         let size = u64::try_from(size).unwrap_or(0);
         if size < TABLE_BYTES as u64 {
@@ -66,13 +66,13 @@ impl Mapping {
 
     /// Returns the rows.
     #[must_use]
-    pub const fn table(&self) -> Table {
+    pub(crate) const fn table(&self) -> Table {
         self.table
     }
 
     /// Returns the memory, to be passed to the control plane.
     #[must_use]
-    pub fn memory(&self) -> BorrowedFd<'_> {
+    pub(crate) fn memory(&self) -> BorrowedFd<'_> {
         use std::os::fd::AsFd;
         self.memory.as_fd()
     }

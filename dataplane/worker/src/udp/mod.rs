@@ -6,8 +6,8 @@
 #![expect(unsafe_code, reason = "system calls that no safe wrapper offers")]
 #![expect(clippy::cast_possible_truncation, reason = "sizes and families of the C interface are small constants")]
 
-pub mod address;
-pub mod receive;
-pub mod send;
-pub mod socket;
-pub mod wait;
+pub(crate) mod address;
+pub(crate) mod receive;
+pub(crate) mod send;
+pub(crate) mod socket;
+pub(crate) mod wait;

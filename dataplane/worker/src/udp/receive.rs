@@ -8,13 +8,13 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use super::address::{self, Control};
 
 /// Messages of one system call.
-pub const BATCH_MESSAGES: usize = 32;
+pub(crate) const BATCH_MESSAGES: usize = 32;
 /// Bytes of one message; merged datagrams fill up to 64 KiB.
 const MESSAGE_BYTES: usize = 65_536;
 
 /// One received message: a datagram, or several of one five-tuple that the kernel merged.
 #[derive(Debug)]
-pub struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// Where it came from.
     pub remote: SocketAddr,
     /// The address of ours that it was sent to; `None` when the kernel did not say.
@@ -28,7 +28,7 @@ pub struct Message<'a> {
 }
 
 /// Buffers for one batch of received messages. Memory is touched as far as it is used.
-pub struct Receiver {
+pub(crate) struct Receiver {
     bytes: Box<[u8]>,
     names: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Receiver {
 impl Receiver {
     /// Makes empty buffers.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: all-zero bytes are a valid `sockaddr_storage`.
         let name: libc::sockaddr_storage = unsafe { zeroed() };
         // SAFETY: all-zero bytes are a valid `mmsghdr`.
@@ -66,7 +66,7 @@ impl Receiver {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when nothing waits; a pending error of the socket otherwise, which is consumed.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.received = 0;
         self.point();
         let count = libc::c_uint::try_from(BATCH_MESSAGES).unwrap_or(1);
@@ -87,7 +87,7 @@ impl Receiver {
 
     /// Calls `each` with every message of the last batch, in order. Messages of unknown address families, and those cut
     /// short by the kernel, are passed over.
-    pub fn for_each(&mut self, mut each: impl FnMut(Message<'_>)) {
+    pub(crate) fn for_each(&mut self, mut each: impl FnMut(Message<'_>)) {
         let chunks = self.bytes.chunks_exact_mut(MESSAGE_BYTES);
         for ((header, name), bytes) in self.headers.iter().zip(&self.names).zip(chunks).take(self.received) {
             let size_bytes = header.msg_len as usize;

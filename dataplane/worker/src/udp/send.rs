@@ -11,9 +11,9 @@ use sluice_dataplane_core::port::{RUN_BYTES_MAX, RUN_SEGMENTS_MAX, Run};
 use super::address::{self, Control};
 
 /// Bytes of a batch: what fits beside everything else into a core's second-level cache.
-pub const BATCH_BYTES: usize = 256 * 1024;
+pub(crate) const BATCH_BYTES: usize = 256 * 1024;
 /// Runs of a batch.
-pub const BATCH_RUNS: usize = 256;
+pub(crate) const BATCH_RUNS: usize = 256;
 /// Destinations remembered as unable to take several segments; beyond it the set starts anew and learns again.
 const WITHOUT_SEGMENTATION_MAX: usize = 4096;
 
@@ -21,7 +21,7 @@ const _: () = assert!(RUN_BYTES_MAX <= BATCH_BYTES, "every run fits into a batch
 
 /// The sockets to send by, each with the address that it is bound to.
 #[derive(Clone, Copy, Debug)]
-pub struct Outlets<'a>(pub &'a [(OwnedFd, SocketAddr)]);
+pub(crate) struct Outlets<'a>(pub &'a [(OwnedFd, SocketAddr)]);
 
 impl<'a> Outlets<'a> {
     /// Returns the number of the socket that sends from `local`: one bound to that address, or to all of its family.
@@ -39,7 +39,7 @@ impl<'a> Outlets<'a> {
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flushed {
+pub(crate) enum Flushed {
     /// Everything was handed to the kernel, or failed for good and was counted.
     All,
     /// A socket is full; the rest of the batch waits for it.
@@ -48,7 +48,7 @@ pub enum Flushed {
 
 /// Counters of a sender.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// System calls.
     pub calls: u64,
     /// Runs handed to the kernel.
@@ -73,7 +73,7 @@ struct Queued {
 }
 
 /// A batch of runs and the buffers of the system call that sends it.
-pub struct Sender {
+pub(crate) struct Sender {
     bytes: Box<[u8]>,
     used_bytes: usize,
     queue: Vec<Queued>,
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Sender {
 impl Sender {
     /// Makes an empty batch.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: all-zero bytes are a valid `sockaddr_storage`.
         let name: libc::sockaddr_storage = unsafe { zeroed() };
         // SAFETY: all-zero bytes are a valid `mmsghdr`.
@@ -117,19 +117,13 @@ impl Sender {
 
     /// Returns the counters.
     #[must_use]
-    pub const fn counters(&self) -> Counters {
+    pub(crate) const fn counters(&self) -> Counters {
         self.counters
-    }
-
-    /// Tells whether nothing waits.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.queue.is_empty()
     }
 
     /// Lends room for `run`, sending what is queued when the batch is full. `None` when the socket behind is full too, or
     /// the run exceeds [`RUN_BYTES_MAX`] or [`RUN_SEGMENTS_MAX`].
-    pub fn reserve(&mut self, run: Run, outlets: Outlets<'_>) -> Option<&mut [u8]> {
+    pub(crate) fn reserve(&mut self, run: Run, outlets: Outlets<'_>) -> Option<&mut [u8]> {
         let segments = run.total_bytes.div_ceil(run.segment_size_bytes.max(1));
         if run.total_bytes == 0 || run.total_bytes > RUN_BYTES_MAX || segments > RUN_SEGMENTS_MAX {
             return None;
@@ -145,7 +139,7 @@ impl Sender {
     }
 
     /// Hands the batch to the kernel, as far as its sockets take it.
-    pub fn flush(&mut self, outlets: Outlets<'_>) -> Flushed {
+    pub(crate) fn flush(&mut self, outlets: Outlets<'_>) -> Flushed {
         while let Some(first) = self.queue.get(self.sent) {
             let Some(outlet) = first.outlet.and_then(|position| outlets.at(position)) else {
                 self.fail(self.sent);
@@ -366,7 +360,7 @@ mod tests {
         for (segment, total) in [(1200, RUN_BYTES_MAX + 1), (10, 10 * (RUN_SEGMENTS_MAX + 1)), (1200, 0)] {
             assert!(sender.reserve(run(local, remote, segment, total), Outlets(&outlet)).is_none());
         }
-        assert!(sender.is_empty());
+        assert!(sender.queue.is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Buffers of a media socket, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Buffers {
+pub(crate) struct Buffers {
     /// What the kernel may hold while nobody reads: between the death of a data plane and its successor's first read.
     pub receive_bytes: usize,
     /// What the kernel may hold unsent.
@@ -18,7 +18,7 @@ pub struct Buffers {
 
 /// What a socket got of what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Granted {
+pub(crate) struct Granted {
     /// The buffers that the kernel granted.
     pub buffers: Buffers,
     /// Whether the kernel merges received datagrams (`UDP_GRO`, Linux 5.0).
@@ -30,7 +30,7 @@ pub struct Granted {
 ///
 /// # Errors
 /// What the system calls return; a kernel without `UDP_GRO` is no error.
-pub fn bind(address: SocketAddr, buffers: Buffers) -> io::Result<OwnedFd> {
+pub(crate) fn bind(address: SocketAddr, buffers: Buffers) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     socket.set_reuse_port(true)?;
     if address.is_ipv6() {
@@ -60,7 +60,7 @@ pub fn bind(address: SocketAddr, buffers: Buffers) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// [`io::ErrorKind::AddrInUse`], or what else binding returns.
-pub fn claim(address: SocketAddr) -> io::Result<()> {
+pub(crate) fn claim(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -72,7 +72,7 @@ pub fn claim(address: SocketAddr) -> io::Result<()> {
 ///
 /// # Errors
 /// What `getsockopt` returns.
-pub fn granted(socket: BorrowedFd<'_>) -> io::Result<Granted> {
+pub(crate) fn granted(socket: BorrowedFd<'_>) -> io::Result<Granted> {
     // The kernel doubles what is asked for, for its own bookkeeping, and reports the double.
     let size = |option| get(socket, libc::SOL_SOCKET, option).map(|bytes| usize::try_from(bytes).unwrap_or(0) / 2);
     let buffers = Buffers { receive_bytes: size(libc::SO_RCVBUF)?, send_bytes: size(libc::SO_SNDBUF)? };
@@ -83,7 +83,7 @@ pub fn granted(socket: BorrowedFd<'_>) -> io::Result<Granted> {
 ///
 /// # Errors
 /// What `getsockname` returns, or [`io::ErrorKind::InvalidInput`] for a socket that is no IP socket.
-pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+pub(crate) fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let address = rustix::net::getsockname(socket)?;
     SocketAddr::try_from(address).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
