@@ -10,7 +10,9 @@ use sluice_protocol::plan::{Key, Object};
 
 use super::desk::Desk;
 use super::limits::SESSIONS_MAX;
-use super::{Answer, ConductorError, Entrant, Front, IceServer, Patched, SessionActor, SessionAddress};
+use super::{
+    Answer, ConductorError, Entrant, Front, IceServer, KEY_IDENTITY_PREFIX, Patched, SessionActor, SessionAddress,
+};
 use crate::clock;
 use crate::dataplane::Acknowledged;
 use crate::dtls::{Association, Config, Fingerprint};
@@ -121,14 +123,24 @@ impl Desk {
     /// Ends a session because its client, or somebody who manages it, said so.
     pub(super) fn end(&mut self, address: SessionAddress<'_>, actor: &SessionActor) -> Result<(), ConductorError> {
         let id = self.addressed(address, actor)?;
-        let reason = match actor {
-            SessionActor::Manager => LeaveReason::Removed,
-            SessionActor::Identity(_) => LeaveReason::Left,
-        };
+        let reason = if self.is_own(&id, actor) { LeaveReason::Left } else { LeaveReason::Removed };
         let mut effects = Vec::new();
         let closed = self.control.close(clock::now(), &id, reason, &mut effects);
         self.settle(effects);
         closed.map_err(|_| ConductorError::NoSuchSession)
+    }
+
+    /// Tells whether a session is that of whoever acts on it. Who came by an API key has no identity of its own.
+    fn is_own(&self, id: &SessionId, actor: &SessionActor) -> bool {
+        let memberships = self.control.session(id).map_or(&[][..], |session| &session.memberships);
+        memberships.iter().any(|membership| {
+            let room = self.control.room(&membership.room);
+            let participant = room.and_then(|room| room.participant(&membership.participant));
+            participant.is_some_and(|own| match actor {
+                SessionActor::Manager(Some(identity)) | SessionActor::Identity(identity) => own.identity.0 == *identity,
+                SessionActor::Manager(None) => own.identity.0.starts_with(KEY_IDENTITY_PREFIX),
+            })
+        })
     }
 
     /// Returns the id of the session at an address, if `actor` may act on it.
@@ -144,7 +156,7 @@ impl Desk {
         let participant =
             self.control.room(&membership.room).and_then(|room| room.participant(&membership.participant));
         match actor {
-            SessionActor::Manager => Ok(id),
+            SessionActor::Manager(_) => Ok(id),
             SessionActor::Identity(identity) if participant.is_some_and(|own| own.identity.0 == *identity) => Ok(id),
             SessionActor::Identity(_) => Err(ConductorError::NotYourSession),
         }

@@ -324,11 +324,14 @@ pub struct SessionAddress<'a> {
     pub session_id: &'a str,
 }
 
+/// How the identities begin that are made up for those who show an API key.
+pub const KEY_IDENTITY_PREFIX: &str = "api-";
+
 /// Who acts on a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionActor {
-    /// An API key, an admin, or a host of the session's room.
-    Manager,
+    /// An API key, an admin, or a host of the session's room; with the identity that the token names.
+    Manager(Option<String>),
     /// A participant with this identity: only its own sessions.
     Identity(String),
 }

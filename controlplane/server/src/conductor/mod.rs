@@ -24,8 +24,8 @@ mod tests;
 
 pub use contract::{
     Air, Answer, Conductor, ConductorCounts, ConductorHealth, DataplaneState, Entrant, Front, IceServer,
-    ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor, SessionAddress, Sight,
-    SignalledOffer,
+    KEY_IDENTITY_PREFIX, ParticipantSnapshot, ParticipantUpdate, Patched, RoomPosition, RoomSnapshot, SessionActor,
+    SessionAddress, Sight, SignalledOffer,
 };
 pub use error::ConductorError;
 pub use handle::Handle;

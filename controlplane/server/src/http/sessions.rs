@@ -17,7 +17,8 @@ use super::refusals::{AccessErrors, BodyErrors, RoomErrors, SessionErrors};
 use super::{Problem, Server};
 use crate::auth::Bearer;
 use crate::conductor::{
-    Answer, ConductorError, Entrant, Front, IceServer, Patched, SessionActor, SessionAddress, SignalledOffer,
+    Answer, ConductorError, Entrant, Front, IceServer, KEY_IDENTITY_PREFIX, Patched, SessionActor, SessionAddress,
+    SignalledOffer,
 };
 
 /// The media type of offers and answers.
@@ -144,7 +145,7 @@ impl Server {
         };
         let identity = claims.map(|claims| claims.user_id.clone()).filter(|identity| is_id(identity));
         // Whoever shows an API key has no identity of its own; each of its sessions is somebody else.
-        let identity = identity.unwrap_or_else(|| format!("api-{:016x}", rand::random::<u64>()));
+        let identity = identity.unwrap_or_else(|| format!("{KEY_IDENTITY_PREFIX}{:016x}", rand::random::<u64>()));
         let text = |field: fn(&Claims) -> &String| claims.map(field).cloned().unwrap_or_default();
         let name = Some(text(|claims| &claims.name)).filter(|name| !name.is_empty());
         Ok(Entrant {
@@ -171,7 +172,10 @@ impl Server {
             (Some(Bearer::Token(claims)), Caller::Speaker | Caller::Attendee | Caller::Stranger) => {
                 Ok(SessionActor::Identity(claims.user_id.clone()))
             }
-            _ => Ok(SessionActor::Manager),
+            (Some(Bearer::Token(claims)), Caller::Admin | Caller::Host) => {
+                Ok(SessionActor::Manager(Some(claims.user_id.clone()).filter(|identity| is_id(identity))))
+            }
+            (Some(Bearer::Key { .. }) | None, _) => Ok(SessionActor::Manager(None)),
         }
     }
 }

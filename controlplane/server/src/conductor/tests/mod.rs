@@ -17,10 +17,11 @@ use tower::ServiceExt as _;
 use super::{Setup, run};
 use crate::addresses::Announced;
 use crate::auth::{ApiKey, KeyRing, issue};
+use crate::conductor::Sight;
 use crate::config::{Guests, Http};
 use crate::dataplane::{self, Supervisor, tests::fake};
 use crate::dtls::Certificate;
-use crate::events::Events;
+use crate::events::{Events, Next};
 use crate::http::{Parts, Peer, Server, router};
 use crate::store::Store;
 
@@ -33,6 +34,7 @@ const TO_PUBLISH: &str = include_str!("../../../../core/tests/vectors/sdp/chromi
 struct Rig {
     app: Router,
     supervisor: Supervisor,
+    events: Arc<Events>,
     folder: tempfile::TempDir,
 }
 
@@ -81,11 +83,11 @@ impl Rig {
             guests: Guests::None,
             keys: KeyRing::new([ApiKey::new("main", SECRET).unwrap()]),
             conductor: Arc::new(conductor),
-            events: events_of_rooms,
+            events: Arc::clone(&events_of_rooms),
             store,
         }));
         port.wait_for(Option::is_some).await.unwrap();
-        Self { app, supervisor, folder }
+        Self { app, supervisor, events: events_of_rooms, folder }
     }
 
     /// Ends both planes and starts them again over what they left on disk.
@@ -252,6 +254,40 @@ async fn a_removal_outlives_both_planes_and_the_room() {
         assert_eq!((entered.status, entered.json()["code"].as_str()), (401, Some("token_revoked")), "{step}");
         let later = minted("evil", crate::clock::unix_seconds() + 1);
         assert_eq!((read(&good).await.status, read(&later).await.status), (200, 200), "{step}");
+    }
+    rig.supervisor.shut_down().await;
+}
+
+#[tokio::test]
+async fn whoever_ends_its_own_session_left_and_whose_is_ended_by_others_was_removed() {
+    let rig = Rig::new().await;
+    let now = crate::clock::unix_seconds();
+    let (hob, ann) = (minted("hob", now), minted("ann", now));
+    let speaker = json!({"room_id": "a", "user_id": "ben", "role": "speaker", "exp": now + 600, "iat": now});
+    let ben = signed(speaker);
+    let admin = signed(json!({"admin": true, "user_id": "boss", "exp": now + 600}));
+    let mut events = rig.events.read(Some("a"), Sight::All, None);
+    for (comes, ends, wanted) in [
+        (hob.as_str(), hob.as_str(), "left"),
+        (&hob, &ann, "removed"),
+        (&ben, &ben, "left"),
+        (&ben, &hob, "removed"),
+        (&ben, SECRET, "removed"),
+        (&admin, &admin, "left"),
+        (&hob, &admin, "removed"),
+        (SECRET, SECRET, "left"),
+        (SECRET, &hob, "removed"),
+    ] {
+        let entered = rig.send_as(comes, "POST", "/whip/a", "application/sdp", TO_PUBLISH).await;
+        assert_eq!(entered.status, 201);
+        assert_eq!(rig.send_as(ends, "DELETE", &entered.location, "application/sdp", "").await.status, 200);
+        let reason = loop {
+            let Next::Event(event) = events.next().await else { panic!("nothing is missed") };
+            if event.kind == "participant_left" {
+                break event.data["reason"].clone();
+            }
+        };
+        assert_eq!(reason, wanted, "{comes:.20} ended by {ends:.20}");
     }
     rig.supervisor.shut_down().await;
 }

@@ -103,7 +103,7 @@ impl Rooms {
             Some((room_id, _)) if room_id != session.room_id => Err(ConductorError::NoSuchSession),
             Some((_, owner)) => match actor {
                 SessionActor::Identity(identity) if identity != owner => Err(ConductorError::NotYourSession),
-                SessionActor::Identity(_) | SessionActor::Manager => Ok(()),
+                SessionActor::Identity(_) | SessionActor::Manager(_) => Ok(()),
             },
             None => Err(ConductorError::NoSuchSession),
         })
@@ -139,7 +139,7 @@ impl Conductor for Rooms {
     async fn update_room(&self, room_id: &str, change: RoomChange) -> Result<RoomSnapshot, ConductorError> {
         self.in_room(room_id, |room| {
             let old = room.settings.clone();
-            room.settings = RoomSettings {
+            let settings = RoomSettings {
                 name: change.name.unwrap_or(old.name),
                 metadata: change.metadata.unwrap_or(old.metadata),
                 pin: change.pin.unwrap_or(old.pin),
@@ -148,7 +148,8 @@ impl Conductor for Rooms {
                 empty_timeout: change.empty_timeout.unwrap_or(old.empty_timeout),
                 ..old
             };
-            room.settings.check()?;
+            settings.check()?;
+            room.settings = settings;
             Ok(room.clone())
         })
     }
