@@ -9,6 +9,7 @@ pub mod dataplane;
 pub mod dtls;
 pub mod events;
 pub mod http;
+pub mod json;
 pub mod log;
 mod startup;
 pub mod store;

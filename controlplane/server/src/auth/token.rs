@@ -9,6 +9,7 @@ use sluice_controlplane_core::access::{AccessError, Caller, Claims};
 use thiserror::Error;
 
 use super::{ApiKey, KeyRing};
+use crate::json;
 
 /// How far the clocks of those who mint tokens may be off, in seconds.
 pub const LEEWAY_SECONDS: u64 = 5;
@@ -113,7 +114,8 @@ pub fn verify(ring: &KeyRing, shown: &str, now_seconds: u64) -> Result<Bearer, A
     if let Some(metadata) = claims.get_mut("metadata") {
         *metadata = Value::String(metadata_text(metadata));
     }
-    let mut claims: Claims = serde_json::from_value(claims).map_err(|error| AuthError::Claims(error.to_string()))?;
+    let claims = json::from_value(claims).map_err(|error| AuthError::Claims(error.to_string()));
+    let mut claims: Claims = claims?;
     bound_lifetime(&mut claims, now_seconds)?;
     Ok(Bearer::Token(Box::new(claims)))
 }
@@ -126,8 +128,8 @@ fn verified_claims(shown: &str, key: &ApiKey) -> Result<Value, AuthError> {
     validation.required_spec_claims.clear();
     let verified = jsonwebtoken::decode::<Value>(shown, &DecodingKey::from_secret(key.secret_bytes()), &validation);
     let verified = verified.map_err(|error| {
-        if let ErrorKind::Json(error) = error.kind() {
-            AuthError::Claims(error.to_string())
+        if let ErrorKind::Json(_) = error.kind() {
+            AuthError::Claims("they are not JSON".to_owned())
         } else {
             AuthError::Signature
         }

@@ -170,7 +170,7 @@ pub(super) async fn update(
     let caller = server.authorize(&shown, Some(&ids.room_id), Endpoint::UpdateParticipant).await?;
     let patch: ParticipantPatch = read_json(&server, request).await?;
     if patch.room_id.is_some() {
-        return Err(Problem::not_built("move").of_field("room_id"));
+        return Err(Problem::not_built("room_id", "move"));
     }
     if let Some(role) = patch.role {
         check_grant(caller, role)?;

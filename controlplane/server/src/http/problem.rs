@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sluice_controlplane_core::access::AccessError;
-use sluice_controlplane_core::room::Refusal;
+use sluice_controlplane_core::room::{Refusal, RoomError};
 use sluice_controlplane_core::sdp::{FragmentError, OfferFault};
 use utoipa::ToSchema;
 
@@ -36,6 +36,7 @@ struct Contents {
     code: Cow<'static, str>,
     detail: String,
     field: Option<String>,
+    value: Option<String>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -57,15 +58,25 @@ pub(super) struct ProblemDocument {
     code: String,
     /// The id of the request, as in the header `x-request-id` and in the server's log.
     request_id: String,
-    /// The field of the body, the parameter or the header that is wrong.
+    /// The value in the body that is wrong, by its path (`tracks[0].muted`, `$` for the whole); or the parameter or header.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// The value that is not built yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
 }
 
 impl Problem {
     /// Makes a problem; `code` in `snake_case`.
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self(Box::new(Contents { status, code: code.into(), detail: detail.into(), field: None, header: None }))
+        Self(Box::new(Contents {
+            status,
+            code: code.into(),
+            detail: detail.into(),
+            field: None,
+            value: None,
+            header: None,
+        }))
     }
 
     /// Names the field that is wrong.
@@ -82,9 +93,15 @@ impl Problem {
 
     /// Something of the product that does not exist yet: 422, named.
     #[must_use]
-    pub fn not_built(feature: &str) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not_built", format!("{feature} is not built yet"))
-            .of_field(feature)
+    pub fn not_built(field: &str, feature: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not_built", format!("{feature} is not built yet")).of_field(field)
+    }
+
+    /// Names the value that is wrong.
+    #[must_use]
+    pub fn with_value(mut self, value: impl Into<String>) -> Self {
+        self.0.value = Some(value.into());
+        self
     }
 
     /// Nobody showed anything: 401.
@@ -180,6 +197,7 @@ impl Problem {
             code: self.0.code.to_string(),
             request_id: request_id.to_owned(),
             field: self.0.field.clone(),
+            value: self.0.value.clone(),
         };
         let text = serde_json::to_string(&document).expect("a problem is plain data");
         *response.body_mut() = text.into();
@@ -225,12 +243,39 @@ impl From<ConductorError> for Problem {
             tracing::error!(%error, "the database failed");
         }
         let status = StatusCode::from_u16(status_of(&error)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let problem = Self::new(status, error.code(), error.to_string());
+        let mut problem = Self::new(status, error.code(), error.to_string());
+        if let ConductorError::Room(error) = &error {
+            problem.0.field = field_of(*error);
+        }
         match status {
             StatusCode::SERVICE_UNAVAILABLE => problem.with_retry_after(1),
             StatusCode::UNAUTHORIZED => problem.with_challenge("Bearer realm=\"sluice\", error=\"invalid_token\""),
             _ => problem,
         }
+    }
+}
+
+/// Returns the path of what a room refuses, in the bodies of requests.
+fn field_of(error: RoomError) -> Option<String> {
+    match error {
+        RoomError::BadLimit(limit) => Some(format!("limits.{limit}")),
+        RoomError::TooLong("can_publish_sources") => Some("permissions.can_publish_sources".to_owned()),
+        RoomError::TooLong(field) => Some(field.to_owned()),
+        RoomError::NotBuilt(_) => Some("mode".to_owned()),
+        RoomError::NoSuchTrack => Some("tracks".to_owned()),
+        RoomError::NoSuchParticipant
+        | RoomError::BadId
+        | RoomError::ParticipantExists
+        | RoomError::RoomFull
+        | RoomError::TooManyTracks
+        | RoomError::Locked
+        | RoomError::WrongPin
+        | RoomError::Revoked
+        | RoomError::EarlierRoom
+        | RoomError::MayNotPublish
+        | RoomError::MayNotSubscribe
+        | RoomError::MayNotManage
+        | RoomError::Closed => None,
     }
 }
 

@@ -167,15 +167,16 @@ pub(super) struct NotBuilt {
 
 impl NotBuilt {
     fn check(&self) -> Result<(), Problem> {
+        let mode = |mode| Err(Problem::not_built("mode", mode).with_value(mode));
         let missing = match self {
-            Self { mode: Some(Mode::P2p), .. } => "p2p",
-            Self { mode: Some(Mode::AudioBridge), .. } => "audio_bridge",
+            Self { mode: Some(Mode::P2p), .. } => return mode("p2p"),
+            Self { mode: Some(Mode::AudioBridge), .. } => return mode("audio_bridge"),
             Self { e2ee: Some(true), .. } => "e2ee",
             Self { livestream: Some(true), .. } => "livestream",
             Self { parent: Some(_), .. } => "parent",
             _ => return Ok(()),
         };
-        Err(Problem::not_built(missing))
+        Err(Problem::not_built(missing, missing))
     }
 }
 

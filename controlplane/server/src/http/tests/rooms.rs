@@ -65,8 +65,8 @@ async fn what_is_not_built_or_out_of_range_is_refused_by_name() {
     let api = Api::new(Guests::None).await;
     api.room("a").await;
     let cases = [
-        (json!({"mode": "p2p"}), "not_built", "p2p"),
-        (json!({"mode": "audio_bridge"}), "not_built", "audio_bridge"),
+        (json!({"mode": "p2p"}), "not_built", "mode"),
+        (json!({"mode": "audio_bridge"}), "not_built", "mode"),
         (json!({"e2ee": true}), "not_built", "e2ee"),
         (json!({"livestream": true}), "not_built", "livestream"),
         (json!({"parent": "other"}), "not_built", "parent"),
@@ -83,11 +83,26 @@ async fn what_is_not_built_or_out_of_range_is_refused_by_name() {
             let reply = api.send(Call::new(method, path).key().json(&room)).await;
             assert_eq!((reply.status, reply.code().as_str()), (422, code), "{method} {room}");
             assert_eq!(reply.json()["field"], field, "{method} {room}");
+            let value = if (code, field) == ("not_built", "mode") { room["mode"].clone() } else { json!(null) };
+            assert_eq!(reply.json()["value"], value, "{method} {room}");
+            assert!(!reply.text().contains("expected"), "{}", reply.text());
         }
     }
-    let limits = json!({"name": "x", "limits": {"participants": 0}});
-    let reply = api.send(Call::new("POST", "/api/rooms").key().json(&limits)).await;
-    assert_eq!((reply.status, reply.code().as_str()), (422, "bad_limit"));
+    for (limit, value) in [("participants", 0), ("tracks_per_participant", 1000), ("bitrate", 0)] {
+        let limits = json!({"name": "x", "limits": {limit: value}});
+        for (method, path) in [("POST", "/api/rooms"), ("PATCH", "/api/rooms/a")] {
+            let reply = api.send(Call::new(method, path).key().json(&limits)).await;
+            assert_eq!((reply.status, reply.code().as_str()), (422, "bad_limit"));
+            assert_eq!(reply.json()["field"], format!("limits.{limit}"), "{method}");
+        }
+    }
+    for (field, value) in [("name", "x".repeat(300)), ("pin", "1".repeat(65)), ("metadata", "x".repeat(17_000))] {
+        let mut room = json!({"name": "x"});
+        room[field] = json!(value);
+        let reply = api.send(Call::new("POST", "/api/rooms").key().json(&room)).await;
+        assert_eq!((reply.status, reply.code().as_str()), (422, "too_long"));
+        assert_eq!(reply.json()["field"], field);
+    }
 }
 
 #[tokio::test]
@@ -106,7 +121,9 @@ async fn lists_are_paged_by_cursor() {
     }
     assert_eq!(seen, ["a", "b", "c"]);
     for bad in ["limit=0", "limit=201", "limit=x", "cursor=%00", "cursor=xyz"] {
-        assert_eq!(api.send(Call::new("GET", &format!("/api/rooms?{bad}")).key()).await.status, 422, "{bad}");
+        let reply = api.send(Call::new("GET", &format!("/api/rooms?{bad}")).key()).await;
+        let field = bad.split('=').next();
+        assert_eq!((reply.status, reply.json()["field"].as_str()), (422, field), "{bad}: {}", reply.text());
     }
 }
 
