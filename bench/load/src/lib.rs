@@ -30,37 +30,29 @@
 //! # }
 //! ```
 
-mod clock;
-mod connection;
-mod endpoint;
-mod floor;
-mod histogram;
 mod limits;
+mod measure;
 pub mod payload;
 mod peer;
-mod process;
 mod publisher;
-mod ranges;
 pub mod scenario;
-mod sdp;
 mod signalling;
 mod sys;
 mod viewer;
-mod worker;
 
 #[cfg(test)]
 mod loopback;
 
-pub use clock::Now;
-pub use connection::{Connection, State, WireCounts};
-pub use floor::Floor;
-pub use histogram::{Histogram, Summary, quantile};
+pub use measure::clock::Now;
+pub use measure::floor::Floor;
+pub use measure::histogram::{Histogram, Summary, quantile};
+pub use measure::process::{Usage, UsageError};
+pub use measure::ranges::RangeSet;
+pub use peer::connection::{Connection, State, WireCounts};
 pub use peer::wait_until;
-pub use process::{Usage, UsageError};
 pub use publisher::{
     Begin, Candidates, Publisher, PublisherConfig, PublisherStats, SourceConfig, SourceProgress, Spacing,
 };
-pub use ranges::RangeSet;
 pub use signalling::{Refused, Resource, Rooms};
 pub use str0m::media::MediaKind;
 pub use viewer::{FrameCounts, Gap, RtpStats, SourceStats, TrackStats, ViewerConfig, ViewerId, ViewerStats, Viewers};

@@ -14,12 +14,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::link::{Faults, Link};
-use crate::endpoint::{Endpoint, Role};
+use crate::peer::endpoint::{Endpoint, Role};
+use crate::peer::worker::{Farewell, Worker};
 use crate::publisher::{PublisherConfig, PublisherStats, Sent};
-use crate::sdp;
 use crate::signalling::Resource;
+use crate::signalling::sdp;
 use crate::viewer::{Tracks, ViewerConfig, ViewerId, ViewerStats};
-use crate::worker::{Farewell, Worker};
 
 /// The far end of a session.
 struct Far {

@@ -15,12 +15,12 @@ use str0m::media::{Direction, MediaKind};
 pub(crate) use role::{PublisherRole, Sent};
 pub use source::{SourceConfig, SourceProgress, Spacing};
 
-use crate::connection::Connection;
-use crate::endpoint::{Role, Setup};
 use crate::payload::{Codec, Pictures};
+use crate::peer::connection::Connection;
+use crate::peer::endpoint::{Role, Setup};
+use crate::peer::worker::Worker;
 use crate::peer::{Peer, local_ip_towards};
 use crate::signalling::Resource;
-use crate::worker::Worker;
 
 /// When a publisher begins to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

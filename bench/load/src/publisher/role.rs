@@ -7,7 +7,7 @@ use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Pt, Rid};
 use str0m::{Event, Rtc};
 
 use super::source::{Destination, Source, SourceConfig, SourceProgress};
-use crate::clock::Now;
+use crate::measure::clock::Now;
 use crate::payload::{Codec, Pictures};
 
 /// What the role writes and the handle reads.

@@ -6,9 +6,9 @@ use str0m::Rtc;
 use str0m::media::{MediaKind, Mid, Pt, Rid};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
-use crate::clock::Now;
-use crate::histogram::Histogram;
 use crate::limits::CATCH_UP;
+use crate::measure::clock::Now;
+use crate::measure::histogram::Histogram;
 use crate::payload::{self, Body, Codec, PictureSize, Pictures};
 
 /// How the packets of a frame lie in time.

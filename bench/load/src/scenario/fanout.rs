@@ -17,11 +17,11 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::floor::Floor;
-use crate::histogram::{Histogram, Summary, millis, quantile};
 use crate::limits::FLOOR_SLOTS_MAX;
+use crate::measure::floor::Floor;
+use crate::measure::histogram::{Histogram, Summary, millis, quantile};
+use crate::measure::process::{Machine, Usage};
 use crate::payload::Codec;
-use crate::process::{Machine, Usage};
 use crate::publisher::{Begin, Publisher, PublisherConfig, PublisherStats, SourceConfig};
 use crate::signalling::{Resource, Rooms};
 use crate::viewer::{ViewerConfig, ViewerStats, Viewers};

@@ -21,13 +21,13 @@ pub(crate) use role::{Tracks, ViewerRole};
 pub use stats::ViewerStats;
 pub use track::{Gap, RtpStats, SourceStats, TrackStats};
 
-use crate::endpoint::{Role, Setup};
+use crate::measure::process::raise_descriptor_limit;
 use crate::payload::Codec;
+use crate::peer::endpoint::{Role, Setup};
+use crate::peer::worker::Worker;
 use crate::peer::{Peer, local_ip_towards, wait_until};
-use crate::process::raise_descriptor_limit;
 use crate::publisher::Candidates;
 use crate::signalling::Resource;
-use crate::worker::Worker;
 
 /// How viewers play.
 #[derive(Debug, Clone)]

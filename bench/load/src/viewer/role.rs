@@ -8,9 +8,9 @@ use str0m::rtp::{RawPacket, RtpPacket};
 use str0m::{Event, Rtc};
 
 use super::track::TrackStats;
-use crate::endpoint::Arrival;
 use crate::limits::{KEY_FRAME_REQUEST_INTERVAL, TRACKS_MAX};
 use crate::payload::Codec;
+use crate::peer::endpoint::Arrival;
 
 /// What the role writes and the handle reads.
 #[derive(Debug, Clone, Default)]

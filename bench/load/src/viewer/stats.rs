@@ -8,7 +8,7 @@ use str0m::media::MediaKind;
 use super::ViewerId;
 use super::role::Tracks;
 use super::track::TrackStats;
-use crate::connection::Connection;
+use crate::peer::connection::Connection;
 
 /// A viewer's record at one time.
 #[derive(Debug, Clone)]

@@ -8,11 +8,11 @@ use str0m::media::{MediaKind, Mid};
 use str0m::rtp::RtpPacket;
 
 use super::frames::{FrameCounts, FrameTracker};
-use crate::endpoint::Arrival;
-use crate::histogram::Histogram;
 use crate::limits::{GAPS_MAX, IDENTIFIERS_MAX, SOURCES_MAX};
+use crate::measure::histogram::Histogram;
+use crate::measure::ranges::RangeSet;
 use crate::payload::{self, Codec, Descriptor, Parsed};
-use crate::ranges::RangeSet;
+use crate::peer::endpoint::Arrival;
 
 /// Silence between two packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

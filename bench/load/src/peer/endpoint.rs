@@ -1,4 +1,4 @@
-//! One peer connection on the foreign stack with its own socket, driven by a [`crate::worker::Worker`].
+//! One peer connection on the foreign stack with its own socket, driven by a [`crate::peer::worker::Worker`].
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -15,9 +15,9 @@ use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Simulcast, Si
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-use crate::clock::Now;
-use crate::connection::{Connection, State};
+use super::connection::{Connection, State};
 use crate::limits::SOCKET_BUFFER_BYTES;
+use crate::measure::clock::Now;
 use crate::payload::Codec;
 use crate::publisher::PublisherRole;
 use crate::sys;

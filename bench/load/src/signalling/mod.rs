@@ -1,13 +1,13 @@
 //! WHIP (RFC 9725) and WHEP over HTTP.
 
+pub(crate) mod sdp;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH, LOCATION};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
-
-use crate::sdp;
 
 /// Where to publish or play, and as whom.
 #[derive(Debug, Clone)]

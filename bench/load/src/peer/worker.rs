@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 
-use crate::clock::Now;
-use crate::connection::State;
-use crate::endpoint::Endpoint;
+use super::connection::State;
+use super::endpoint::Endpoint;
 use crate::limits::{READY_EVENTS, RECEIVE_BATCH, RECEIVES_PER_TURN};
+use crate::measure::clock::Now;
 use crate::sys::ReceiveBatch;
 
 /// Epoll data of the wake-up descriptor; endpoint ids count from one.

@@ -1,5 +1,9 @@
 //! An endpoint with its signalling session: what publisher and viewer have in common.
 
+pub(crate) mod connection;
+pub(crate) mod endpoint;
+pub(crate) mod worker;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,10 +12,10 @@ use anyhow::{Context, Result, bail};
 use reqwest::Url;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
-use crate::connection::Connection;
-use crate::endpoint::{Endpoint, Role, Setup};
 use crate::signalling::{Resource, Session};
-use crate::worker::{Farewell, Worker};
+use connection::Connection;
+use endpoint::{Endpoint, Role, Setup};
+use worker::{Farewell, Worker};
 
 /// Waiting looks this often.
 const POLL: Duration = Duration::from_millis(5);
@@ -61,7 +65,10 @@ impl Peer {
     }
 
     /// Runs something in the endpoint's thread.
-    pub(crate) fn act(&self, action: impl FnOnce(&mut Endpoint, crate::clock::Now) -> Result<()> + Send + 'static) {
+    pub(crate) fn act(
+        &self,
+        action: impl FnOnce(&mut Endpoint, crate::measure::clock::Now) -> Result<()> + Send + 'static,
+    ) {
         self.worker.act(self.id, action);
     }
 
