@@ -21,6 +21,14 @@ pub enum LogFormat {
     Json,
 }
 
+impl std::str::FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        <Self as ValueEnum>::from_str(text, false).map_err(|_| "it has to be text or json")
+    }
+}
+
 /// Starts to log to standard error, at a level or by a filter. A second call changes nothing. A malformed filter, which the
 /// configuration refuses, counts as `info`.
 pub fn init(format: LogFormat, level: &str) {

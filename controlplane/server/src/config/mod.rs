@@ -1,13 +1,17 @@
 //! Configuration: defaults, then a TOML file, then the environment, then flags.
 
+mod given;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use given::Given;
 
 use crate::log::{LogFormat, filter};
 
@@ -97,6 +101,14 @@ pub enum Guests {
     Create,
 }
 
+impl std::str::FromStr for Guests {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        <Self as ValueEnum>::from_str(text, false).map_err(|_| "it has to be none, join or create")
+    }
+}
+
 /// What outlives a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -164,19 +176,19 @@ pub struct Arguments {
     pub data_dir: Option<PathBuf>,
     /// Where to listen for HTTP.
     #[arg(long, value_name = "ADDR:PORT", env = "SLUICE_HTTP")]
-    pub http: Option<SocketAddr>,
+    pub http: Option<Given<SocketAddr>>,
     /// The UDP port of all media.
     #[arg(long, value_name = "PORT", env = "SLUICE_MEDIA_PORT")]
-    pub media_port: Option<u16>,
+    pub media_port: Option<Given<u16>>,
     /// The addresses that clients are told.
     #[arg(long, value_name = "IP[,IP…]", value_delimiter = ',', env = "SLUICE_ANNOUNCE")]
-    pub announce: Option<Vec<IpAddr>>,
+    pub announce: Option<Vec<Given<IpAddr>>>,
     /// An API key beside those in the data directory.
     #[arg(long, value_name = "ID:SECRET", env = "SLUICE_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
     /// What people without a token may do on the page.
-    #[arg(long, env = "SLUICE_GUESTS")]
-    pub guests: Option<Guests>,
+    #[arg(long, value_name = "none|join|create", env = "SLUICE_GUESTS")]
+    pub guests: Option<Given<Guests>>,
     /// The data plane's socket.
     #[arg(long, value_name = "PATH", env = "SLUICE_DATAPLANE_SOCKET")]
     pub dataplane_socket: Option<PathBuf>,
@@ -184,8 +196,8 @@ pub struct Arguments {
     #[arg(long)]
     pub stop_dataplane: bool,
     /// How log lines look.
-    #[arg(long, env = "SLUICE_LOG_FORMAT")]
-    pub log_format: Option<LogFormat>,
+    #[arg(long, value_name = "text|json", env = "SLUICE_LOG_FORMAT")]
+    pub log_format: Option<Given<LogFormat>>,
     /// A level, or a filter.
     #[arg(long, env = "SLUICE_LOG_LEVEL")]
     pub log_level: Option<String>,
@@ -194,19 +206,10 @@ pub struct Arguments {
     pub print_config: bool,
 }
 
-/// Why a configuration is refused.
+/// Why a configuration is refused: all its problems at once, each with its key.
 #[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {0}: {1}")]
-    Unreadable(PathBuf, std::io::Error),
-    /// The file is not what it should be; the message names line and key.
-    #[error("{0}: {1}")]
-    Invalid(PathBuf, toml::de::Error),
-    /// Values contradict each other or leave their range; all of them at once.
-    #[error("{}", .0.join("; "))]
-    Problems(Vec<String>),
-}
+#[error("the configuration is refused:\n  {}", .0.join("\n  "))]
+pub struct ConfigError(Vec<String>);
 
 impl Config {
     /// Puts a configuration together: defaults, file, environment and flags.
@@ -214,35 +217,37 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], with every problem found.
     pub fn assemble(arguments: &Arguments) -> Result<Self, ConfigError> {
-        let mut config = match &arguments.config {
-            Some(path) => Self::read(path)?,
-            None => Self::default(),
-        };
-        config.overlay(arguments);
-        let problems = config.problems();
-        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
+        let mut problems = Vec::new();
+        let read = |path: &PathBuf| given::read(path, &mut problems);
+        let mut config: Self = arguments.config.as_ref().map(read).unwrap_or_default();
+        config.overlay(arguments, &mut problems);
+        problems.extend(config.problems());
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }
 
-    fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
-        toml::from_str(&text).map_err(|error| ConfigError::Invalid(path.to_owned(), error))
-    }
-
-    fn overlay(&mut self, arguments: &Arguments) {
-        fn set<T: Clone>(value: &mut T, given: Option<&T>) {
+    fn overlay(&mut self, arguments: &Arguments, problems: &mut Vec<String>) {
+        fn set<T>(value: &mut T, given: Option<T>) {
             if let Some(given) = given {
-                value.clone_from(given);
+                *value = given;
             }
         }
-        set(&mut self.storage.data_dir, arguments.data_dir.as_ref());
-        set(&mut self.http.listen, arguments.http.as_ref());
-        set(&mut self.webrtc.media_port, arguments.media_port.as_ref());
-        set(&mut self.webrtc.announce, arguments.announce.as_ref());
-        set(&mut self.auth.api_key, arguments.api_key.as_ref());
-        set(&mut self.auth.guests, arguments.guests.as_ref());
-        set(&mut self.dataplane.socket, arguments.dataplane_socket.as_ref());
-        set(&mut self.log.format, arguments.log_format.as_ref());
-        set(&mut self.log.level, arguments.log_level.as_ref());
+        fn take<T: Clone>(given: Option<&Given<T>>, key: &str, problems: &mut Vec<String>) -> Option<T> {
+            given.and_then(|given| given.take(key, problems))
+        }
+        set(&mut self.storage.data_dir, arguments.data_dir.clone());
+        set(&mut self.http.listen, take(arguments.http.as_ref(), "--http or SLUICE_HTTP", problems));
+        let media_port = arguments.media_port.as_ref();
+        set(&mut self.webrtc.media_port, take(media_port, "--media-port or SLUICE_MEDIA_PORT", problems));
+        if let Some(announce) = &arguments.announce {
+            let addresses = announce.iter().filter_map(|given| given.take("--announce or SLUICE_ANNOUNCE", problems));
+            self.webrtc.announce = addresses.collect();
+        }
+        set(&mut self.auth.api_key, arguments.api_key.clone());
+        set(&mut self.auth.guests, take(arguments.guests.as_ref(), "--guests or SLUICE_GUESTS", problems));
+        set(&mut self.dataplane.socket, arguments.dataplane_socket.clone());
+        let log_format = arguments.log_format.as_ref();
+        set(&mut self.log.format, take(log_format, "--log-format or SLUICE_LOG_FORMAT", problems));
+        set(&mut self.log.level, arguments.log_level.clone());
         self.dataplane.stop |= arguments.stop_dataplane;
     }
 
@@ -331,17 +336,71 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_and_all_bad_values_are_named() {
+    fn all_problems_are_told_at_once_each_with_its_key() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap();
-        std::fs::write(&file, "[http]\nlistn = \"127.0.0.1:81\"\n").unwrap();
-        let error = Config::assemble(&arguments(&["--config", path])).unwrap_err().to_string();
-        assert!(error.contains("listn"), "{error}");
-        std::fs::write(&file, "[http]\nrequest_timeout = \"0s\"\n[webrtc]\nice_servers = [\"http://x\"]\n").unwrap();
-        let line = ["--config", path, "--announce", "0.0.0.0", "--api-key", "short:key", "--log-level", "a=loud"];
+        let text = "port = 1\n[htpt]\nlisten = \"127.0.0.1:81\"\n[http]\nlistn = \"127.0.0.1:81\"\nlisten = 7\n\
+            request_timeout = \"0s\"\nbody_limit = \"1 TiB\"\npublic_hosts = [\"https://x\"]\n[webrtc]\nmedia_port = 70000\n\
+            ice_servers = [\"http://x\"]\n[dataplane]\nstart = \"yes\"\n[auth]\nguests = \"all\"\n[storage]\ndata_dir = \"\"\n";
+        std::fs::write(&file, text).unwrap();
+        let line = [
+            "--config",
+            path,
+            "--announce",
+            "0.0.0.0,nowhere",
+            "--api-key",
+            "short:key",
+            "--log-level",
+            "a=loud",
+            "--http",
+            "x",
+            "--media-port",
+            "-",
+            "--guests",
+            "everybody",
+            "--log-format",
+            "xml",
+        ];
         let error = Config::assemble(&arguments(&line)).unwrap_err().to_string();
-        for key in ["http.request_timeout", "webrtc.ice_servers", "webrtc.announce", "auth.api_key", "log.level"] {
-            assert!(error.contains(key), "{key} in {error}");
+        let keys = [
+            "port",
+            "htpt",
+            "http.listn",
+            "http.listen",
+            "http.request_timeout",
+            "http.body_limit",
+            "http.public_hosts",
+            "webrtc.media_port",
+            "webrtc.ice_servers",
+            "dataplane.start",
+            "auth.guests",
+            "webrtc.announce",
+            "auth.api_key",
+            "log.level",
+            "--announce or SLUICE_ANNOUNCE",
+            "--http or SLUICE_HTTP",
+            "--media-port or SLUICE_MEDIA_PORT",
+            "--guests or SLUICE_GUESTS",
+            "--log-format or SLUICE_LOG_FORMAT",
+            "storage.data_dir",
+        ];
+        for key in keys {
+            assert_eq!(
+                error.lines().filter(|line| line.starts_with(&format!("  {key}: "))).count(),
+                1,
+                "{key} in {error}"
+            );
+        }
+        assert_eq!(error.lines().count(), 1 + keys.len(), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_or_no_toml_hides_no_other_problem() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "[http\n").unwrap();
+        for (path, problem) in [(file.path().to_str().unwrap(), "is not TOML"), ("/nowhere/at.all", "cannot read")] {
+            let error = Config::assemble(&arguments(&["--config", path, "--http", "x"])).unwrap_err().to_string();
+            assert!(error.contains(problem) && error.contains("--http or SLUICE_HTTP"), "{error}");
         }
     }
 
@@ -358,7 +417,7 @@ mod tests {
 
     #[test]
     fn the_sample_holds_every_key_with_its_default() {
-        let sample = include_str!("../../../docs/config/controlplane.toml");
+        let sample = include_str!("../../../../docs/config/controlplane.toml");
         assert_eq!(toml::from_str::<Config>(sample).unwrap(), Config::default());
         let keys = |text: &str| {
             let table: toml::Table = toml::from_str(text).unwrap();

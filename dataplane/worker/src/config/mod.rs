@@ -1,11 +1,16 @@
 //! Configuration: defaults, then a TOML file, then the environment, then flags.
 
-use std::path::{Path, PathBuf};
+mod given;
+
+use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+
+pub use given::Given;
 
 /// What the data plane can be told. What it shall forward comes from the control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +110,14 @@ pub enum LogFormat {
     Json,
 }
 
+impl std::str::FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        <Self as ValueEnum>::from_str(text, false).map_err(|_| "it has to be text or json")
+    }
+}
+
 /// Command line of `sluice-dataplane`.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -123,8 +136,8 @@ pub struct Arguments {
     #[arg(long, env = "SLUICE_DATAPLANE_USER")]
     pub user: Option<String>,
     /// How log lines look.
-    #[arg(long, env = "SLUICE_DATAPLANE_LOG_FORMAT")]
-    pub log_format: Option<LogFormat>,
+    #[arg(long, value_name = "text|json", env = "SLUICE_DATAPLANE_LOG_FORMAT")]
+    pub log_format: Option<Given<LogFormat>>,
     /// A level, or a filter.
     #[arg(long, env = "SLUICE_DATAPLANE_LOG_LEVEL")]
     pub log_level: Option<String>,
@@ -133,19 +146,10 @@ pub struct Arguments {
     pub print_config: bool,
 }
 
-/// Why a configuration is refused.
+/// Why a configuration is refused: all its problems at once, each with its key.
 #[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {0}: {1}")]
-    Unreadable(PathBuf, std::io::Error),
-    /// The file is not what it should be; the message names line and key.
-    #[error("{0}: {1}")]
-    Invalid(PathBuf, toml::de::Error),
-    /// Values contradict each other or leave their range; all of them at once.
-    #[error("{}", .0.join("; "))]
-    Problems(Vec<String>),
-}
+#[error("the configuration is refused:\n  {}", .0.join("\n  "))]
+pub struct ConfigError(Vec<String>);
 
 impl Config {
     /// Puts a configuration together: defaults, file, environment and flags.
@@ -153,29 +157,23 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], with every problem found.
     pub fn assemble(arguments: &Arguments) -> Result<Self, ConfigError> {
-        let mut config = match &arguments.config {
-            Some(path) => Self::read(path)?,
-            None => Self::default(),
-        };
+        let mut problems = Vec::new();
+        let read = |path: &PathBuf| given::read(path, &mut problems);
+        let mut config: Self = arguments.config.as_ref().map(read).unwrap_or_default();
         if let Some(path) = &arguments.ipc {
             config.ipc.path.clone_from(path);
         }
         if let Some(user) = &arguments.user {
             config.process.user.clone_from(user);
         }
-        if let Some(format) = arguments.log_format {
-            config.log.format = format;
-        }
+        let format = arguments.log_format.as_ref();
+        let format = format.and_then(|given| given.take("--log-format or SLUICE_DATAPLANE_LOG_FORMAT", &mut problems));
+        config.log.format = format.unwrap_or(config.log.format);
         if let Some(level) = &arguments.log_level {
             config.log.level.clone_from(level);
         }
-        let problems = config.problems();
-        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
-    }
-
-    fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
-        toml::from_str(&text).map_err(|error| ConfigError::Invalid(path.to_owned(), error))
+        problems.extend(config.problems());
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }
 
     /// Returns every problem, each naming its key.
@@ -192,6 +190,9 @@ impl Config {
             if size < ByteSize::kib(64) || size > ByteSize::gib(1) {
                 problems.push(format!("{key}: {size} is not between 64 KiB and 1 GiB"));
             }
+        }
+        if let Err(error) = EnvFilter::try_new(&self.log.level) {
+            problems.push(format!("log.level: {error}"));
         }
         problems
     }
@@ -217,20 +218,49 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_and_all_bad_values_are_named() {
+    fn all_problems_are_told_at_once_each_with_its_key() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, "[udp]\nsend_bufer = \"1MiB\"\n").unwrap();
+        let text = "user = 1\n[upd]\n[udp]\nsend_bufer = \"1MiB\"\nsend_buffer = \"1\"\nreceive_buffer = \"much\"\n\
+            [ipc]\npath = \"\"\n[process]\npin = \"maybe\"\n";
+        std::fs::write(&file, text).unwrap();
         let path = file.path().to_str().unwrap();
-        let error = Config::assemble(&arguments(&["--config", path])).unwrap_err().to_string();
-        assert!(error.contains("send_bufer"), "{error}");
-        std::fs::write(&file, "[udp]\nsend_buffer = \"1\"\n[ipc]\npath = \"\"\n").unwrap();
-        let error = Config::assemble(&arguments(&["--config", path])).unwrap_err().to_string();
-        assert!(error.contains("ipc.path") && error.contains("udp.send_buffer"), "{error}");
+        let line = ["--config", path, "--log-level", "a=loud", "--log-format", "xml"];
+        let error = Config::assemble(&arguments(&line)).unwrap_err().to_string();
+        let keys = [
+            "user",
+            "upd",
+            "udp.send_bufer",
+            "udp.send_buffer",
+            "udp.receive_buffer",
+            "ipc.path",
+            "process.pin",
+            "log.level",
+            "--log-format or SLUICE_DATAPLANE_LOG_FORMAT",
+        ];
+        for key in keys {
+            assert_eq!(
+                error.lines().filter(|line| line.starts_with(&format!("  {key}: "))).count(),
+                1,
+                "{key} in {error}"
+            );
+        }
+        assert_eq!(error.lines().count(), 1 + keys.len(), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_or_no_toml_hides_no_other_problem() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "[udp\n").unwrap();
+        for (path, problem) in [(file.path().to_str().unwrap(), "is not TOML"), ("/nowhere/at.all", "cannot read")] {
+            let line = ["--config", path, "--log-format", "xml"];
+            let error = Config::assemble(&arguments(&line)).unwrap_err().to_string();
+            assert!(error.contains(problem) && error.contains("--log-format"), "{error}");
+        }
     }
 
     #[test]
     fn the_sample_shows_every_key_with_its_default() {
-        let text = include_str!("../../../docs/config/dataplane.toml");
+        let text = include_str!("../../../../docs/config/dataplane.toml");
         assert_eq!(toml::from_str::<Config>(text).unwrap(), Config::default());
         let keys = |value: &toml::Value| -> Vec<String> {
             let tables = value.as_table().into_iter().flatten();
