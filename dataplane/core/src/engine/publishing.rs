@@ -11,7 +11,7 @@ use sluice_protocol::time::Instant;
 use super::Engine;
 use crate::ingress::StreamIndex;
 use crate::ingress::sources::{Source, SourceRole};
-use crate::limits::TRACKS_PER_TRANSPORT_MAX;
+use crate::limits::{STREAMS_MAX, TRACKS_PER_TRANSPORT_MAX};
 use crate::route::track::Track;
 use crate::shard::slab::Place;
 use crate::srtp::ReplayWindow;
@@ -24,6 +24,10 @@ impl Engine {
         }
         let place = self.make_place(id.0, self.tracks.place(id.0))?;
         let transport = self.transports.get_mut(plan.transport.0).ok_or(Refusal::NoSuchReference)?;
+        let is_new = |ssrc: &Ssrc| transport.sources.get(*ssrc).is_none();
+        if transport.sources.len() + announced(&plan).filter(|(_, ssrc, _)| is_new(ssrc)).count() > STREAMS_MAX {
+            return Err(Refusal::PlanFull);
+        }
         if place == Place::Living {
             let track = self.tracks.get_mut(id.0).ok_or(Refusal::NoSuchAddress)?;
             if (track.plan.transport, track.plan.kind) != (plan.transport, plan.kind) {
@@ -39,7 +43,8 @@ impl Engine {
             if unmuted {
                 self.want_key_frame(now, id, None);
             }
-            return self.announce(id);
+            self.announce(id);
+            return Ok(());
         }
         if transport.tracks.len() >= TRACKS_PER_TRANSPORT_MAX {
             return Err(Refusal::PlanFull);
@@ -50,7 +55,7 @@ impl Engine {
         }
         self.tracks.insert(id.0, Track::new(plan)).ok_or(Refusal::NoSuchAddress)?;
         self.adopt_targets(now, id);
-        self.announce(id)?;
+        self.announce(id);
         if resume {
             self.want_key_frame(now, id, None);
         }
@@ -75,6 +80,10 @@ impl Engine {
         {
             carried.carry(now, plan.ssrc);
         }
+        // What was heard outweighs what was announced and not heard.
+        self.forget_sources(transport, |source| {
+            source.ssrc == plan.ssrc && source.track != plan.track && source.heard.is_none()
+        });
         self.add_source(transport, plan.track, stream, plan.ssrc, role)?;
         if resume && role == SourceRole::Media {
             self.want_key_frame(now, plan.track, Some(plan.ssrc));
@@ -101,18 +110,14 @@ impl Engine {
         self.forget_sources(transport, |source| source.track == track && source.ssrc == ssrc);
     }
 
-    /// Makes sources of the SSRCs that a track's description announces.
-    fn announce(&mut self, id: TrackId) -> Result<(), Refusal> {
-        let Some(track) = self.tracks.get(id.0) else { return Ok(()) };
-        let (transport, encodings) = (track.plan.transport, track.plan.encodings.clone());
-        for (index, encoding) in encodings.iter().enumerate().take(ENCODINGS_MAX) {
-            let stream = StreamIndex(u8::try_from(index).unwrap_or(0));
-            let announced = [(encoding.ssrc, SourceRole::Media), (encoding.rtx, SourceRole::Rtx { of: encoding.ssrc })];
-            for (ssrc, role) in announced.into_iter().filter_map(|(ssrc, role)| Some((ssrc?, role))) {
-                self.add_source(transport, id, stream, ssrc, role)?;
-            }
+    /// Makes sources of the SSRCs that a track's description announces, but for those that another track has: whichever
+    /// came first keeps it, so that a plan is taken again in whatever order it was made.
+    fn announce(&mut self, id: TrackId) {
+        let Some(track) = self.tracks.get(id.0) else { return };
+        let (transport, plan) = (track.plan.transport, track.plan.clone());
+        for (stream, ssrc, role) in announced(&plan) {
+            let _taken = self.add_source(transport, id, stream, ssrc, role);
         }
-        Ok(())
     }
 
     /// Adds a source, with its replay window resumed when a row tells where it stood.
@@ -179,4 +184,14 @@ pub(super) const fn table_role(role: SourceRole) -> Role {
         SourceRole::Media => Role::Ingress,
         SourceRole::Rtx { .. } => Role::IngressRtx,
     }
+}
+
+/// Returns the SSRCs that a track's description announces.
+fn announced(plan: &plan::Track) -> impl Iterator<Item = (StreamIndex, Ssrc, SourceRole)> {
+    let numbered = plan.encodings.iter().take(ENCODINGS_MAX).zip(0..);
+    numbered.flat_map(|(encoding, index)| {
+        let media = encoding.ssrc.map(|ssrc| (StreamIndex(index), ssrc, SourceRole::Media));
+        let repairs = encoding.rtx.map(|ssrc| (StreamIndex(index), ssrc, SourceRole::Rtx { of: encoding.ssrc }));
+        media.into_iter().chain(repairs)
+    })
 }

@@ -54,6 +54,10 @@ impl Sources {
         self.sorted.get(index)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.sorted.len() >= STREAMS_MAX
     }

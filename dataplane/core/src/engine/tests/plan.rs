@@ -9,7 +9,7 @@ use super::peer::{Media, Peer};
 use super::stage::{CAMERA, frame, stage};
 use super::world::*;
 use crate::discard::Discard;
-use crate::limits::TIMER_ENTRIES_PER_TRANSPORT_MAX;
+use crate::limits::{STREAMS_MAX, TIMER_ENTRIES_PER_TRANSPORT_MAX};
 
 #[test]
 fn objects_are_refused_for_the_reason_that_is_true() {
@@ -214,4 +214,42 @@ fn the_plans_highest_layer_and_playout_delay_are_kept_to() {
     assert!(told.iter().all(|(_, delay)| matches!(delay[..], [0, 0x13 | 0x23, 0x45])), "{told:?}");
     assert_eq!(told.iter().filter(|(_, delay)| delay[1] == 0x23).count(), 10);
     assert_eq!(world.discards(Discard::LayerNotSelected), 10);
+}
+
+#[test]
+fn an_ssrc_that_two_tracks_announce_stays_with_the_one_that_it_was_heard_for_in_any_order() {
+    let shared = Ssrc(0x5157);
+    let encodings = vec![Encoding { rid: None, ssrc: Some(shared), rtx: None }];
+    let first = plan::Track { encodings, ..video_track(1, 1) };
+    let second = plan::Track { id: track_id(3), mid: mid("w"), ..first.clone() };
+    let learnt = plan::Stream { track: second.id, ssrc: shared, role: StreamRole::Media, rid: None };
+    let tracks = [&first, &second].map(|track| Object::Track(track.clone()));
+    for order in [[0, 1], [1, 0]] {
+        let mut world = World::new();
+        world.put(Object::Transport(transport(1)));
+        for index in order {
+            assert_eq!(world.try_put(tracks[index].clone(), true), Ok(()));
+        }
+        assert_eq!(world.try_put(Object::Stream(learnt), true), Ok(()));
+        let sources = &world.engine.transports.get(transport_id(1).0).unwrap().sources;
+        assert_eq!(sources.get(shared).map(|source| source.track), Some(second.id), "{order:?}");
+    }
+}
+
+#[test]
+fn a_track_that_announces_more_than_its_transport_takes_is_refused_whole() {
+    let mut world = World::new();
+    world.put(Object::Transport(transport(1)));
+    let announcing = |slot: u32| {
+        let ssrc = |index: u32| Some(Ssrc(1000 * slot + index));
+        let encodings = (0..8).map(|index| Encoding { rid: None, ssrc: ssrc(index), rtx: ssrc(100 + index) });
+        plan::Track { encodings: encodings.collect(), ..video_track(slot, 1) }
+    };
+    let last = u32::try_from(STREAMS_MAX / 16).unwrap();
+    for slot in 0..last {
+        assert_eq!(world.try_put(Object::Track(announcing(slot)), false), Ok(()));
+    }
+    assert_eq!(world.try_put(Object::Track(announcing(last)), false), Err(Refusal::PlanFull));
+    assert!(world.engine.tracks.get(track_id(last).0).is_none());
+    assert_eq!(world.try_put(Object::Track(announcing(0)), false), Ok(()), "what is there already takes no place");
 }
