@@ -122,7 +122,8 @@ impl Controlplane {
     /// A session whose object is refused cannot go on.
     fn handle_refused(&mut self, now: Instant, key: &Key) {
         let Some(control) = &self.control else { return };
-        let session = control.session_of_key(key).map(|session| session.id.clone());
+        let connection = control.connection_of_key(key);
+        let session = connection.and_then(|own| control.session_of(own.transport)).map(|session| session.id.clone());
         if let Some(session) = session {
             self.close(now, &session);
         }
@@ -196,8 +197,8 @@ impl Controlplane {
     /// Takes a DTLS datagram. Returns what goes back.
     pub(crate) fn handle_punt(&mut self, now: Instant, transport: TransportId, keys: &SrtpKeys) -> bool {
         let Some(control) = &mut self.control else { return false };
-        let Some(session) = control.session_of(transport) else { return false };
-        if session.keys.is_none() {
+        let Some(connection) = control.connection(transport) else { return false };
+        if connection.keys.is_none() {
             control.handle_handshake(now, transport, *keys, vec![5; 64], &mut Vec::new()).expect("no keys yet");
             self.settle();
         }
@@ -237,7 +238,7 @@ impl Controlplane {
 
     /// Tells whether some handshake is not done.
     pub(crate) fn is_shaking_hands(&self) -> bool {
-        self.control.as_ref().is_some_and(|control| control.sessions().any(|session| session.keys.is_none()))
+        self.control.as_ref().is_some_and(|control| control.connections().any(|connection| connection.keys.is_none()))
     }
 
     /// Tells whether it holds duplicates for a successor of the data plane.

@@ -4,6 +4,7 @@
 //! in line with both. It sends nothing: the server hands [`Control::take_changes`] to the IPC session, which brings them to
 //! the data plane. [`Control::rebuild`] makes the same state from a snapshot.
 
+mod connections;
 mod mint;
 #[cfg(test)]
 mod model;
@@ -30,7 +31,8 @@ use crate::room::{
     RoomSettings,
 };
 use crate::session::{
-    CookieError, Membership, SectionObject, Session, SessionId, cookie_key_of_room, park_room, transport_of_cookie,
+    CookieError, Membership, PeerConnection, SectionObject, Session, SessionId, cookie_key_of_room, park_room,
+    transport_of_cookie,
 };
 use mint::Addresses;
 use space::Space;
@@ -212,7 +214,7 @@ impl Control {
             DataEvent::Learnt(object) => self.handle_learnt(object),
             DataEvent::Forgotten(key) => self.handle_forgotten(key),
             DataEvent::TransportConnected(transport) => {
-                let has_keys = self.session_of(*transport).is_some_and(|session| session.keys.is_some());
+                let has_keys = self.connection(*transport).is_some_and(|connection| connection.keys.is_some());
                 if has_keys {
                     self.tell_rooms(now, *transport, Input::Connected, effects);
                 }
@@ -290,10 +292,21 @@ impl Control {
         self.sessions.get(self.transports.get(&transport)?)
     }
 
-    /// Returns the session that an object of the plan belongs to; so the server finds whom to close when the data plane
-    /// refuses an object.
+    /// Returns the peer connection of a transport.
     #[must_use]
-    pub fn session_of_key(&self, key: &Key) -> Option<&Session> {
+    pub fn connection(&self, transport: TransportId) -> Option<&PeerConnection> {
+        self.session_of(transport)?.connection(transport)
+    }
+
+    /// Returns all peer connections.
+    pub fn connections(&self) -> impl Iterator<Item = &PeerConnection> {
+        self.sessions.values().flat_map(Session::connections)
+    }
+
+    /// Returns the peer connection that an object of the plan belongs to; so the server finds whom to close when the data
+    /// plane refuses an object.
+    #[must_use]
+    pub fn connection_of_key(&self, key: &Key) -> Option<&PeerConnection> {
         let transport = match key {
             Key::Transport(transport) | Key::Path(transport) => *transport,
             Key::Track(track) | Key::Stream(track, _) => match self.plan.object(&Key::Track(*track))? {
@@ -310,7 +323,7 @@ impl Control {
             },
             Key::Cookie(cookie) => transport_of_cookie(*cookie)?,
         };
-        self.session_of(transport)
+        self.connection(transport)
     }
 
     /// Returns the session of a participant.

@@ -107,7 +107,7 @@ impl World {
             Step::Finish(who) => {
                 for name in [publisher(who), viewer(who)] {
                     let Some(session) = self.control.session(&session_id(&name)) else { continue };
-                    let transport = session.transport;
+                    let transport = session.offered().unwrap().transport;
                     drop(self.control.handle_handshake(at(0), transport, keys(), vec![1; 10], &mut self.effects));
                 }
             }
@@ -219,7 +219,7 @@ proptest! {
             world.take(&mut model, step, number);
         }
         let unfinished: Vec<_> =
-            world.control.sessions().filter(|session| session.keys.is_none()).map(|session| session.id.clone()).collect();
+            world.control.sessions().filter(|session| session.connections().any(|own| own.keys.is_none())).map(|session| session.id.clone()).collect();
         for id in unfinished {
             world.control.close(at(0), &id, LeaveReason::Left, &mut world.effects).unwrap();
         }

@@ -9,7 +9,7 @@ use sluice_protocol::time::Instant;
 use super::space::rows_of;
 use super::{Config, Control, Effect};
 use crate::room::{Participant, PublishedTrack, Room, RoomId};
-use crate::session::{CookieError, Parked, ParkedSession, SectionObject, Session, unpark};
+use crate::session::{CookieError, Parked, ParkedSession, PeerConnection, SectionObject, unpark};
 
 /// What became of a snapshot besides the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,11 @@ impl Control {
                     control.numbers.insert(record.id.clone(), number);
                     control.rooms.insert(record.id.clone(), Room::restore(*record, metadata, now));
                 }
-                Ok(Parked::Session(parked)) => drop(sessions.insert(parked.session.transport, *parked)),
+                Ok(Parked::Session(parked)) => {
+                    if let Some(transport) = parked.session.offered().map(|connection| connection.transport) {
+                        sessions.insert(transport, *parked);
+                    }
+                }
                 Err(error) => rebuilt.unread.push((cookie.key, error)),
             }
         }
@@ -78,17 +82,21 @@ impl Control {
         if participants.is_empty() || participants.iter().any(|(room, _)| !self.rooms.contains_key(room)) {
             return Err(GivenUp::NoRoom);
         }
-        restore_from_plan(&mut session, snapshot);
-        if session.credentials.is_empty() {
-            return Err(GivenUp::HandshakeHalfDone);
+        for connection in session.connections_mut() {
+            restore_from_plan(connection, snapshot);
+            if connection.credentials.is_empty() {
+                return Err(GivenUp::HandshakeHalfDone);
+            }
         }
         for (room, mut participant) in participants {
-            restore_receivers(&mut participant, &session);
+            session.connections().for_each(|connection| restore_receivers(&mut participant, connection));
             self.members.insert((room.clone(), participant.id.clone()), session.id.clone());
             self.restore_participant(&room, participant);
         }
-        self.transports.insert(session.transport, session.id.clone());
-        self.space.adopt(session.transport, rows_of(&session.negotiated));
+        for connection in session.connections() {
+            self.transports.insert(connection.transport, session.id.clone());
+            self.space.adopt(connection.transport, rows_of(&connection.negotiated));
+        }
         self.sessions.insert(session.id.clone(), session);
         Ok(())
     }
@@ -108,13 +116,12 @@ impl Control {
                 }
                 Object::Stream(stream) => {
                     let Some(Object::Track(track)) = snapshot.object(&Key::Track(stream.track)) else { continue };
-                    let id = self.transports.get(&track.transport);
-                    let Some(session) = id.and_then(|id| self.sessions.get_mut(id)) else { continue };
+                    let Some(connection) = self.connection_mut(track.transport) else { continue };
                     // A track that was withdrawn is on its way out with all that was learnt of it.
                     let is_own =
                         |own: &SectionObject| matches!(own, SectionObject::Track { id, .. } if *id == stream.track);
-                    if session.sections.iter().any(is_own) {
-                        session.streams.insert((stream.track, stream.ssrc));
+                    if connection.sections.iter().any(is_own) {
+                        connection.streams.insert((stream.track, stream.ssrc));
                         self.plan.put(object.clone());
                     }
                 }
@@ -142,12 +149,12 @@ impl Control {
 }
 
 /// Takes credentials, keys, sources and mutes, which are parked in the plan itself.
-fn restore_from_plan(session: &mut Session, snapshot: &Plan) {
-    if let Some(Object::Transport(transport)) = snapshot.object(&Key::Transport(session.transport)) {
-        session.credentials.clone_from(&transport.credentials);
-        session.keys = transport.keys;
+fn restore_from_plan(connection: &mut PeerConnection, snapshot: &Plan) {
+    if let Some(Object::Transport(transport)) = snapshot.object(&Key::Transport(connection.transport)) {
+        connection.credentials.clone_from(&transport.credentials);
+        connection.keys = transport.keys;
     }
-    for object in &mut session.sections {
+    for object in &mut connection.sections {
         match object {
             SectionObject::Nothing => {}
             SectionObject::Track { id, muted } => {
@@ -164,9 +171,9 @@ fn restore_from_plan(session: &mut Session, snapshot: &Plan) {
     }
 }
 
-fn restore_receivers(participant: &mut Participant, session: &Session) {
+fn restore_receivers(participant: &mut Participant, connection: &PeerConnection) {
     for receiver in &mut participant.receivers {
-        receiver.track = session.sections.iter().find_map(|object| match object {
+        receiver.track = connection.sections.iter().find_map(|object| match object {
             SectionObject::Egress { id, source } if *id == receiver.egress => {
                 source.as_ref().map(|source| source.track)
             }
@@ -239,9 +246,9 @@ mod tests {
         snapshot.put(world.control.plan().object(&cookie).unwrap().clone());
         let (successor, _) = Control::rebuild(at(0), config(2), &snapshot, &mut Vec::new());
         for (transport, streams) in &streams {
-            let session = successor.session_of(*transport).unwrap();
+            let connection = successor.connection(*transport).unwrap();
             let kept = if *transport == withdrawn { 0 } else { streams.len() };
-            assert_eq!(session.streams.len(), kept);
+            assert_eq!(connection.streams.len(), kept);
             let in_plan = streams.iter().filter(|stream| successor.plan().object(&stream.key()) == Some(stream));
             assert_eq!(in_plan.count(), kept);
         }

@@ -101,7 +101,12 @@ impl World {
             };
             self.control.session_of(track.transport).unwrap().id.0.replace("SE_", "")
         };
-        session.sections.iter().filter_map(source).map(|source| source.map(publisher)).collect()
+        session
+            .connections()
+            .flat_map(|own| &own.sections)
+            .filter_map(source)
+            .map(|source| source.map(publisher))
+            .collect()
     }
 }
 
@@ -122,7 +127,7 @@ fn a_publisher_and_a_viewer_become_a_plan() {
     assert_eq!((transport.rtcp_rsize, to_firefox.rtcp_rsize), (true, false));
     assert_ne!(publisher, viewer);
     for key in world.control.plan().keys() {
-        let owner = world.control.session_of_key(key).map(|session| session.transport);
+        let owner = world.control.connection_of_key(key).map(|connection| connection.transport);
         assert!(owner == Some(publisher) || owner == Some(viewer) || matches!(key, Key::Cookie(_)), "{key:?}");
     }
     let mut have = Plan::new();
@@ -140,7 +145,7 @@ fn an_answer_carries_our_credentials_and_address() {
     let secret = NodeSecret::new([3; 32]);
     let fingerprint = Fingerprint::sha256(&[0xab; 32]);
     let candidates = ["192.0.2.1:7000".parse().unwrap(), "[2001:db8::1]:7000".parse().unwrap()];
-    let session = world.control.session(&session_id("ann")).unwrap();
+    let session = world.control.session(&session_id("ann")).unwrap().offered().unwrap();
     let ufrag = session.ufrag().to_text();
     let answer = world.control.answer(&session_id("ann"), &secret, &fingerprint, &candidates).unwrap();
     assert!(answer.contains(&format!("a=ice-ufrag:{}\r\n", ufrag.as_str())));
@@ -277,15 +282,15 @@ fn an_ice_restart_keeps_the_old_credentials_until_the_new_ones_are_nominated() {
     let transport = world.publish("ann", "chromium-a-vp8-opus");
     let id = session_id("ann");
     let (first, tag) = {
-        let session = world.control.session(&id).unwrap();
+        let session = world.control.session(&id).unwrap().offered().unwrap();
         (session.ufrag(), session.entity_tag())
     };
-    let same = world.control.session(&id).unwrap().negotiated.remote_ice.clone();
+    let same = world.control.session(&id).unwrap().offered().unwrap().negotiated.remote_ice.clone();
     assert_eq!(world.control.restart_ice(&id, same), Ok(false), "trickled candidates restart nothing");
     let other = |name: &str| IceCredentials::new(name, "abcdefghijklmnopqrstuvwx").unwrap();
     assert_eq!(world.control.restart_ice(&id, other("aaaa")), Ok(true));
     assert_eq!(world.control.restart_ice(&id, other("bbbb")), Ok(true));
-    let session = world.control.session(&id).unwrap();
+    let session = world.control.session(&id).unwrap().offered().unwrap();
     let newest = session.ufrag();
     assert_eq!(session.credentials, [first, newest], "the one in the middle was never nominated");
     assert_eq!((newest.restart, newest.transport), (2, transport));
@@ -294,7 +299,7 @@ fn an_ice_restart_keeps_the_old_credentials_until_the_new_ones_are_nominated() {
     let path = Object::Path(Path { transport, local, remote, credentials: newest });
     world.control.take_changes();
     world.control.handle_event(at(0), &DataEvent::Learnt(Box::new(path)), &mut world.effects);
-    assert_eq!(world.control.session(&id).unwrap().credentials, [newest]);
+    assert_eq!(world.control.session(&id).unwrap().offered().unwrap().credentials, [newest]);
     let told = world.control.take_changes();
     assert!(matches!(told.first(), Some(Change::Put(object)) if object.key() == Key::Transport(transport)), "{told:?}");
     assert!(world.control.plan().object(&Key::Path(transport)).is_some());

@@ -10,7 +10,7 @@ use sluice_protocol::limits::COOKIE_BYTES_MAX;
 use sluice_protocol::plan::Cookie;
 use sluice_protocol::time::Instant;
 
-use super::{Membership, SectionObject, Session, SessionId, SsrcMinter, kind_of};
+use super::{Membership, PeerConnection, SectionObject, Session, SessionId, SsrcMinter, kind_of};
 use crate::access::{PermissionOverrides, Role, Source};
 use crate::room::{
     Identity, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, Room, RoomId, RoomRecord, Wish,
@@ -117,11 +117,11 @@ pub enum Parked {
         /// Its metadata.
         metadata: String,
     },
-    /// A peer connection with its participants.
+    /// A session with its participants.
     Session(Box<ParkedSession>),
 }
 
-/// A peer connection as parked.
+/// A session as parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedSession {
     /// The session, without credentials, keys, sources and learnt streams, which the plan has.
@@ -168,12 +168,13 @@ pub fn park_room(room: &Room, number: u64) -> Result<Cookie, CookieError> {
 }
 
 impl Session {
-    /// Parks this session with its participants as their rooms have them.
+    /// Parks this session of one peer connection with its participants as their rooms have them.
     ///
     /// # Errors
     /// [`CookieError::TooLarge`].
     pub fn park<'a>(
         &self,
+        connection: &PeerConnection,
         participant: impl Fn(&Membership) -> Option<&'a Participant>,
     ) -> Result<Cookie, CookieError> {
         let members: Vec<(&Membership, &Participant)> =
@@ -186,21 +187,21 @@ impl Session {
         let record = SessionRecord {
             id: self.id.clone(),
             members: members.iter().map(|(member, own)| MemberRecord::of(member.room.clone(), own)).collect(),
-            negotiated: self.negotiated.clone(),
-            objects: self.sections.iter().map(word).collect(),
-            transport: self.transport.word(),
-            remb_cap: self.remb_cap.map(|cap| cap.0),
-            ssrcs: self.ssrcs,
+            negotiated: connection.negotiated.clone(),
+            objects: connection.sections.iter().map(word).collect(),
+            transport: connection.transport.word(),
+            remb_cap: connection.remb_cap.map(|cap| cap.0),
+            ssrcs: connection.ssrcs,
         };
         let envelope = Envelope {
             version: VERSION,
             kind: KIND_SESSION,
             details: serde_json::to_vec(&record).expect("a session's record is JSON"),
             metadata: members.iter().map(|(_, participant)| participant.metadata.clone()).collect(),
-            certificate: self.certificate.clone(),
-            dtls_state: self.dtls_state.clone(),
+            certificate: connection.certificate.clone(),
+            dtls_state: connection.dtls_state.clone(),
         };
-        seal(cookie_key_of_session(self.transport), &envelope)
+        seal(cookie_key_of_session(connection.transport), &envelope)
     }
 }
 
@@ -265,8 +266,8 @@ impl MemberRecord {
         }
     }
 
-    fn restore(self, metadata: String, session: &Session) -> (RoomId, Participant) {
-        let sections = || session.negotiated.sections.iter().zip(&session.sections);
+    fn restore(self, metadata: String, connection: &PeerConnection) -> (RoomId, Participant) {
+        let sections = || connection.negotiated.sections.iter().zip(&connection.sections);
         let published = |record: TrackRecord| {
             let id = TrackId::from_word(record.id);
             let is_meant =
@@ -319,9 +320,8 @@ impl SessionRecord {
         let sections = self.objects.iter().zip(&self.negotiated.sections).map(|(word, section)| object(word, section));
         let membership =
             |member: &MemberRecord| Membership { room: member.room.clone(), participant: member.id.clone() };
-        let session = Session {
-            id: self.id,
-            memberships: self.members.iter().map(membership).collect(),
+        let memberships = self.members.iter().map(membership).collect();
+        let connection = PeerConnection {
             sections: sections.collect(),
             negotiated: self.negotiated,
             transport: TransportId::from_word(self.transport),
@@ -335,9 +335,9 @@ impl SessionRecord {
         };
         let mut metadata = metadata.into_iter();
         let restored =
-            self.members.into_iter().map(|member| member.restore(metadata.next().unwrap_or_default(), &session));
+            self.members.into_iter().map(|member| member.restore(metadata.next().unwrap_or_default(), &connection));
         let participants = restored.collect();
-        ParkedSession { session, participants }
+        ParkedSession { session: Session::new(self.id, memberships, connection), participants }
     }
 }
 
@@ -360,5 +360,32 @@ mod tests {
                 Err(error) => assert_eq!((readable, error), (false, CookieError::UnknownVersion { version })),
             }
         }
+    }
+
+    #[test]
+    fn cookies_of_the_first_version_are_read() {
+        let mut found = Vec::new();
+        for line in include_str!("../../tests/vectors/cookies/version-1.hex").lines() {
+            let (key, digits) = line.split_once(' ').unwrap();
+            let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+            let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+            let key = u64::from_str_radix(key, 16).unwrap();
+            match unpark(&Cookie { key, bytes: bytes.clone() }).unwrap() {
+                Parked::Room { record, .. } => found.push(record.id.0),
+                Parked::Session(parked) => {
+                    let connection = parked.session.offered().unwrap();
+                    assert_eq!(cookie_key_of_session(connection.transport), key);
+                    let of = |member: &Membership| {
+                        let own = parked.participants.iter().find(|(room, _)| *room == member.room);
+                        own.map(|(_, participant)| participant)
+                    };
+                    let again = parked.session.park(connection, of).unwrap();
+                    assert_eq!(unpark(&again), Ok(Parked::Session(parked.clone())));
+                    let tracks = parked.participants.iter().map(|(_, own)| own.tracks.len() + own.receivers.len());
+                    found.push(format!("{} {:?}", parked.session.id.0, tracks.collect::<Vec<_>>()));
+                }
+            }
+        }
+        assert_eq!(found, ["SE_ann [2, 2]", "SE_ben [3]", "room", "stage"]);
     }
 }

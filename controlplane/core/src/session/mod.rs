@@ -1,20 +1,19 @@
-//! One peer connection: what was negotiated, where it lives in the plan, and whose it is.
+//! Sessions: one user's connection to Sluice, with up to two peer connections.
 //!
-//! A session belongs to one participant in each of its rooms (WHIP and WHEP: exactly one). It decides nothing: rooms say
-//! what feeds its egress streams and which of its tracks are silent, and [`Session::objects`] says so in the plan.
+//! A [`Session`] belongs to one participant in each of its rooms. It has up to two [`PeerConnection`]s: the *publisher*, with
+//! which the client sends, and the *subscriber*, with which it receives. A WHIP session has a publisher alone, a WHEP
+//! session a subscriber alone. Sessions decide nothing: rooms do.
 
+mod connection;
 mod cookie;
 mod ssrc;
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
-use sluice_protocol::ice::Ufrag;
-use sluice_protocol::ids::{EgressId, TrackId, TransportId};
-use sluice_protocol::limits::CREDENTIALS_MAX;
-use sluice_protocol::media::{Bitrate, MediaKind, SrtpKeys, Ssrc};
-use sluice_protocol::plan::{Egress, Encoding, Key, Layer, Object, Source, Track, Transport};
+use sluice_protocol::ids::TransportId;
+use sluice_protocol::plan::Key;
 
+pub(crate) use connection::kind_of;
+pub use connection::{PeerConnection, SectionObject};
 pub use cookie::{
     CookieError, Parked, ParkedSession, cookie_key_of_room, cookie_key_of_session, park_room, transport_of_cookie,
     unpark,
@@ -22,9 +21,9 @@ pub use cookie::{
 pub use ssrc::SsrcMinter;
 
 use crate::room::{ParticipantId, RoomId};
-use crate::sdp::{IceCredentials, Negotiated, NegotiatedSection};
+use crate::sdp::Role;
 
-/// The id of a peer connection, which its HTTP resource ends with.
+/// The id of a session, which the HTTP resource of WHIP and WHEP ends with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub String);
@@ -44,172 +43,67 @@ pub struct Membership {
     pub participant: ParticipantId,
 }
 
-/// What lives in the plan for one m-line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SectionObject {
-    /// Nothing: it is rejected, inactive, or was withdrawn.
-    Nothing,
-    /// A publisher's track.
-    Track {
-        /// Its address.
-        id: TrackId,
-        /// Whether it is silent.
-        muted: bool,
-    },
-    /// A subscriber's stream.
-    Egress {
-        /// Its address.
-        id: EgressId,
-        /// What feeds it.
-        source: Option<Source>,
-    },
-}
-
-/// A peer connection.
+/// A session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// The id.
     pub id: SessionId,
     /// Whose it is.
     pub memberships: Vec<Membership>,
-    /// The m-line table.
-    pub negotiated: Negotiated,
-    /// What lives in the plan for each of its sections, in their order.
-    pub sections: Vec<SectionObject>,
-    /// Its transport.
-    pub transport: TransportId,
-    /// The valid local credentials, oldest first; two between an ICE restart and its nomination.
-    pub credentials: Vec<Ufrag>,
-    /// SRTP keys, once the DTLS handshake is done.
-    pub keys: Option<SrtpKeys>,
-    /// The fixed cap that a publisher without transport-wide feedback is told.
-    pub remb_cap: Option<Bitrate>,
-    /// The certificate with its private key as the server wrote it; pinned, as another fingerprint would ask clients for
-    /// a new DTLS association. At most [`crate::limits::CERTIFICATE_BYTES_MAX`].
-    pub certificate: Vec<u8>,
-    /// The exported DTLS state as the server wrote it, at most [`crate::limits::DTLS_STATE_BYTES_MAX`]; empty before the
-    /// handshake is done.
-    pub dtls_state: Vec<u8>,
-    /// Mints the SSRCs of this transport.
-    pub ssrcs: SsrcMinter,
-    /// SSRCs that the data plane learnt of its tracks.
-    pub(crate) streams: BTreeSet<(TrackId, Ssrc)>,
+    /// What the client publishes with.
+    pub publisher: Option<PeerConnection>,
+    /// What the client plays with.
+    pub subscriber: Option<PeerConnection>,
 }
 
 impl Session {
-    /// Returns the transport, tracks and egress streams as the plan should have them; the cookie is apart, see
-    /// [`Session::park`].
+    /// Makes a session of one peer connection.
     #[must_use]
-    pub fn objects(&self) -> Vec<Object> {
-        let mut objects = vec![Object::Transport(Transport {
-            id: self.transport,
-            credentials: self.credentials.clone(),
-            keys: self.keys,
-            cname: self.negotiated.cname.clone(),
-            extmap_allow_mixed: self.negotiated.extmap_allow_mixed,
-            remb_cap: self.remb_cap.filter(|_| self.negotiated.wants_remb),
-            rtcp_rsize: self.negotiated.has_rtcp_rsize(),
-        })];
-        for (section, object) in self.negotiated.sections.iter().zip(&self.sections) {
-            match object {
-                SectionObject::Nothing => {}
-                SectionObject::Track { id, muted } => objects.push(self.track(section, *id, *muted)),
-                SectionObject::Egress { id, source } => objects.extend(self.egress(section, *id, source.as_ref())),
-            }
-        }
-        objects
+    pub fn new(id: SessionId, memberships: Vec<Membership>, connection: PeerConnection) -> Self {
+        let mut session = Self { id, memberships, publisher: None, subscriber: None };
+        let role = connection.negotiated.role;
+        *session.slot(role) = Some(connection);
+        session
     }
 
-    /// Returns the keys of everything that this session has in a plan, learnt objects and cookie included.
+    /// Returns the peer connections, the publisher first.
+    pub fn connections(&self) -> impl Iterator<Item = &PeerConnection> {
+        self.publisher.iter().chain(&self.subscriber)
+    }
+
+    /// Returns the peer connections to be changed, the publisher first.
+    pub fn connections_mut(&mut self) -> impl Iterator<Item = &mut PeerConnection> {
+        self.publisher.iter_mut().chain(&mut self.subscriber)
+    }
+
+    /// Returns the peer connection of a transport.
+    #[must_use]
+    pub fn connection(&self, transport: TransportId) -> Option<&PeerConnection> {
+        self.connections().find(|connection| connection.transport == transport)
+    }
+
+    /// Returns the peer connection of a transport to be changed.
+    pub fn connection_mut(&mut self, transport: TransportId) -> Option<&mut PeerConnection> {
+        self.connections_mut().find(|connection| connection.transport == transport)
+    }
+
+    /// Returns the peer connection that the client's offer opened: the only one of WHIP and WHEP.
+    #[must_use]
+    pub fn offered(&self) -> Option<&PeerConnection> {
+        self.connections().next()
+    }
+
+    /// Returns the keys of everything that this session has in a plan, learnt objects and cookies included.
     #[must_use]
     pub fn plan_keys(&self) -> Vec<Key> {
-        let mut keys = vec![Key::Transport(self.transport), Key::Path(self.transport)];
-        keys.push(Key::Cookie(cookie_key_of_session(self.transport)));
-        keys.extend(self.streams.iter().map(|(track, ssrc)| Key::Stream(*track, *ssrc)));
-        keys.extend(self.sections.iter().filter_map(|object| match object {
-            SectionObject::Nothing => None,
-            SectionObject::Track { id, .. } => Some(Key::Track(*id)),
-            SectionObject::Egress { id, .. } => Some(Key::Egress(*id)),
-        }));
-        keys
+        self.connections().flat_map(PeerConnection::plan_keys).collect()
     }
 
-    /// Returns the newest local credentials, which an answer shows.
-    ///
-    /// # Panics
-    /// Never: a session has one set at least.
-    #[must_use]
-    pub fn ufrag(&self) -> Ufrag {
-        *self.credentials.last().expect("a session has credentials")
+    /// Returns the place of the peer connection for a role of the client.
+    pub const fn slot(&mut self, role: Role) -> &mut Option<PeerConnection> {
+        match role {
+            Role::Publish => &mut self.publisher,
+            Role::Play => &mut self.subscriber,
+        }
     }
-
-    /// Returns the entity tag of the session's HTTP resource: it changes with each ICE restart (RFC 9725 section 4.3.1).
-    #[must_use]
-    pub fn entity_tag(&self) -> String {
-        let ufrag = self.ufrag();
-        format!("\"{:02x}-{:08x}\"", ufrag.restart, ufrag.random)
-    }
-
-    /// Tells whether `ice` asks for an ICE restart (RFC 8839 section 4.4.1.1.1).
-    #[must_use]
-    pub fn is_restart(&self, ice: &IceCredentials) -> bool {
-        self.negotiated.remote_ice != *ice
-    }
-
-    /// Makes new local credentials for an ICE restart. The old ones stay valid until [`Session::handle_nominated`]; of
-    /// several restarts in a row only the last counts.
-    pub fn restart_ice(&mut self, remote: IceCredentials, random: u32) {
-        let newest = self.ufrag();
-        self.credentials.truncate(CREDENTIALS_MAX - 1);
-        self.credentials.push(Ufrag { restart: newest.restart.wrapping_add(1), random, ..newest });
-        self.negotiated.remote_ice = remote;
-    }
-
-    /// Drops credentials older than those that a nomination used, and tells whether there were any.
-    pub fn handle_nominated(&mut self, credentials: Ufrag) -> bool {
-        let Some(place) = self.credentials.iter().position(|own| *own == credentials) else { return false };
-        self.credentials.drain(..place).count() > 0
-    }
-
-    fn track(&self, section: &NegotiatedSection, id: TrackId, muted: bool) -> Object {
-        let encoding = |encoding: &crate::sdp::ReceivedEncoding| Encoding {
-            rid: encoding.rid,
-            ssrc: encoding.ssrc,
-            rtx: encoding.rtx,
-        };
-        Object::Track(Track {
-            id,
-            transport: self.transport,
-            kind: kind_of(section),
-            mid: section.mid,
-            codecs: section.codecs.iter().map(|codec| codec.to_codec()).collect(),
-            extensions: section.extensions,
-            encodings: section.encodings.iter().map(encoding).collect(),
-            muted,
-            nack: section.has_nack(),
-        })
-    }
-
-    fn egress(&self, section: &NegotiatedSection, id: EgressId, source: Option<&Source>) -> Option<Object> {
-        let sent = section.sent.as_ref()?;
-        Some(Object::Egress(Egress {
-            id,
-            transport: self.transport,
-            kind: kind_of(section),
-            mid: section.mid,
-            ssrc: sent.ssrc,
-            rtx: sent.rtx,
-            nack: section.has_nack(),
-            extensions: section.extensions,
-            source: source.cloned(),
-            paused: false,
-            max_layer: Layer::MAX,
-            playout_delay: None,
-        }))
-    }
-}
-
-/// Returns the kind of a section that carries media.
-pub(crate) fn kind_of(section: &NegotiatedSection) -> MediaKind {
-    section.media.kind().unwrap_or(MediaKind::Video)
 }

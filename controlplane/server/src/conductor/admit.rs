@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use sluice_controlplane_core::plan::{Open, OpenError};
 use sluice_controlplane_core::room::{Identity, Join, LeaveReason, ParticipantId, RoomId, Wish};
 use sluice_controlplane_core::sdp::{Fingerprint as SdpFingerprint, Fragment, Offer, Role};
-use sluice_controlplane_core::session::{Session, SessionId};
+use sluice_controlplane_core::session::{PeerConnection, Session, SessionId};
 use sluice_protocol::plan::{Key, Object};
 
 use super::desk::Desk;
@@ -66,7 +66,7 @@ impl Desk {
         let mut effects = Vec::new();
         let transport = self.control.open(clock::now(), open, &mut effects).map_err(refusal)?;
         let acknowledged = self.settle_and_wait(effects);
-        let remote = self.control.session(&session).and_then(remote_fingerprint);
+        let remote = self.control.connection(transport).and_then(remote_fingerprint);
         let Some(remote_fingerprint) = remote else {
             return Err(ConductorError::Unavailable("the session ended while it was opened"));
         };
@@ -76,7 +76,7 @@ impl Desk {
         let candidates = self.candidates(newcomer.client, newcomer.is_loopback);
         let own = self.own_fingerprint();
         let sdp = self.control.answer(&session, &self.secret, &own, &candidates).unwrap_or_default();
-        let etag = self.control.session(&session).map_or_else(String::new, etag);
+        let etag = self.control.connection(transport).map_or_else(String::new, etag);
         let answer = Answer { session_id: session.0, etag, sdp, ice_servers: self.ice_servers() };
         Ok(Admitted { answer, acknowledged })
     }
@@ -90,8 +90,8 @@ impl Desk {
         fragment: &[u8],
     ) -> Result<(Patched, Acknowledged), ConductorError> {
         let id = self.addressed(address, actor)?;
-        let session = self.control.session(&id).ok_or(ConductorError::NoSuchSession)?;
-        let current = etag(session);
+        let connection = self.control.session(&id).and_then(Session::offered).ok_or(ConductorError::NoSuchSession)?;
+        let (transport, current) = (connection.transport, etag(connection));
         let fragment = Fragment::parse(fragment)?;
         let if_match = if_match.ok_or(ConductorError::EtagMissing)?;
         let matches =
@@ -107,8 +107,7 @@ impl Desk {
         if !restarted {
             return Ok((Patched::Taken, acknowledged));
         }
-        let path = Key::Path(self.control.session(&id).ok_or(ConductorError::NoSuchSession)?.transport);
-        let local = match self.control.plan().object(&path) {
+        let local = match self.control.plan().object(&Key::Path(transport)) {
             Some(Object::Path(path)) => path.local.ip(),
             _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         };
@@ -116,7 +115,7 @@ impl Desk {
         let candidates = self.announced.candidates(local, self.media_port);
         let own = self.own_fingerprint();
         let fragment = self.control.restart_answer(&id, &self.secret, &own, &candidates);
-        let etag = self.control.session(&id).map_or_else(String::new, etag);
+        let etag = self.control.connection(transport).map_or_else(String::new, etag);
         Ok((Patched::Restarted { fragment: fragment.unwrap_or_default(), etag }, acknowledged))
     }
 
@@ -152,7 +151,9 @@ impl Desk {
             Front::Whep => Role::Play,
         };
         let membership = session.memberships.iter().find(|membership| membership.room.0 == address.room_id);
-        let membership = membership.filter(|_| session.negotiated.role == role).ok_or(ConductorError::NoSuchSession)?;
+        let membership = membership
+            .filter(|_| session.offered().is_some_and(|own| own.negotiated.role == role))
+            .ok_or(ConductorError::NoSuchSession)?;
         let participant =
             self.control.room(&membership.room).and_then(|room| room.participant(&membership.participant));
         match actor {
@@ -181,14 +182,14 @@ impl Desk {
     }
 }
 
-/// Returns a session's entity tag without quotes.
-fn etag(session: &Session) -> String {
-    session.entity_tag().trim_matches('"').to_owned()
+/// Returns a peer connection's entity tag without quotes.
+fn etag(connection: &PeerConnection) -> String {
+    connection.entity_tag().trim_matches('"').to_owned()
 }
 
 /// Returns the fingerprint that the peer's certificate must have.
-fn remote_fingerprint(session: &Session) -> Option<Fingerprint> {
-    let values = session.negotiated.remote_fingerprints.iter();
+fn remote_fingerprint(connection: &PeerConnection) -> Option<Fingerprint> {
+    let values = connection.negotiated.remote_fingerprints.iter();
     values
         .map(|value| format!("{} {}", value.hash.as_str(), value.value))
         .find_map(|value| Fingerprint::parse(&value).ok())

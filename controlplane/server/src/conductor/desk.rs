@@ -119,7 +119,7 @@ impl Desk {
     /// Takes the data plane's refusal of an object: its session cannot go on.
     pub(super) fn handle_refused(&mut self, key: &Key, refusal: Refusal) {
         tracing::error!(?key, ?refusal, "the data plane refuses an object");
-        if let Some(transport) = self.control.session_of_key(key).map(|session| session.transport) {
+        if let Some(transport) = self.control.connection_of_key(key).map(|connection| connection.transport) {
             self.close_transport(transport, LeaveReason::Interrupted);
         }
     }

@@ -230,7 +230,7 @@ impl Desk {
     /// Rebuilds the DTLS associations of all sessions, and puts their raised record numbers into the plan.
     fn resume_associations(&mut self) -> Vec<(TransportId, Resumed)> {
         let states: Vec<(TransportId, Vec<u8>)> =
-            self.control.sessions().map(|session| (session.transport, session.dtls_state.clone())).collect();
+            self.control.connections().map(|own| (own.transport, own.dtls_state.clone())).collect();
         let mut resumed = Vec::new();
         for (transport, state) in states {
             match Association::resume(transport, &state, &self.endpoint) {
