@@ -8,6 +8,8 @@ mod link;
 mod outbox;
 mod packets;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod wake;
 
 use std::os::fd::OwnedFd;

@@ -26,7 +26,7 @@ use commands::Commands;
 use outbox::{Outbox, Snapshot};
 
 /// A command, for [`Dataplane::acknowledge`]; unique in the life of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(u64);
 
 /// What a data plane's end tells its shell.
