@@ -9,6 +9,9 @@ use sluice_protocol::stats::Stats;
 /// way.
 const PINGS_MAX: usize = 8;
 
+/// Events that the controller did not read in time, for whom they were dropped.
+const EVENTS_DROPPED: &str = "events_dropped";
+
 /// What shards are asked, and what they have answered so far. Statistics are gathered one request at a time, in the order
 /// of asking; of more than [`STATS_REQUESTS_MAX`] that wait, the oldest is a controller's that is gone.
 #[derive(Debug, Default)]
@@ -33,8 +36,8 @@ impl Gathering {
         false
     }
 
-    /// Takes a shard's part, and returns all of it when it was the last.
-    pub(super) fn take_stats(&mut self, id: u64, part: Stats) -> Option<Stats> {
+    /// Takes a shard's part, and returns all of it when it was the last. What the session counts stands with the first shard.
+    pub(super) fn take_stats(&mut self, id: u64, part: Stats, events_dropped: u64) -> Option<Stats> {
         let (_, missing, stats) = self.stats.as_mut().filter(|(asked, _, _)| *asked == id)?;
         stats.shards.extend(part.shards);
         stats.transports.extend(part.transports);
@@ -44,7 +47,11 @@ impl Gathering {
         if *missing > 0 {
             return None;
         }
-        self.stats.take().map(|(_, _, stats)| stats)
+        let (_, _, mut stats) = self.stats.take()?;
+        if let Some(shard) = stats.shards.iter_mut().min_by_key(|shard| shard.shard) {
+            shard.counters.push((EVENTS_DROPPED.to_owned(), events_dropped));
+        }
+        Some(stats)
     }
 
     /// Returns the request that has waited for longest, to be asked again.
@@ -75,6 +82,8 @@ impl Gathering {
 
 #[cfg(test)]
 mod tests {
+    use sluice_protocol::stats::ShardStats;
+
     use super::*;
 
     #[test]
@@ -84,10 +93,10 @@ mod tests {
         for id in 2..=6 {
             assert!(!gathering.ask_stats(id, 2), "one at a time");
         }
-        assert!(gathering.take_stats(1, Stats::default()).is_none(), "one shard is missing");
-        assert!(gathering.take_stats(9, Stats::default()).is_none(), "nobody asked");
-        assert!(gathering.take_stats(1, Stats::default()).is_some());
-        assert!(gathering.take_stats(1, Stats::default()).is_none(), "it was told");
+        assert!(gathering.take_stats(1, Stats::default(), 0).is_none(), "one shard is missing");
+        assert!(gathering.take_stats(9, Stats::default(), 0).is_none(), "nobody asked");
+        assert!(gathering.take_stats(1, Stats::default(), 0).is_some());
+        assert!(gathering.take_stats(1, Stats::default(), 0).is_none(), "it was told");
         let order: Vec<u64> = std::iter::from_fn(|| gathering.next_stats()).collect();
         assert_eq!(order, [3, 4, 5, 6], "four wait at most");
     }
@@ -103,5 +112,17 @@ mod tests {
         assert!(gathering.take_pong(5));
         assert!(!gathering.take_pong(5), "once");
         assert_eq!(gathering.pings.len(), PINGS_MAX - 1);
+    }
+
+    #[test]
+    fn what_the_session_dropped_is_counted_once_with_the_first_shard() {
+        let part = |shard| Stats { shards: vec![ShardStats { shard, ..ShardStats::default() }], ..Stats::default() };
+        let mut gathering = Gathering::default();
+        assert!(gathering.ask_stats(1, 2));
+        assert!(gathering.take_stats(1, part(1), 6).is_none());
+        let stats = gathering.take_stats(1, part(0), 7).unwrap();
+        let counted = stats.shards.iter().map(|shard| (shard.shard, shard.counters.clone()));
+        let dropped = vec![("events_dropped".to_owned(), 7)];
+        assert_eq!(counted.collect::<Vec<_>>(), [(1, Vec::new()), (0, dropped)]);
     }
 }

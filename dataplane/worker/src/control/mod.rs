@@ -289,7 +289,8 @@ impl Control {
     }
 
     fn gather_stats(&mut self, id: u64, part: Stats) -> anyhow::Result<()> {
-        let Some(stats) = self.gathering.take_stats(id, part) else { return Ok(()) };
+        let events_dropped = self.session.events_dropped();
+        let Some(stats) = self.gathering.take_stats(id, part, events_dropped) else { return Ok(()) };
         self.session.reply_stats(id, stats);
         self.gathering.next_stats().map_or(Ok(()), |next| self.request_stats(next))
     }
