@@ -79,6 +79,7 @@ pub fn run(setup: Setup) -> (Handle, watch::Receiver<Option<u16>>) {
         dataplane: setup.events,
         outgoing: outgoing_receiver,
         associations: association_receiver,
+        told: None,
     };
     drop(tokio::spawn(task.run(inlets)));
     (handle, port_receiver)
@@ -90,6 +91,38 @@ struct Inlets {
     dataplane: mpsc::Receiver<DataplaneEvent>,
     outgoing: mpsc::Receiver<(TransportId, Bytes)>,
     associations: mpsc::Receiver<(TransportId, DtlsEvent)>,
+    /// What an association told, until the datagrams before it are on their way.
+    told: Option<(TransportId, DtlsEvent)>,
+}
+
+/// What woke the task.
+enum Woken {
+    Job(Job),
+    Dataplane(Box<DataplaneEvent>),
+    /// A DTLS datagram is to be sent.
+    Outgoing(TransportId, Bytes),
+    Association(TransportId, DtlsEvent),
+}
+
+impl Inlets {
+    /// Waits for what comes next; `None` at the end, which the supervisor's is. Dropping the future loses nothing.
+    ///
+    /// What an association tells comes behind all datagrams that were to be sent before: the last flight leaves before the
+    /// keys that it leads to are in the plan, because media that came first could not be opened.
+    async fn next(&mut self) -> Option<Woken> {
+        if self.told.is_none() {
+            tokio::select! {
+                Some((transport, datagram)) = self.outgoing.recv() => return Some(Woken::Outgoing(transport, datagram)),
+                event = self.dataplane.recv() => return event.map(|event| Woken::Dataplane(Box::new(event))),
+                Some(told) = self.associations.recv() => self.told = Some(told),
+                job = self.jobs.recv() => return job.map(Woken::Job),
+            }
+        }
+        if let Ok((transport, datagram)) = self.outgoing.try_recv() {
+            return Some(Woken::Outgoing(transport, datagram));
+        }
+        self.told.take().map(|(transport, event)| Woken::Association(transport, event))
+    }
 }
 
 struct Task {
@@ -119,25 +152,17 @@ impl Task {
                 }
             };
             tokio::select! {
-                Some((transport, datagram)) = inlets.outgoing.recv() => self.dataplane.send_dtls(transport, &datagram),
-                event = inlets.dataplane.recv() => {
-                    // The supervisor ends with the process.
-                    let Some(event) = event else { return };
-                    self.handle_dataplane(event);
-                }
-                Some((transport, event)) = inlets.associations.recv() => {
-                    // The last flight leaves before the keys that it leads to: media that came first could not be opened.
-                    while let Ok((transport, datagram)) = inlets.outgoing.try_recv() {
-                        self.dataplane.send_dtls(transport, &datagram);
+                woken = inlets.next() => match woken {
+                    Some(Woken::Outgoing(transport, datagram)) => self.dataplane.send_dtls(transport, &datagram),
+                    Some(Woken::Dataplane(event)) => self.handle_dataplane(*event),
+                    Some(Woken::Association(transport, event)) => {
+                        if let Some(desk) = &mut self.desk {
+                            desk.handle_dtls(transport, event);
+                        }
                     }
-                    if let Some(desk) = &mut self.desk {
-                        desk.handle_dtls(transport, event);
-                    }
-                }
-                job = inlets.jobs.recv() => {
-                    let Some(job) = job else { return };
-                    job(self.desk.as_mut());
-                }
+                    Some(Woken::Job(job)) => job(self.desk.as_mut()),
+                    None => return,
+                },
                 () = timeout => {
                     if let Some(desk) = &mut self.desk {
                         desk.handle_timeout();
@@ -283,6 +308,35 @@ impl Desk {
             if let Err(error) = self.control.create_room(clock::now(), id.clone(), settings) {
                 tracing::error!(room = %id, %error, "a room of the database cannot be opened");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_an_association_tells_comes_behind_what_it_sent_before() {
+        let transport = TransportId::new(0, 1, 1);
+        let (outgoing, outgoing_receiver) = mpsc::channel(64);
+        let (associations, association_receiver) = mpsc::channel(64);
+        let (_jobs, jobs) = mpsc::channel(1);
+        let (_dataplane, dataplane) = mpsc::channel(1);
+        let mut inlets =
+            Inlets { jobs, dataplane, outgoing: outgoing_receiver, associations: association_receiver, told: None };
+        // Which inlet is looked at first is a matter of chance.
+        for round in 0..50_u8 {
+            for flight in 0..3 {
+                outgoing.try_send((transport, Bytes::from(vec![round, flight]))).unwrap();
+            }
+            associations.try_send((transport, DtlsEvent::Closed)).unwrap();
+            for flight in 0..3 {
+                let woken = inlets.next().await;
+                let Some(Woken::Outgoing(_, datagram)) = woken else { panic!("the flight leaves first") };
+                assert_eq!(datagram[..], [round, flight]);
+            }
+            assert!(matches!(inlets.next().await, Some(Woken::Association(_, DtlsEvent::Closed))));
         }
     }
 }
