@@ -98,6 +98,8 @@ discards! {
     LayerNotSelected = "layer_not_selected",
     /// Media before the key frame that the egress stream waits for.
     AwaitingKeyFrame = "awaiting_key_frame",
+    /// A key frame of another encoding, as long as the frame before it is open: it is offered again.
+    AwaitingFrameEnd = "awaiting_frame_end",
     /// Media with a payload type that the subscriber did not negotiate.
     PayloadTypeUnmapped = "payload_type_unmapped",
     /// A packet whose place in the egress stream was given away or sent already.

@@ -25,6 +25,11 @@ pub(crate) const LEARNT_PER_WINDOW_MAX: u32 = 128;
 pub(crate) const LEARNING_WINDOW: Duration = Duration::from_secs(10);
 /// How long an SSRC is silent before the one that carried its stream before may have it back.
 pub(crate) const SSRC_SILENCE_MIN: Duration = Duration::from_millis(500);
+/// How long an encoding is silent, while the others go on, before it counts as not sent any more. Encoders that are short
+/// of bits leave out a few frames.
+pub(crate) const ENCODING_SILENCE_MIN: Duration = Duration::from_millis(300);
+/// Frames that the others begin meanwhile at least, so that few frames a second are no silence.
+pub(crate) const ENCODING_SILENCE_FRAMES: u8 = 6;
 
 /// DTLS datagrams waiting for the next flush to hand them to the control plane; more are dropped.
 pub(crate) const PUNT_QUEUE_MAX: usize = 256;
@@ -73,6 +78,8 @@ pub(crate) const HISTORY_AUDIO_AGE_MAX: Duration = Duration::from_millis(500);
 pub(crate) const REPLAY_AGE_MAX: Duration = Duration::from_millis(1900);
 /// A key frame further back than so many packets is not replayed.
 pub(crate) const REPLAY_PACKETS_MAX: u64 = 1024;
+/// How long a key frame of another encoding waits for the rest of the frame before it.
+pub(crate) const OPEN_FRAME_MAX: Duration = Duration::from_millis(100);
 /// Packets of a replay in one [`REPLAY_INTERVAL`].
 pub(crate) const REPLAY_BURST_PACKETS: u32 = 32;
 /// How often a replay goes on.
@@ -124,6 +131,7 @@ pub(crate) const REPEAT_QUEUE_MAX: usize = 4096;
 const _: () = assert!(SEALED_BYTES_MAX * 2 <= RUN_BYTES_MAX, "a run of two fits");
 const _: () = assert!(REPLAY_BURST_PACKETS as usize <= RUN_SEGMENTS_MAX, "a burst of a replay may be one run");
 const _: () = assert!(REPLAY_PACKETS_MAX <= HISTORY_VIDEO_PACKETS_MAX as u64, "a replay comes from the history");
+const _: () = assert!(OPEN_FRAME_MAX.as_nanos() < ENCODING_SILENCE_MIN.as_nanos(), "silence ends no wait");
 const _: () = assert!(REPLAY_AGE_MAX.as_nanos() < HISTORY_VIDEO_AGE_MAX.as_nanos(), "a replay comes from the history");
 const _: () =
     assert!(BACKLOG_AUDIO_AGE_MAX.as_nanos() < HISTORY_AUDIO_AGE_MAX.as_nanos(), "what waits is still in the history");

@@ -26,6 +26,11 @@ pub(crate) const DATAGRAM_BYTES_COMFORTABLE: usize = 1250;
 pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(500);
 /// How far a source's timestamp may run ahead of its packets' arrival before it counts as a new timeline.
 pub(crate) const TIMESTAMP_LEAD_MAX: Duration = Duration::from_secs(10);
+/// How far the publisher's reports and the arrivals may differ about the distance of two frames; beyond it one of the
+/// reports is from before its wall clock was set, and the arrivals decide.
+pub(crate) const CAPTURE_ERROR_MAX: Duration = Duration::from_millis(500);
+/// How far behind what was sent last a source may start: as old as a packet of the history can be, and the error above.
+pub(crate) const CATCH_UP_MAX: Duration = Duration::from_secs(3);
 
 const _: () = assert!(REPEATABLE_PACKETS.is_power_of_two() && REPEATABLE_PACKETS <= 1 << 15);
 const _: () = assert!(LATE_PACKETS_MAX.is_multiple_of(64) && GAP_PACKETS_MAX < LATE_PACKETS_MAX);

@@ -18,6 +18,7 @@ mod select;
 #[cfg(test)]
 mod tests;
 mod timestamp;
+mod wish;
 
 use core::time::Duration;
 
@@ -32,6 +33,7 @@ pub(crate) use repeat::Repeat;
 pub(crate) use rewrite::Outgoing;
 
 use crate::discard::Discard;
+use crate::ingress::alive::Alive;
 use crate::ingress::{Accepted, ExtendedSequence, StreamIndex};
 use crate::wire::extension::{AbsSendTime, PlayoutDelay};
 use picture::Pictures;
@@ -39,6 +41,7 @@ use renumber::{Order, Renumber, Step};
 use repeat::Repeats;
 use rewrite::{Format, Identity};
 use select::Selector;
+use timestamp::Stamp;
 
 /// One egress stream.
 #[derive(Clone, Debug)]
@@ -81,7 +84,12 @@ impl EgressStream {
             paused: false,
             muted: false,
             selector: Selector::new(plan.kind),
-            renumber: Renumber::new(u64::from(short(1)) + 1, timestamp, Pictures::new(short(4), tl0picidx, short(6))),
+            renumber: Renumber::new(
+                plan.kind,
+                u64::from(short(1)) + 1,
+                timestamp,
+                Pictures::new(short(4), tl0picidx, short(6)),
+            ),
             repeats: Repeats::default(),
         };
         stream.update(plan);
@@ -101,6 +109,7 @@ impl EgressStream {
         if track != self.track {
             self.track = track;
             self.selector.layer_mut().set_source(track.is_some());
+            self.renumber.hand_over();
         }
         self.selector.layer_mut().set_max(plan.max_layer);
         self.paused = plan.paused;
@@ -252,10 +261,76 @@ impl EgressStream {
         self.rtx_index
     }
 
+    /// Says which encodings of the track are alive; returns true when another one is wished for that.
+    pub(crate) fn set_alive(&mut self, alive: Alive) -> bool {
+        self.selector.layer_mut().set_alive(alive)
+    }
+
+    /// Returns the encoding that is to take the place of the present one, or of none. Its last key frame may be in the
+    /// history; offer that, or what comes.
+    #[must_use]
+    pub(crate) fn awaited(&self) -> Option<StreamIndex> {
+        self.selector.layer().awaited()
+    }
+
+    /// Tells whether packets of an encoding may be forwarded.
+    #[must_use]
+    pub(crate) fn allows(&self, encoding: StreamIndex) -> bool {
+        self.selector.layer().allows(encoding)
+    }
+
+    /// Tells whether there is a picture now: a change must not tear it, and can wait.
+    #[must_use]
+    pub(crate) fn has_picture(&self) -> bool {
+        self.selector.layer().has_picture()
+    }
+
+    /// Tells whether `packet` was made after the newest frame sent, as far as is known: a picture does not step back.
+    #[must_use]
+    pub(crate) fn is_newer(&self, packet: &Accepted<'_>) -> bool {
+        self.renumber.timeline().is_newer(&Stamp::of(packet))
+    }
+
+    /// Takes it that a key frame of the awaited encoding was found behind. [`EgressStream::has_finished`] tells when to
+    /// offer it.
+    pub(crate) fn finish(&mut self) {
+        self.selector.layer_mut().finish();
+    }
+
+    /// Tells whether a key frame of the awaited encoding is to be offered again, as the open frame has to end first.
+    #[must_use]
+    pub(crate) const fn is_finishing(&self) -> bool {
+        self.selector.layer().is_finishing()
+    }
+
+    /// Tells whether the open frame has ended, or will not.
+    #[must_use]
+    pub(crate) fn has_finished(&self) -> bool {
+        self.selector.layer().has_finished()
+    }
+
+    /// Takes it that the key frame is offered next, whether the open frame has ended or not.
+    pub(crate) fn turn(&mut self) {
+        self.selector.layer_mut().turn();
+    }
+
     /// Tells whether a key frame would let this stream start, change or recover.
     #[must_use]
-    pub(crate) const fn wants_key_frame(&self) -> bool {
+    pub(crate) fn wants_key_frame(&self) -> bool {
         self.selector.wants_key_frame()
+    }
+
+    /// Returns the encoding whose key frame would do that; `None` when any would.
+    #[must_use]
+    pub(crate) fn key_frame_of(&self) -> Option<StreamIndex> {
+        self.awaited().or_else(|| self.current().map(|(_, stream)| stream))
+    }
+
+    /// Returns the encoding whose key frame would mend what the subscriber lost.
+    #[must_use]
+    pub(crate) fn mended_by(&self) -> Option<StreamIndex> {
+        let present = self.current().filter(|_| self.has_picture()).map(|(_, stream)| stream);
+        present.or_else(|| self.key_frame_of())
     }
 
     /// Returns the SSRC and encoding that are forwarded now.
@@ -282,6 +357,6 @@ impl EgressStream {
     }
 
     fn block(&mut self) {
-        self.selector.layer_mut().set_blocked(self.paused || self.muted);
+        self.selector.layer_mut().set_paused(self.paused || self.muted);
     }
 }

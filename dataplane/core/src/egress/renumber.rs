@@ -3,7 +3,7 @@
 //! Rules: no number twice, no step back, and no torn frame that looks whole. What upstream lost stays a gap, so that the
 //! subscriber asks for it and the repeat fits; what is shed closes up, but only after a frame that ended.
 
-use sluice_protocol::media::Ssrc;
+use sluice_protocol::media::{MediaKind, Ssrc};
 use sluice_protocol::table::Anchor;
 use sluice_protocol::time::Instant;
 
@@ -11,7 +11,7 @@ use super::closing::Closing;
 use super::limits::{GAP_PACKETS_MAX, LATE_PACKETS_MAX};
 use super::picture::{PictureNumbers, Pictures};
 use super::rewrite::low_sequence;
-use super::timestamp::Timeline;
+use super::timestamp::{Stamp, Timeline};
 use crate::discard::Discard;
 use crate::ingress::{Accepted, ExtendedSequence};
 
@@ -65,7 +65,7 @@ pub(super) struct Renumber {
 
 impl Renumber {
     /// Makes a numbering whose first packet gets `sequence`.
-    pub(super) fn new(sequence: u64, timestamp: u32, pictures: Pictures) -> Self {
+    pub(super) fn new(kind: MediaKind, sequence: u64, timestamp: u32, pictures: Pictures) -> Self {
         let last = sequence.saturating_sub(1);
         Self {
             source: None,
@@ -74,7 +74,7 @@ impl Renumber {
             last,
             last_sent: last,
             closed: true,
-            timeline: Timeline::new(timestamp),
+            timeline: Timeline::new(kind, timestamp),
             pictures,
         }
     }
@@ -101,6 +101,11 @@ impl Renumber {
         };
         self.pictures.save(&mut anchor);
         anchor
+    }
+
+    /// Goes on with another publisher.
+    pub(super) const fn hand_over(&mut self) {
+        self.timeline.hand_over();
     }
 
     /// Tells how a packet stands in its source.
@@ -191,9 +196,9 @@ impl Renumber {
         let sequence = self.last + if self.closed { 1 } else { 2 };
         self.rebase(packet.sequence.0, sequence);
         let timestamp = if same {
-            self.timeline.reenter(packet.timestamp, packet.arrival, packet.clock_rate)
+            self.timeline.reenter(&Stamp::of(packet))
         } else {
-            self.timeline.anchor(packet.timestamp, packet.arrival, packet.clock_rate);
+            self.timeline.anchor(&Stamp::of(packet));
             self.timeline.last()
         };
         if step == Step::Start {
@@ -210,8 +215,7 @@ impl Renumber {
         if step > GAP_PACKETS_MAX {
             self.rebase(source, self.last + 2);
         }
-        let (timestamp, time_jumped) =
-            self.timeline.advance(packet.timestamp, packet.arrival, packet.clock_rate, step == 1);
+        let (timestamp, time_jumped) = self.timeline.advance(&Stamp::of(packet), step == 1);
         let (picture, pictures_jumped) = self.pictures.advance(packet);
         if time_jumped || pictures_jumped {
             self.sequences.raise_floor(source);

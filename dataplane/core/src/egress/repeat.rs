@@ -9,6 +9,7 @@ use sluice_protocol::time::Instant;
 use super::limits::{REPEAT_INTERVAL_MIN, REPEATABLE_ERAS, REPEATABLE_PACKETS, REPEATS_PER_PACKET_MAX};
 use super::picture::PictureNumbers;
 use super::renumber::{Numbers, Renumber};
+use super::timestamp::Mapping;
 use crate::discard::Discard;
 use crate::ingress::{Accepted, ExtendedSequence};
 
@@ -41,7 +42,7 @@ impl SentAs {
             tl0picidx: frame.tl0picidx.map(|value| value.wrapping_add(self.era.tl0_offset)),
             frame_number: frame.frame_number.map(|value| value.wrapping_add(self.era.frame_offset)),
         };
-        (packet.timestamp.wrapping_add(self.era.timestamp_offset), picture)
+        (self.era.times.map(packet.timestamp), picture)
     }
 }
 
@@ -51,7 +52,7 @@ pub(super) struct Era {
     source: Ssrc,
     /// The first sequence number; those of its packets are stored relative to it.
     first: u64,
-    timestamp_offset: u32,
+    times: Mapping,
     tl0_offset: u8,
     frame_offset: u16,
 }
@@ -94,7 +95,7 @@ impl Repeats {
         let era = Era {
             source: packet.ssrc,
             first,
-            timestamp_offset: renumber.timeline().offset(),
+            times: renumber.timeline().mapping(),
             tl0_offset: renumber.pictures().tl0_offset(),
             frame_offset: renumber.pictures().frame_offset(),
         };

@@ -3,13 +3,31 @@
 //! ```text
 //!            source                 key frame                     pause, mute,
 //!  Idle ───────────────► Waiting ───────────────► Active ◄──┐     after the open frame
-//!    ▲                    ▲   ▲                     │  │    │  key frame of another
-//!    │ no source          │   └─────────────────────┘  └────┘  SSRC or encoding
+//!    ▲                    ▲   ▲                     │  │    │  key frame of the same encoding's
+//!    │ no source          │   └─────────────────────┘  └────┘  next SSRC
 //!    └── any state        │ key frame of another SSRC
 //!                      Resumed ──────────────► Active, asking for a key frame
 //!                            frame of the same SSRC
 //! ```
 //! Sound needs no key frame: every packet of it is one.
+//!
+//! Active follows the wish ([`super::wish`]), which is another encoding when the subscriber wants another one, or when the
+//! present one is not sent any more:
+//!
+//! ```text
+//!                      wish: another encoding           its key frame, and
+//!               ┌────────────────────────────► Awaiting  no frame is open
+//!  Active: Steady ◄──────────────────────────── │  │ ───────────────► Steady, in the other encoding
+//!               ▲      wish: the present one    │  │                         ▲
+//!               │                               │  │ its key frame           │ the frame ended, or does not
+//!               │ wish: the present one         │  ▼                         │ end in time      
+//!               └────────────────────────────── Finishing ──────────────────┘
+//! ```
+//! - Steady, Awaiting: the present encoding is forwarded. Awaiting asks for a key frame, unless the history has a young one.
+//! - Finishing: only the rest of the open frame is forwarded. The engine remembers where the key frame is and goes back
+//!   there, so nothing of it is lost. Where the wish returns after packets of the present encoding were left out, a key
+//!   frame of that is waited for.
+//! - When the present encoding is silent there is no picture to keep: any encoding that may be forwarded takes its place.
 
 use sluice_protocol::media::{CodecKind, MediaKind, PayloadType, Ssrc};
 use sluice_protocol::plan::Layer;
@@ -17,7 +35,9 @@ use sluice_protocol::time::Instant;
 
 use super::limits::SILENCE_MAX;
 use super::renumber::{Order, Step};
+use super::wish::{Wanted, Wish, wish};
 use crate::discard::Discard;
+use crate::ingress::alive::Alive;
 use crate::ingress::{Accepted, StreamIndex};
 
 /// What chooses among the packets of a track.
@@ -50,7 +70,7 @@ impl Selector {
     }
 
     /// Tells whether a key frame would let this stream start, change or recover.
-    pub(super) const fn wants_key_frame(&self) -> bool {
+    pub(super) fn wants_key_frame(&self) -> bool {
         match self {
             Self::Sound(_) => false,
             Self::Pictures(layer) => layer.wants_key_frame(),
@@ -101,13 +121,14 @@ impl Entry {
     }
 }
 
-/// Forwards one stream of a track at a time, up to a temporal layer.
+/// Forwards one encoding of a track at a time, up to a temporal layer.
 #[derive(Clone, Debug)]
 pub(super) struct OneLayer {
     state: State,
-    /// Whether nothing may be forwarded beyond the frame that is open.
-    blocked: bool,
-    max: Layer,
+    wanted: Wanted,
+    alive: Alive,
+    /// What follows from the two.
+    wish: Wish,
 }
 
 #[derive(Clone, Debug)]
@@ -136,6 +157,7 @@ struct Active {
     timestamp: u32,
     /// Whether that frame is forwarded and has not ended.
     open: bool,
+    turn: Turn,
     /// Whether a key frame would repair or improve what is forwarded.
     wants_key_frame: bool,
     /// The highest temporal layer forwarded, and since which timestamp.
@@ -147,9 +169,28 @@ struct Active {
     may_rise: bool,
 }
 
+/// How far the change to another encoding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// None is under way, or its key frame is awaited.
+    No,
+    /// The key frame is there, and the open frame is to end first.
+    Finishing {
+        /// Whether a frame of the present encoding was left out meanwhile.
+        is_cut: bool,
+    },
+    /// No further frame of the present encoding can be decoded, as one was left out.
+    Cut,
+}
+
 impl OneLayer {
     const fn new() -> Self {
-        Self { state: State::Idle, blocked: false, max: Layer::MAX }
+        Self {
+            state: State::Idle,
+            wanted: Wanted { max: Layer::MAX, paused: false },
+            alive: Alive::NONE,
+            wish: Wish::First,
+        }
     }
 
     /// Takes the place of whatever was forwarded: another track, or none.
@@ -165,21 +206,102 @@ impl OneLayer {
     }
 
     /// Stops after the frame that is open, or lets forwarding start again.
-    pub(super) fn set_blocked(&mut self, blocked: bool) {
-        self.blocked = blocked;
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.wanted.paused = paused;
+        self.decide();
         let ends_now = match &self.state {
             State::Active(active) => !active.open,
             State::Resumed(_) => true,
             State::Idle | State::Waiting => false,
         };
-        if blocked && ends_now {
+        if paused && ends_now {
             self.state = State::Waiting;
         }
     }
 
     /// Sets the highest layer; it is reached at the next frame that allows it.
-    pub(super) const fn set_max(&mut self, max: Layer) {
-        self.max = max;
+    pub(super) fn set_max(&mut self, max: Layer) {
+        self.wanted.max = max;
+        self.decide();
+    }
+
+    /// Says which encodings are alive; returns true when another one is wished for that.
+    pub(super) fn set_alive(&mut self, alive: Alive) -> bool {
+        if self.alive == alive {
+            return false;
+        }
+        self.alive = alive;
+        self.decide()
+    }
+
+    /// Decides anew which encoding is wished; returns true when it is another one.
+    fn decide(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.wish, wish(self.wanted, self.alive));
+        let is_changed = before != self.wish;
+        if is_changed {
+            self.stop_turning();
+        }
+        is_changed
+    }
+
+    /// Gives up the change that is under way.
+    fn stop_turning(&mut self) {
+        if let State::Active(active) = &mut self.state
+            && let Turn::Finishing { is_cut } = active.turn
+        {
+            active.turn = if is_cut { Turn::Cut } else { Turn::No };
+        }
+    }
+
+    /// Returns the encoding that is wished, where one is.
+    pub(super) const fn wished(&self) -> Option<StreamIndex> {
+        match self.wish {
+            Wish::Encoding(stream) => Some(stream),
+            Wish::Nothing | Wish::First => None,
+        }
+    }
+
+    /// Returns the encoding that is to take the place of the present one, or of none.
+    pub(super) fn awaited(&self) -> Option<StreamIndex> {
+        let present = self.current().map(|(_, stream)| stream);
+        self.wished().filter(|wished| !matches!(self.state, State::Idle) && present != Some(*wished))
+    }
+
+    /// Tells whether packets of `stream` may be forwarded.
+    pub(super) fn allows(&self, stream: StreamIndex) -> bool {
+        stream.0 <= self.wanted.max.spatial || self.wished() == Some(stream)
+    }
+
+    /// Tells whether there is a picture now that a change must not tear.
+    pub(super) fn has_picture(&self) -> bool {
+        matches!(&self.state, State::Active(active) if active.turn != Turn::Cut && active.is_heard(self.alive))
+    }
+
+    /// Lets the change begin whose key frame lies behind in the history: once the open frame has ended.
+    pub(super) const fn finish(&mut self) {
+        if let State::Active(active) = &mut self.state
+            && matches!(active.turn, Turn::No)
+        {
+            active.turn = Turn::Finishing { is_cut: false };
+        }
+    }
+
+    /// Tells whether a key frame waits for the open frame to end.
+    pub(super) const fn is_finishing(&self) -> bool {
+        matches!(&self.state, State::Active(Active { turn: Turn::Finishing { .. }, .. }))
+    }
+
+    /// Tells whether the open frame has ended, or will not.
+    pub(super) fn has_finished(&self) -> bool {
+        matches!(&self.state, State::Active(active) if !active.open || !active.is_heard(self.alive))
+    }
+
+    /// Takes it that the key frame comes next.
+    pub(super) fn turn(&mut self) {
+        if let State::Active(active) = &mut self.state {
+            active.open = false;
+        }
+        self.stop_turning();
     }
 
     /// Waits for a place to start again, because something of the stream was shed.
@@ -202,26 +324,36 @@ impl OneLayer {
         }
     }
 
-    const fn wants_key_frame(&self) -> bool {
+    fn wants_key_frame(&self) -> bool {
         match &self.state {
+            _ if self.is_paused() => false,
             State::Idle => false,
-            State::Waiting | State::Resumed(_) => !self.blocked,
-            State::Active(active) => active.wants_key_frame && !self.blocked,
+            State::Waiting | State::Resumed(_) => true,
+            State::Active(active) => match active.turn {
+                Turn::No => active.wants_key_frame || self.awaited().is_some(),
+                Turn::Finishing { .. } => false,
+                Turn::Cut => true,
+            },
         }
     }
 
+    const fn is_paused(&self) -> bool {
+        self.wanted.paused
+    }
+
     fn select(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Step, Discard> {
+        let is_paused = self.is_paused();
         match &mut self.state {
             State::Idle => Err(Discard::LayerNotSelected),
-            State::Waiting | State::Resumed(_) if self.blocked => Err(Discard::Paused),
+            State::Waiting | State::Resumed(_) if is_paused => Err(Discard::Paused),
             State::Waiting => self.start(packet, order, entry, None),
             State::Resumed(source) if *source == packet.ssrc && packet.frame.start => {
-                let active = Active::new(packet, None, self.max);
+                let active = Active::new(packet, None, self.wanted.max);
                 self.state = State::Active(Active { wants_key_frame: !entry.admits(packet), ..active });
                 Ok(Step::Resume)
             }
             State::Resumed(_) => self.start(packet, order, entry, None),
-            State::Active(active) if self.blocked => {
+            State::Active(active) if is_paused => {
                 if active.ssrc != packet.ssrc {
                     return Err(Discard::Paused);
                 }
@@ -234,13 +366,56 @@ impl OneLayer {
                 }
                 Err(Discard::Paused)
             }
-            State::Active(active) if active.ssrc == packet.ssrc => active.follow(packet, order, entry, self.max),
-            State::Active(active) => {
-                let former = active.ssrc;
-                active.consider(packet, self.max)?;
-                self.start(packet, order, entry, Some(former))
+            State::Active(active) if active.ssrc == packet.ssrc && active.turn == Turn::No => {
+                active.follow(packet, order, entry, self.wanted.max)
             }
+            State::Active(active) if active.ssrc == packet.ssrc => self.leave(packet, order, entry),
+            State::Active(_) => self.turn_to(packet, order, entry),
         }
+    }
+
+    /// Decides on a packet of the encoding that is being left.
+    fn leave(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Step, Discard> {
+        let State::Active(active) = &mut self.state else { return Err(Discard::LayerNotSelected) };
+        if active.turn == Turn::Cut && order == Order::New {
+            if !entry.admits(packet) {
+                return Err(Discard::AwaitingKeyFrame);
+            }
+            active.turn = Turn::No;
+            return active.follow(packet, order, entry, self.wanted.max);
+        }
+        if order == Order::New && packet.timestamp != active.timestamp {
+            active.turn = Turn::Finishing { is_cut: true };
+            return Err(Discard::LayerNotSelected);
+        }
+        let step = active.follow(packet, order, entry, self.wanted.max)?;
+        // The last packet may come late, behind one of the next frame.
+        active.open &= !(packet.frame.end && packet.timestamp == active.timestamp);
+        Ok(step)
+    }
+
+    /// Decides on a packet of another SSRC than the present one: of the encoding that is to take its place, of the same
+    /// one under a new SSRC, or of any when the present one fell silent.
+    fn turn_to(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Step, Discard> {
+        let State::Active(active) = &mut self.state else { return Err(Discard::LayerNotSelected) };
+        let former = active.ssrc;
+        let is_silent = packet.arrival.saturating_since(active.heard) >= SILENCE_MAX;
+        let is_heard = active.is_heard(self.alive);
+        if packet.stream == active.stream {
+            if active.former == Some(packet.ssrc) && !is_silent {
+                return Err(Discard::LayerNotSelected);
+            }
+        } else if self.wish == Wish::Encoding(packet.stream) {
+            if entry.admits(packet) && active.open && is_heard {
+                if active.turn == Turn::No {
+                    active.turn = Turn::Finishing { is_cut: false };
+                }
+                return Err(Discard::AwaitingFrameEnd);
+            }
+        } else if is_heard {
+            return Err(Discard::LayerNotSelected);
+        }
+        self.start(packet, order, entry, Some(former))
     }
 
     fn start(
@@ -250,17 +425,19 @@ impl OneLayer {
         entry: Entry,
         former: Option<Ssrc>,
     ) -> Result<Step, Discard> {
-        if packet.stream.0 > self.max.spatial {
+        if !self.allows(packet.stream) {
             return Err(Discard::LayerNotSelected);
         }
         // A late packet was passed over or sent before: time does not go back to it.
         if order == Order::Late || !entry.admits(packet) {
-            if let State::Active(active) = &mut self.state {
+            if let State::Active(active) = &mut self.state
+                && active.stream == packet.stream
+            {
                 active.wants_key_frame = true;
             }
             return Err(Discard::AwaitingKeyFrame);
         }
-        self.state = State::Active(Active::new(packet, former, self.max));
+        self.state = State::Active(Active::new(packet, former, self.wanted.max));
         Ok(Step::Start)
     }
 }
@@ -275,6 +452,7 @@ impl Active {
             heard: packet.arrival,
             timestamp: packet.timestamp,
             open: !packet.frame.end,
+            turn: Turn::No,
             wants_key_frame: false,
             temporal: max.temporal,
             since: packet.timestamp,
@@ -283,13 +461,9 @@ impl Active {
         }
     }
 
-    /// Tells whether a packet of another SSRC may take over, if it is a place to start at: the next higher encoding,
-    /// the same one under a new SSRC, or any when the present one fell silent or is above the limit.
-    fn consider(&self, packet: &Accepted<'_>, max: Layer) -> Result<(), Discard> {
-        let silent = packet.arrival.saturating_since(self.heard) >= SILENCE_MAX || self.stream.0 > max.spatial;
-        let better = packet.stream > self.stream && packet.stream.0 <= max.spatial;
-        let successor = packet.stream == self.stream && self.former != Some(packet.ssrc);
-        if silent || better || successor { Ok(()) } else { Err(Discard::LayerNotSelected) }
+    /// Tells whether its encoding is sent, as far as is known.
+    fn is_heard(&self, alive: Alive) -> bool {
+        alive == Alive::NONE || alive.has(self.stream)
     }
 
     fn follow(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry, max: Layer) -> Result<Step, Discard> {

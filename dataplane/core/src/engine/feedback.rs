@@ -80,7 +80,11 @@ impl Engine {
         if let Some(target) = self.targets.get_mut(egress.0) {
             target.counters.plis += 1;
         }
-        self.want_key_frame_for(now, egress);
+        let Some(target) = self.targets.get(egress.0) else { return Ok(()) };
+        if let Some(source) = &target.plan.source {
+            let (track, encoding) = (source.track, target.stream.mended_by());
+            self.want_key_frame(now, track, encoding);
+        }
         Ok(())
     }
 

@@ -157,20 +157,24 @@ impl Engine {
         let mut outlook = Outlook::default();
         let Some(target) = targets.get_mut(id.0) else { return outlook };
         let source = target.plan.source.as_ref().and_then(|source| tracks.get(source.track.0));
-        let Some(Track { history, plan, .. }) = source else { return outlook };
+        let Some(track) = source else { return outlook };
+        let Track { history, plan, .. } = track;
         let transport = transports.get(target.plan.transport.0);
         let Some(overhead) = transport.and_then(sealing_overhead) else {
             skip_all(target, history, || discards.count(Discard::NotSending));
             target.replay = None;
             return outlook;
         };
+        if target.stream.set_alive(track.liveness.alive()) && target.look_back(now, track) {
+            queues.replay(now, target);
+        }
         let allowed = target.allowance(now);
         let is_replay = target.replay.is_some();
         let is_backlogged = queues.is_backlogged && !is_replay;
         target.cursor = catch_up(target.cursor, history, || discards.count(Discard::Overrun));
-        while target.cursor < history.head() && queues.planned.len() < allowed {
-            let position = target.cursor;
-            target.cursor = position.next();
+        while queues.planned.len() < allowed
+            && let Some(position) = target.step(now, history)
+        {
             let Some(packet) = history.packet(position) else { continue };
             if packet.payload.is_empty() {
                 target.stream.skip(packet.ssrc, packet.sequence);
@@ -188,6 +192,7 @@ impl Engine {
                 Ok(outgoing) => queues.planned.push(Planned { position, outgoing }),
                 Err(discard) => {
                     discards.count(discard);
+                    target.note(now, position, discard);
                     if discard == Discard::PayloadTypeUnmapped {
                         outlook.undecodable = Some(packet.payload_type);
                     }

@@ -9,10 +9,7 @@ use sluice_protocol::time::Instant;
 use super::Engine;
 use super::report::{FEEDBACK_BYTES_MAX, OWN_SSRC};
 use crate::ingress::StreamIndex;
-use crate::limits::{REPLAY_AGE_MAX, REPLAY_PACKETS_MAX};
-use crate::route::history::Position;
 use crate::route::key_frame_requests::Wish;
-use crate::route::target::Replay;
 use crate::shard::timer::Timer;
 use crate::wire::rtcp::{RtcpWriter, pli};
 
@@ -20,11 +17,12 @@ use crate::wire::rtcp::{RtcpWriter, pli};
 const REQUESTS_PER_COMPOUND: usize = FEEDBACK_BYTES_MAX / 12;
 
 impl Engine {
-    /// Notes that somebody wants a key frame of a track: of the stream that `ssrc` carries, or of the first one heard.
-    pub(super) fn want_key_frame(&mut self, now: Instant, id: TrackId, ssrc: Option<Ssrc>) {
+    /// Notes that somebody wants a key frame of a track: of `encoding`, or of whichever is heard first.
+    pub(super) fn want_key_frame(&mut self, now: Instant, id: TrackId, encoding: Option<StreamIndex>) {
         let Some(track) = self.tracks.get_mut(id.0).filter(|track| track.plan.kind == MediaKind::Video) else { return };
-        // A subscriber may still name an SSRC that its publisher has given up, and that nobody answers for.
-        let named = ssrc.and_then(|ssrc| track.carried_by(ssrc)).map(|encoding| (encoding, Wish::This));
+        // Nobody answers for an encoding that no SSRC carries.
+        let named = encoding.filter(|encoding| track.stream(*encoding).is_some_and(|stream| stream.ssrc.is_some()));
+        let named = named.map(|encoding| (encoding, Wish::This));
         let Some((encoding, wish)) = named.or_else(|| Some((track.first_heard()?, Wish::Any))) else { return };
         track.key_frames.want(encoding, wish);
         let Some(at) = track.key_frames.due() else { return };
@@ -36,15 +34,22 @@ impl Engine {
         }
     }
 
+    /// Notes that somebody wants a key frame of the encoding that an SSRC carries.
+    pub(super) fn want_key_frame_of(&mut self, now: Instant, id: TrackId, ssrc: Ssrc) {
+        let encoding = self.tracks.get(id.0).and_then(|track| track.carried_by(ssrc));
+        self.want_key_frame(now, id, encoding);
+    }
+
     /// Notes that an egress stream needs a key frame to go on.
     pub(super) fn want_key_frame_for(&mut self, now: Instant, id: EgressId) {
         let Some(target) = self.targets.get(id.0) else { return };
         let Some(source) = &target.plan.source else { return };
-        let ssrc = target.stream.current().map(|(ssrc, _)| ssrc);
-        self.want_key_frame(now, source.track, ssrc);
+        let (track, encoding) = (source.track, target.stream.key_frame_of());
+        self.want_key_frame(now, track, encoding);
     }
 
-    /// Starts an egress stream from its track's last key frame where that is young enough, else asks for one.
+    /// Starts an egress stream from its track's last key frame where that is young enough: of the wished encoding, else
+    /// of the highest one below. Asks for the wished one's where that is not to be had.
     pub(super) fn start_from_history(&mut self, now: Instant, id: EgressId, track: TrackId) {
         let (Some(target), Some(source)) = (self.targets.get_mut(id.0), self.tracks.get(track.0)) else { return };
         let subscriber = self.transports.get(target.plan.transport.0);
@@ -53,20 +58,30 @@ impl Engine {
         if source.plan.kind != MediaKind::Video || target.plan.paused || source.plan.muted || !is_sending {
             return;
         }
-        let streams = (0..source.streams.len()).filter_map(|index| u8::try_from(index).ok()).map(StreamIndex);
-        let young = |position: &Position| {
-            let packet = source.history.packet(*position);
-            source.history.head().0 - position.0 <= REPLAY_PACKETS_MAX
-                && packet.is_some_and(|packet| now.saturating_since(packet.arrival) <= REPLAY_AGE_MAX)
-        };
-        match streams.filter_map(|stream| source.history.key_frame(stream)).find(young) {
-            Some(position) => {
+        let awaited = target.stream.awaited();
+        let all = (0..source.streams.len()).rev().filter_map(|index| u8::try_from(index).ok()).map(StreamIndex);
+        let streams = awaited.into_iter().chain(all.filter(|stream| target.stream.allows(*stream)));
+        let found = streams.map(|stream| (stream, target.find(now, source, stream)));
+        match found.filter_map(|(stream, position)| Some((stream, position?))).next() {
+            Some((stream, position)) => {
                 target.cursor = position;
-                if target.replay.replace(Replay { next: now }).is_none() {
-                    self.queues.replaying.push(id);
+                self.queues.replay(now, target);
+                if awaited.is_some_and(|awaited| awaited != stream) {
+                    self.want_key_frame(now, track, awaited);
                 }
             }
-            None => self.want_key_frame(now, track, None),
+            None => self.want_key_frame(now, track, awaited),
+        }
+    }
+
+    /// Brings an egress stream to the encoding that is wished now: from the last key frame of that where it is young
+    /// enough, else by asking for one.
+    pub(super) fn turn_from_history(&mut self, now: Instant, id: EgressId, track: TrackId) {
+        let (Some(target), Some(source)) = (self.targets.get_mut(id.0), self.tracks.get(track.0)) else { return };
+        if target.look_back(now, source) {
+            self.queues.replay(now, target);
+        } else {
+            self.want_key_frame_for(now, id);
         }
     }
 

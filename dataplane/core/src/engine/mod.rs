@@ -35,7 +35,7 @@ use crate::discard::{Discard, Discards};
 use crate::egress::Repeat;
 use crate::limits::{CONTROL_QUEUE_MAX, EVENTS_MAX, PUNT_QUEUE_MAX};
 use crate::port::{Datagram, FiveTuple, Outbox};
-use crate::route::target::Target;
+use crate::route::target::{Replay, Target};
 use crate::route::track::Track;
 use crate::shard::control_queue::DatagramQueue;
 use crate::shard::rows::Rows;
@@ -258,6 +258,13 @@ const fn is_news(event: &Event) -> bool {
 }
 
 impl Queues {
+    /// Lets a subscriber, whose place in the history was set back, catch up from now on.
+    fn replay(&mut self, now: Instant, target: &mut Target) {
+        if target.replay.replace(Replay { next: now }).is_none() {
+            self.replaying.push(target.plan.id);
+        }
+    }
+
     /// Puts a track into its queue, unless it stands there already.
     fn enqueue(&mut self, track: &mut Track) {
         if std::mem::replace(&mut track.is_queued, true) {

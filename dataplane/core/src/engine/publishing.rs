@@ -86,7 +86,7 @@ impl Engine {
         });
         self.add_source(transport, plan.track, stream, plan.ssrc, role)?;
         if resume && role == SourceRole::Media {
-            self.want_key_frame(now, plan.track, Some(plan.ssrc));
+            self.want_key_frame_of(now, plan.track, plan.ssrc);
         }
         Ok(())
     }

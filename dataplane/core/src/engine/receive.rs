@@ -12,7 +12,7 @@ use super::Engine;
 use super::learn::Place;
 use super::publishing::table_role;
 use crate::discard::Discard;
-use crate::ingress::describe::{Extensions, describe, transport_sequence};
+use crate::ingress::describe::{Extensions, Timestamp, describe, transport_sequence};
 use crate::ingress::sources::SourceRole;
 use crate::ingress::stream::Repair;
 use crate::ingress::{Accepted, ExtendedSequence};
@@ -144,7 +144,7 @@ impl Engine {
             track.plan.kind == MediaKind::Video && !track.targets.is_empty() && !stored.is_key_frame
         });
         if watched {
-            self.want_key_frame(now, track, Some(stored.ssrc));
+            self.want_key_frame_of(now, track, stored.ssrc);
         }
     }
 }
@@ -186,7 +186,7 @@ fn accept_media(now: Instant, track: &mut Track, opened: &Opened<'_>) -> Result<
     };
     let repair = if track.plan.nack { Repair::Asked } else { Repair::NotNegotiated };
     let sequence = ExtendedSequence(opened.index);
-    let Track { plan, history, streams, .. } = track;
+    let Track { plan, history, streams, liveness, .. } = track;
     let stream = streams.get_mut(usize::from(opened.source.stream.0)).ok_or(Discard::SsrcUnknown)?;
     if !stream.carry(now, view.ssrc()) {
         return Err(Discard::TooLate);
@@ -203,6 +203,9 @@ fn accept_media(now: Instant, track: &mut Track, opened: &Opened<'_>) -> Result<
     }
     let extensions = Extensions::read(view, &plan.extensions);
     let timestamp = stream.judge(view.timestamp());
+    if !view.payload().is_empty() {
+        liveness.receive(opened.arrival, opened.source.stream, timestamp == Timestamp::New);
+    }
     let accepted = Accepted {
         stream: opened.source.stream,
         ssrc: view.ssrc(),
@@ -219,6 +222,7 @@ fn accept_media(now: Instant, track: &mut Track, opened: &Opened<'_>) -> Result<
         dependency_descriptor: extensions.dependency_descriptor,
         payload: view.payload(),
         arrival: opened.arrival,
+        captured: stream.captured(view.timestamp(), codec.clock_rate),
     };
     let is_restart = stream.payload_type.replace(codec.payload_type) != Some(codec.payload_type);
     store(track, &accepted, is_restart)
@@ -268,6 +272,7 @@ fn accept_repair(now: Instant, track: &mut Track, of: Option<Ssrc>, opened: &Ope
         dependency_descriptor: extensions.dependency_descriptor,
         payload,
         arrival: opened.arrival,
+        captured: stream.captured(view.timestamp(), codec.clock_rate),
     };
     let stored = store(track, &accepted, false)?;
     Ok(Stored { repair_time: asked.map(|asked| opened.arrival.saturating_since(asked)), ..stored })

@@ -45,6 +45,7 @@ impl Engine {
             row,
             rtx_row,
             replay: None,
+            held: None,
             inherited: SentBefore { packets, payload_bytes },
             last_command: None,
             is_undecodable: false,
@@ -148,7 +149,9 @@ impl Engine {
             self.queues.planned.clear();
         }
         let was_paused = target.plan.paused;
+        let awaited = target.stream.awaited();
         target.stream.update(&plan);
+        let turns = target.stream.awaited().is_some_and(|encoding| awaited != Some(encoding));
         target.is_undecodable = false;
         let paused = plan.paused;
         target.plan = plan;
@@ -164,6 +167,8 @@ impl Engine {
             && let Some(track) = after
         {
             self.start_from_history(now, id, track);
+        } else if turns && let Some(track) = after {
+            self.turn_from_history(now, id, track);
         }
         Ok(())
     }
@@ -176,7 +181,9 @@ impl Engine {
         let muted = source.plan.muted;
         if let Some(target) = self.targets.get_mut(id.0) {
             target.cursor = source.history.head();
+            target.held = None;
             target.stream.set_muted(muted);
+            target.stream.set_alive(source.liveness.alive());
         }
         self.start_from_history(now, id, track);
     }
@@ -187,6 +194,7 @@ impl Engine {
         }
         if let Some(target) = self.targets.get_mut(id.0) {
             target.replay = None;
+            target.held = None;
         }
         if self.queues.blocked == Some(id) {
             self.queues.blocked = None;

@@ -47,6 +47,9 @@ pub(crate) struct Accepted<'a> {
     pub payload: &'a [u8],
     /// When the kernel received it.
     pub arrival: Instant,
+    /// The publisher's wall clock at `timestamp`, in units of `clock_rate` modulo 2^32, by the last sender report of its
+    /// SSRC; `None` before that. It is one clock for all encodings of a track, which have RTP clocks of their own.
+    pub captured: Option<u32>,
 }
 
 /// What the payload descriptor of a packet says about its frame. Audio packets are whole frames of their own.

@@ -1,6 +1,7 @@
 //! From an opened packet to an accepted one: whose it is, where it stands in its stream, what it is made of.
 
 mod accepted;
+pub(crate) mod alive;
 pub(crate) mod arrivals;
 pub(crate) mod describe;
 pub(crate) mod missing;

@@ -117,6 +117,15 @@ impl IngressStream {
         self.missing.fill(sequence.0)
     }
 
+    /// Returns the publisher's wall clock at `timestamp`, in ticks of `clock_rate` modulo 2^32, by its last sender report
+    /// (RFC 3550 section 6.4.1).
+    pub(crate) fn captured(&self, timestamp: u32, clock_rate: u32) -> Option<u32> {
+        let (ntp, rtp) = self.clock?;
+        let ticks = (u128::from(ntp.0) * u128::from(clock_rate)) >> 32;
+        let ticks = u32::try_from(ticks & u128::from(u32::MAX)).unwrap_or(0);
+        Some(ticks.wrapping_add(timestamp.wrapping_sub(rtp)))
+    }
+
     /// Returns whether nothing was received of the present SSRC yet.
     pub(crate) const fn is_silent(&self) -> bool {
         self.highest.is_none()

@@ -75,6 +75,7 @@ struct Entry {
     video_orientation: Option<u8>,
     playout_delay: Option<[u8; 3]>,
     arrival: Instant,
+    captured: Option<u32>,
     offset: usize,
     descriptor_size: u16,
     payload_size: u16,
@@ -139,6 +140,7 @@ impl History {
             video_orientation: packet.video_orientation,
             playout_delay: packet.playout_delay,
             arrival: packet.arrival,
+            captured: packet.captured,
             offset,
             descriptor_size,
             payload_size,
@@ -269,6 +271,7 @@ impl History {
             dependency_descriptor,
             payload,
             arrival: entry.arrival,
+            captured: entry.captured,
         })
     }
 }
@@ -298,6 +301,7 @@ mod tests {
             dependency_descriptor: &[],
             payload,
             arrival: Instant::from_millis(millis),
+            captured: None,
         }
     }
 

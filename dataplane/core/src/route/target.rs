@@ -5,8 +5,12 @@ use sluice_protocol::plan;
 use sluice_protocol::table::RowIndex;
 use sluice_protocol::time::Instant;
 
+use crate::discard::Discard;
 use crate::egress::EgressStream;
-use crate::route::history::Position;
+use crate::ingress::StreamIndex;
+use crate::limits::{OPEN_FRAME_MAX, REPLAY_AGE_MAX, REPLAY_PACKETS_MAX};
+use crate::route::history::{History, Position};
+use crate::route::track::Track;
 use crate::srtp::guard::SealGuard;
 
 /// One egress stream and what it needs to leave.
@@ -21,6 +25,8 @@ pub(crate) struct Target {
     pub(crate) rtx_row: Option<RowIndex>,
     /// How it catches up with a key frame out of the history; `None` when it follows live.
     pub(crate) replay: Option<Replay>,
+    /// A key frame behind, to which it goes back when the open frame has ended.
+    pub(crate) held: Option<Held>,
     /// What predecessors had sent.
     pub(crate) inherited: SentBefore,
     /// Who commanded a key frame by FIR last, and the number of that command.
@@ -46,7 +52,73 @@ pub(crate) struct Replay {
     pub(crate) next: Instant,
 }
 
+/// A key frame of another encoding that waits for the open frame to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) position: Position,
+    /// Since when it waits.
+    pub(crate) since: Instant,
+}
+
 impl Target {
+    /// Finds the last key frame of an encoding, if it is young and near enough, of the SSRC that carries it now, and no step
+    /// back from what the subscriber has seen.
+    pub(crate) fn find(&self, now: Instant, track: &Track, encoding: StreamIndex) -> Option<Position> {
+        let position = track.history.key_frame(encoding)?;
+        let packet = track.history.packet(position)?;
+        let is_within = track.history.head().0 - position.0 <= REPLAY_PACKETS_MAX
+            && now.saturating_since(packet.arrival) <= REPLAY_AGE_MAX
+            && track.stream(encoding).is_some_and(|stream| stream.ssrc == Some(packet.ssrc));
+        (is_within && self.stream.is_newer(&packet)).then_some(position)
+    }
+
+    /// Looks behind for a key frame of the encoding that is to be forwarded instead of the present one; returns true when
+    /// there is one to go back to. What lies ahead comes by itself.
+    pub(crate) fn look_back(&mut self, now: Instant, track: &Track) -> bool {
+        let Some(encoding) = self.stream.awaited() else { return false };
+        let Some(position) = self.find(now, track, encoding).filter(|position| *position < self.cursor) else {
+            return false;
+        };
+        if self.stream.current().is_some() {
+            self.stream.finish();
+            self.held = Some(Held { position, since: now });
+        } else {
+            self.cursor = position;
+        }
+        true
+    }
+
+    /// Returns the place of the next packet and moves on, or back to a key frame that need not wait any more.
+    pub(crate) fn step(&mut self, now: Instant, history: &History) -> Option<Position> {
+        if self.held.is_some() {
+            self.go_back(now);
+        }
+        let position = self.cursor;
+        (position < history.head()).then(|| {
+            self.cursor = position.next();
+            position
+        })
+    }
+
+    /// Remembers a key frame that has to wait.
+    pub(crate) fn note(&mut self, now: Instant, position: Position, discard: Discard) {
+        if discard == Discard::AwaitingFrameEnd {
+            self.held.get_or_insert(Held { position, since: now });
+        }
+    }
+
+    /// Goes back to the key frame that waits, once it need not wait any more.
+    fn go_back(&mut self, now: Instant) {
+        let Some(held) = self.held else { return };
+        if !self.stream.is_finishing() {
+            self.held = None;
+        } else if self.stream.has_finished() || now.saturating_since(held.since) >= OPEN_FRAME_MAX {
+            self.stream.turn();
+            self.cursor = self.cursor.min(held.position);
+            self.held = None;
+        }
+    }
+
     /// Returns packets and payload bytes sent since transmission began, whichever process sent them, modulo 2^32
     /// (RFC 3550 section 6.4.1).
     pub(crate) fn sent(&self) -> (u32, u32) {

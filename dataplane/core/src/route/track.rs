@@ -7,6 +7,7 @@ use sluice_protocol::media::{Codec, PayloadType, Rid, Ssrc};
 use sluice_protocol::plan;
 
 use crate::ingress::StreamIndex;
+use crate::ingress::alive::Liveness;
 use crate::ingress::stream::IngressStream;
 use crate::route::history::History;
 use crate::route::key_frame_requests::KeyFrameRequests;
@@ -19,6 +20,8 @@ pub(crate) struct Track {
     pub(crate) history: History,
     /// Its encodings, in the plan's order, then in the order of appearance.
     pub(crate) streams: ArrayVec<IngressStream, ENCODINGS_MAX>,
+    /// Which of them are sent now.
+    pub(crate) liveness: Liveness,
     /// The egress streams that it feeds.
     pub(crate) targets: Vec<EgressId>,
     pub(crate) key_frames: KeyFrameRequests,
@@ -42,6 +45,7 @@ impl Track {
             plan,
             history,
             streams: ArrayVec::new(),
+            liveness: Liveness::default(),
             targets: Vec::new(),
             key_frames: KeyFrameRequests::default(),
             is_queued: false,

@@ -252,25 +252,6 @@ fn a_publisher_that_comes_back_under_another_ssrc_is_followed_and_the_former_one
 }
 
 #[test]
-fn a_higher_encoding_takes_over_at_its_key_frame_and_the_lower_one_when_it_falls_silent() {
-    let mut plan = plan(MediaKind::Video);
-    let (mut stream, mut low) = (EgressStream::new(&plan, true, 1), Publisher::new(7));
-    let mut high = Publisher { stream: 2, ..Publisher::new(9) };
-    offer(&mut stream, low.key(1));
-    assert_eq!(stream.plan_packet(&high.delta(1)[0].accepted()), Err(Discard::AwaitingKeyFrame));
-    assert!(stream.wants_key_frame());
-    offer(&mut stream, high.key(1));
-    assert_eq!(stream.current(), Some((Ssrc(9), StreamIndex(2))));
-    assert_eq!(stream.plan_packet(&low.key(1)[0].accepted()), Err(Discard::LayerNotSelected));
-    low.now = high.now + Duration::from_millis(600);
-    offer(&mut stream, low.key(1));
-    assert_eq!(stream.current(), Some((Ssrc(7), StreamIndex(0))));
-    plan.max_layer.spatial = 1;
-    stream.update(&plan);
-    assert_eq!(stream.plan_packet(&high.key(1)[0].accepted()), Err(Discard::LayerNotSelected));
-}
-
-#[test]
 fn a_payload_type_changes_only_at_a_key_frame_and_one_without_a_name_is_numbered_away() {
     let (mut stream, mut publisher) = (video(), Publisher::new(7));
     let mut sent = offer(&mut stream, publisher.key(1));

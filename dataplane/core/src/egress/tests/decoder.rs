@@ -18,6 +18,8 @@ pub(super) struct Frame {
     pub(super) packets: BTreeSet<(u32, u64)>,
     pub(super) references: Vec<usize>,
     pub(super) key: bool,
+    /// When it was captured.
+    pub(super) moment: Instant,
 }
 
 /// One packet as it was sent.
@@ -36,6 +38,8 @@ pub(super) struct Verdict {
     pub(super) frames_decoded: usize,
     /// How often decoding stopped, at a hole or a torn frame.
     pub(super) freezes: usize,
+    /// How often a frame was decoded after one that was captured later.
+    pub(super) steps_back: usize,
 }
 
 /// Judges all that was sent, in the order of its numbers: as a subscriber sees it who lost nothing himself.
@@ -88,6 +92,7 @@ struct Decoder {
     /// The picture id of the frame before, while nothing is missing.
     picture_id: Option<u16>,
     running: bool,
+    moment: Instant,
 }
 
 impl Decoder {
@@ -118,5 +123,7 @@ impl Decoder {
         self.running = true;
         self.decoded.insert(frame);
         verdict.frames_decoded += 1;
+        verdict.steps_back += usize::from(made.moment < self.moment);
+        self.moment = made.moment;
     }
 }

@@ -1,9 +1,13 @@
 //! Tests of an egress stream as a whole: a publisher that makes packets, and corner cases by name.
 
+mod camera;
 mod corners;
 mod decoder;
+mod layers;
 mod property;
 mod repeats;
+mod simulcast;
+mod viewer;
 
 use core::borrow::Borrow;
 
@@ -29,6 +33,7 @@ struct Packet {
     payload: Vec<u8>,
     descriptor: Vec<u8>,
     arrival: Instant,
+    captured: Option<u32>,
 }
 
 impl Packet {
@@ -49,6 +54,7 @@ impl Packet {
             dependency_descriptor: &self.descriptor,
             payload: &self.payload,
             arrival: self.arrival,
+            captured: self.captured,
         }
     }
 }
@@ -72,6 +78,8 @@ struct Publisher {
     picture_id: u16,
     tl0picidx: u8,
     now: Instant,
+    /// Whether its sender reports have come.
+    reports: bool,
 }
 
 impl Publisher {
@@ -85,6 +93,7 @@ impl Publisher {
             picture_id: u16::try_from(ssrc & 0x3f).unwrap(),
             tl0picidx: 0,
             now: Instant::from_millis(1000),
+            reports: false,
         }
     }
 
@@ -129,6 +138,7 @@ impl Publisher {
                 payload,
                 descriptor: Vec::new(),
                 arrival: self.now,
+                captured: self.captured(),
             });
             self.sequence += 1;
         }
@@ -157,10 +167,17 @@ impl Publisher {
             payload: vec![0xfc; 80],
             descriptor: Vec::new(),
             arrival: self.now,
+            captured: None,
         };
         self.sequence += 1;
         self.step(20, 960);
         packet
+    }
+
+    /// All publishers of a test have one wall clock, and what they make arrives at once.
+    fn captured(&self) -> Option<u32> {
+        let ticks = self.now.nanos / 1000 * 9 / 100;
+        self.reports.then(|| u32::try_from(ticks & 0xffff_ffff).unwrap())
     }
 
     fn step(&mut self, millis: u64, ticks: u32) {

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
-use super::decoder::{Frame, Sent, Truth, Verdict, judge};
+use super::camera::Camera;
+use super::decoder::{Sent, Truth, Verdict, judge};
 use super::*;
 
 /// What becomes of a packet on its way from the publisher.
@@ -40,16 +41,14 @@ enum Event {
     Shed,
 }
 
-/// A VP8 encoder with three temporal layers (0 2 1 2) behind a network, and one subscriber.
+/// An encoder behind a network, and one subscriber.
 struct World {
     stream: EgressStream,
     plan: Egress,
-    publisher: Publisher,
+    camera: Camera,
     truth: Truth,
     sent: Vec<Sent>,
     late: VecDeque<(u8, Packet)>,
-    layers: [Option<usize>; 3],
-    place: usize,
     shed_next: bool,
     tracks: u32,
     sources: u32,
@@ -63,12 +62,10 @@ impl World {
         Self {
             stream: EgressStream::new(&plan, true, seed),
             plan,
-            publisher: publisher(u32::try_from(seed & 0xfff).unwrap() + 1, 0),
+            camera: Camera::new(u32::try_from(seed & 0xfff).unwrap() + 1, 0),
             truth: Truth::default(),
             sent: Vec::new(),
             late: VecDeque::new(),
-            layers: [None; 3],
-            place: 0,
             shed_next: false,
             tracks: 1,
             sources: 0,
@@ -99,56 +96,36 @@ impl World {
                 self.stream.update(&self.plan);
             }
             Event::Padding => {
-                let source = Ssrc(self.publisher.ssrc);
-                self.stream.skip(source, ExtendedSequence(self.publisher.sequence));
-                self.publisher.sequence += 1;
+                let source = Ssrc(self.camera.publisher.ssrc);
+                self.stream.skip(source, ExtendedSequence(self.camera.publisher.sequence));
+                self.camera.publisher.sequence += 1;
             }
             Event::Restart => {
                 let (index, anchor) = (self.stream.index(), self.stream.state());
                 self.stream = EgressStream::new(&self.plan, true, index);
-                self.stream.restore(self.publisher.now, index, &anchor);
+                self.stream.restore(self.camera.publisher.now, index, &anchor);
                 self.restarts += 1;
                 self.late.clear();
             }
             Event::Silence(seconds) => {
-                self.publisher.step(u64::from(*seconds) * 1000, seconds.wrapping_mul(90_000));
+                self.camera.publisher.step(u64::from(*seconds) * 1000, seconds.wrapping_mul(90_000));
             }
             Event::Shed => self.shed_next = true,
         }
     }
 
     fn replace(&mut self, ssrc: u32, ids: u8) {
-        let now = self.publisher.now;
+        let now = self.camera.publisher.now;
         // No SSRC comes back: the truth is kept under its packets' SSRC and sequence number.
         self.sources += 1;
-        self.publisher = Publisher { now, ..publisher(self.sources << 16 | ssrc, ids) };
-        self.layers = [None; 3];
+        self.camera = Camera::new(self.sources << 16 | ssrc, ids);
+        self.camera.publisher.now = now;
         self.disturbances += 1;
     }
 
     fn frame(&mut self, fates: &[Fate]) {
-        let key = self.layers[0].is_none() || self.stream.wants_key_frame() && self.place.is_multiple_of(3);
-        self.place = if key { 0 } else { self.place + 1 };
-        let temporal = if key { 0 } else { [0, 2, 1, 2][self.place % 4] };
-        let [base, middle, top] = self.layers;
-        // The first half of each cycle starts its layers anew, so that a receiver may go up.
-        let sync = temporal != 0 && self.place % 4 < 3 && self.place % 8 < 4 || temporal == 1 && middle.is_none();
-        let sync = sync || temporal == 2 && top.is_none();
-        let references = match (key, temporal, sync) {
-            (true, ..) => vec![],
-            (_, 0, _) | (_, _, true) => base.into_iter().collect(),
-            (_, 1, _) => base.into_iter().chain(middle).collect(),
-            _ => base.into_iter().chain(middle).chain(top).collect(),
-        };
-        let number = self.truth.frames.len();
-        if key {
-            self.layers = [None; 3];
-        }
-        self.layers[usize::from(temporal)] = Some(number);
-        let packets = self.publisher.frame(fates.len(), key, temporal, sync);
-        let identities = packets.iter().map(|packet| (packet.ssrc, packet.sequence));
-        self.truth.packets.extend(identities.clone().map(|identity| (identity, number)));
-        self.truth.frames.push(Frame { packets: identities.collect(), references, key });
+        let wants_key = self.stream.wants_key_frame();
+        let packets = self.camera.frame(&mut self.truth, fates.len(), wants_key);
         for (packet, fate) in packets.into_iter().zip(fates) {
             self.travel(packet, *fate);
         }
@@ -193,17 +170,6 @@ impl World {
     fn verdict(&self) -> Verdict {
         judge(&self.truth, &self.sent)
     }
-}
-
-fn publisher(ssrc: u32, ids: u8) -> Publisher {
-    let random = Random::new(u64::from(ssrc)).next();
-    let mut publisher = Publisher::new(ssrc);
-    publisher.ids = [Ids::Fifteen, Ids::Seven, Ids::None][usize::from(ids)];
-    publisher.sequence = random & 0x000f_ffff;
-    publisher.timestamp = u32::try_from(random >> 32).unwrap();
-    publisher.picture_id = u16::try_from(random >> 20 & 0x7fff).unwrap();
-    publisher.tl0picidx = u8::try_from(random >> 24 & 0xff).unwrap();
-    publisher
 }
 
 fn fates(fate: impl Strategy<Value = Fate>) -> impl Strategy<Value = Event> {
@@ -301,6 +267,7 @@ fn nonsense() -> impl Strategy<Value = Packet> {
             payload: vec![0x5a; size],
             descriptor: vec![0xa5; descriptor],
             arrival: Instant::from_millis(millis),
+            captured: (!is_near).then_some(timestamp),
         }
     })
 }

@@ -35,7 +35,7 @@ fn each_encoding_is_asked_by_its_own_ssrc_until_its_own_key_frame_comes() {
     world.pass(1000);
     publisher.take_reports(&mut world);
     for ssrc in [LOW, HIGH, HIGH, LOW] {
-        world.engine.want_key_frame(world.now, track_id(1), Some(ssrc));
+        world.engine.want_key_frame_of(world.now, track_id(1), ssrc);
         world.step(40);
     }
     assert_eq!(asked(&mut world, &mut publisher), [LOW]);
@@ -56,7 +56,7 @@ fn an_encoding_that_changed_its_ssrc_is_asked_by_the_new_one() {
     publisher.send(&mut world, &of(HIGH, frame(1, true)));
     world.pass(1000);
     publisher.take_reports(&mut world);
-    world.engine.want_key_frame(world.now, track_id(1), Some(HIGH));
+    world.engine.want_key_frame_of(world.now, track_id(1), HIGH);
     world.pass(10);
     assert_eq!(asked(&mut world, &mut publisher), [HIGH]);
     let mut media = of(Ssrc(0xcafe_0012), frame(500, false));
