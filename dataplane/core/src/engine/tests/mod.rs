@@ -6,6 +6,7 @@ mod corridor;
 mod hostile;
 mod ice;
 mod key_frames;
+mod layers;
 mod paths;
 mod peer;
 mod plan;
