@@ -1,6 +1,8 @@
 //! Forged, expired and misused tokens.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use sluice_tests::{Options, Server};
 
 use crate::attacker::OFFER;
 use crate::http::{Answer, Request};
@@ -99,4 +101,34 @@ async fn nobody_ends_or_changes_sessions_of_others() {
     }
     stage.assert_undisturbed(&before).await;
     stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_removed_stays_out_when_both_planes_were_killed_and_when_the_room_is_made_anew() {
+    let mut server = Server::start(Options::default()).await.unwrap();
+    let secret = server.secret();
+    let create =
+        || Request::new("POST", "/api/rooms").bearer(secret).body("application/json", r#"{"id":"a","name":"a"}"#);
+    assert_eq!(create().send(&server).await.status, 201);
+    let mallory = sign(&header(), &claims("a", "host"), secret);
+    let enter = || Request::new("POST", "/whep/a").bearer(&mallory).body("application/sdp", OFFER);
+    assert_eq!(enter().send(&server).await.status, 201);
+    let remove = Request::new("DELETE", "/api/rooms/a/participants/mallory").bearer(secret);
+    assert_eq!(remove.send(&server).await.status, 204);
+    for is_new in [false, true] {
+        let dataplane = server.dataplane_pid().await.unwrap();
+        server.kill_controlplane().unwrap();
+        Server::signal(dataplane, Signal::KILL).unwrap();
+        server.start_controlplane().await.unwrap();
+        if is_new {
+            assert_eq!(Request::new("DELETE", "/api/rooms/a").bearer(secret).send(&server).await.status, 204);
+            assert_eq!(create().send(&server).await.status, 201);
+        }
+        for request in [enter(), Request::new("GET", "/api/rooms/a").bearer(&mallory)] {
+            let answer = request.send(&server).await;
+            assert_eq!((answer.status, answer.code().as_str()), (401, "token_revoked"), "a new room: {is_new}");
+        }
+        let later = sign(&header(), &with(claims("a", "host"), "iat", json!(now() + 1)), secret);
+        assert_eq!(Request::new("GET", "/api/rooms/a").bearer(&later).send(&server).await.status, 200);
+    }
 }
