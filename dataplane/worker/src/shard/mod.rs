@@ -17,9 +17,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
-use sluice_dataplane_core::engine::{Config, Engine};
+use sluice_dataplane_core::engine::{Command, Config, Engine};
 use sluice_dataplane_core::port::Datagram;
 use sluice_protocol::event::Event;
+use sluice_protocol::session::dataplane::CommandId;
 use sluice_protocol::stats::Stats;
 use sluice_protocol::time::Instant;
 
@@ -108,6 +109,8 @@ struct Shard {
     receiver: Receiver,
     sender: Sender,
     blocked: bool,
+    /// A command that waits for what was sent before it.
+    held_command: Option<(CommandId, Box<Command>)>,
     held_event: Option<Event>,
     failures: Failures,
     counters: Counters,
@@ -129,6 +132,7 @@ impl Shard {
             receiver: Receiver::new(),
             sender: Sender::new(),
             blocked: false,
+            held_command: None,
             held_event: None,
             failures: Failures::default(),
             counters: Counters::default(),
@@ -141,15 +145,14 @@ impl Shard {
             self.counters.turns += 1;
             let received = self.receive();
             let now = clock::monotonic();
-            let packets = self.take_packets(now);
-            let Ok(messages) = self.take_messages(now) else { return Ok(()) };
+            let Ok(told) = self.take_in(now) else { return Ok(()) };
             self.engine.handle_timeout(now);
             self.flush(now);
             let events = self.pass_events();
             if let Some(pause) = self.failures.pause() {
                 self.counters.receive_pauses += 1;
                 glommio::timer::sleep(pause).await;
-            } else if received || packets || messages || events {
+            } else if received || told || events {
                 glommio::yield_if_needed().await;
             } else {
                 self.sleep(now).await;
@@ -192,6 +195,12 @@ impl Shard {
         left
     }
 
+    /// Takes what the control plane sends and what the control thread says. Returns whether more may wait.
+    fn take_in(&mut self, now: Instant) -> Result<bool, Gone> {
+        // Commands wait for what was sent before them.
+        if self.take_packets(now) { Ok(true) } else { self.take_messages(now) }
+    }
+
     /// Hands what the control plane sends over the packet stream to the engine. Returns whether more may wait.
     fn take_packets(&mut self, now: Instant) -> bool {
         let engine = &mut self.engine;
@@ -203,15 +212,20 @@ impl Shard {
 
     /// Carries out what the control thread says. Returns whether more may wait, and an error when it is gone.
     fn take_messages(&mut self, now: Instant) -> Result<bool, Gone> {
+        if let Some((id, command)) = self.held_command.take() {
+            self.carry_out(now, id, *command);
+        }
         for _ in 0..MESSAGES_PER_TURN {
             match self.link.receive()? {
                 None => return Ok(false),
                 Some(ToShard::Command { id, command }) => {
                     // What was sent before the command goes before it: the end of a handshake before the first media under
                     // its keys, a goodbye before the end of its transport.
-                    while self.take_packets(now) {}
-                    let result = self.engine.handle_command(now, *command);
-                    self.link.send(FromShard::Done { id, result });
+                    if self.take_packets(now) {
+                        self.held_command = Some((id, command));
+                        return Ok(true);
+                    }
+                    self.carry_out(now, id, *command);
                 }
                 Some(ToShard::SettleRows) => self.engine.settle_rows(),
                 Some(ToShard::KeyFrame(track)) => self.engine.request_key_frame(now, track),
@@ -226,6 +240,11 @@ impl Shard {
         }
         self.counters.message_budget_exhausted += 1;
         Ok(true)
+    }
+
+    fn carry_out(&mut self, now: Instant, id: CommandId, command: Command) {
+        let result = self.engine.handle_command(now, command);
+        self.link.send(FromShard::Done { id, result });
     }
 
     fn attach(&mut self, socket: OwnedFd) {

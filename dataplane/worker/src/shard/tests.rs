@@ -90,7 +90,7 @@ impl Stage {
     }
 
     fn carry_out(&mut self) {
-        assert_eq!(self.shard.take_messages(clock::monotonic()), Ok(false));
+        while self.shard.take_in(clock::monotonic()).unwrap() {}
         while let Ok(Some(answer)) = self.control.receive() {
             if let FromShard::Done { result, .. } = answer {
                 assert_eq!(result, Ok(()));

@@ -72,6 +72,14 @@ struct Queued {
     outlet: Option<usize>,
 }
 
+impl Queued {
+    /// Returns what is left when the first `taken_bytes`, whole datagrams, are gone.
+    const fn without(self, taken_bytes: usize) -> Self {
+        let total_bytes = self.run.total_bytes.saturating_sub(taken_bytes);
+        Self { run: Run { total_bytes, ..self.run }, offset: self.offset + taken_bytes, ..self }
+    }
+}
+
 /// A batch of runs and the buffers of the system call that sends it.
 pub(crate) struct Sender {
     bytes: Box<[u8]>,
@@ -148,7 +156,9 @@ impl Sender {
             };
             let count = self.batchable();
             if count == 0 {
-                self.send_unsegmented(outlet);
+                if self.send_unsegmented(outlet) == Flushed::Blocked {
+                    return Flushed::Blocked;
+                }
                 continue;
             }
             self.point(count);
@@ -163,7 +173,11 @@ impl Sender {
                         return Flushed::Blocked;
                     }
                     Some(libc::EINTR) => {}
-                    Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE) => self.send_unsegmented(outlet),
+                    Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE) => {
+                        if self.send_unsegmented(outlet) == Flushed::Blocked {
+                            return Flushed::Blocked;
+                        }
+                    }
                     _ => {
                         self.fail(self.sent);
                         self.sent += 1;
@@ -218,21 +232,22 @@ impl Sender {
         }
     }
 
-    /// Sends the first waiting run datagram by datagram: the path of one destination takes no segmentation.
-    fn send_unsegmented(&mut self, outlet: BorrowedFd<'_>) {
-        let Some(queued) = self.queue.get(self.sent).copied() else { return };
+    /// Sends the first waiting run datagram by datagram: the path of one destination takes no segmentation. What a full
+    /// socket does not take waits as the rest of the run.
+    fn send_unsegmented(&mut self, outlet: BorrowedFd<'_>) -> Flushed {
+        let Some(queued) = self.queue.get(self.sent).copied() else { return Flushed::All };
         let run = queued.run;
-        self.sent += 1;
         if run.total_bytes <= run.segment_size_bytes {
             self.counters.failed_datagrams += 1;
-            return;
+            self.sent += 1;
+            return Flushed::All;
         }
         if self.without_segmentation.len() >= WITHOUT_SEGMENTATION_MAX {
             self.without_segmentation.clear();
         }
         let _new = self.without_segmentation.insert(run.five_tuple.remote);
-        self.counters.unsegmented_runs += 1;
-        let Some(bytes) = self.bytes.get(queued.offset..queued.offset + run.total_bytes) else { return };
+        let mut taken_bytes = 0;
+        let bytes = self.bytes.get(queued.offset..queued.offset + run.total_bytes).unwrap_or(&[]);
         for datagram in bytes.chunks(run.segment_size_bytes.max(1)) {
             self.counters.calls += 1;
             match send_one(outlet, &run, datagram) {
@@ -240,9 +255,20 @@ impl Sender {
                     self.counters.datagrams += 1;
                     self.counters.bytes += datagram.len() as u64;
                 }
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) => {
+                    self.counters.blocked += 1;
+                    if let Some(waiting) = self.queue.get_mut(self.sent) {
+                        *waiting = queued.without(taken_bytes);
+                    }
+                    return Flushed::Blocked;
+                }
                 Err(_) => self.counters.failed_datagrams += 1,
             }
+            taken_bytes += datagram.len();
         }
+        self.counters.unsegmented_runs += 1;
+        self.sent += 1;
+        Flushed::All
     }
 
     fn count(&mut self, sent: usize) {
@@ -406,6 +432,29 @@ mod tests {
         assert_eq!(sender.flush(outlets), Flushed::All);
         assert_eq!(received_sizes(&peer, 5), [100, 100, 100, 50, 90]);
         assert_eq!(sender.counters().unsegmented_runs, 1);
+    }
+
+    #[test]
+    fn the_rest_of_a_run_that_a_full_socket_did_not_take_leaves_later() {
+        let (outlet, local, peer) = pair("127.0.0.1");
+        let remote = peer.local_addr().unwrap();
+        let outlets = Outlets(&outlet);
+        for taken_segments in [1, 2] {
+            let mut sender = Sender::new();
+            let _new = sender.without_segmentation.insert(remote);
+            let bytes = sender.reserve(run(local, remote, 100, 250), outlets).unwrap();
+            bytes.iter_mut().zip(0..).for_each(|(byte, index)| *byte = index);
+            sender.queue[0] = sender.queue[0].without(100 * taken_segments);
+            assert_eq!(sender.flush(outlets), Flushed::All);
+            let mut received = [0; 200];
+            let mut left = Vec::new();
+            while left.len() < 250 - 100 * taken_segments {
+                let size = peer.recv(&mut received).unwrap();
+                left.extend_from_slice(&received[..size]);
+            }
+            let expected: Vec<u8> = (0..250).skip(100 * taken_segments).collect();
+            assert_eq!(left, expected);
+        }
     }
 
     #[test]
