@@ -3,7 +3,8 @@
 use sluice_protocol::media::Ssrc;
 
 use crate::sdp::{
-    Fingerprint, Fragment, LocalTransport, Negotiated, Offer, OfferError, Parameters, Role, negotiate, write_answer,
+    Fingerprint, Fragment, LocalTransport, Negotiated, Offer, OfferError, Parameters, Role, Simulcast, negotiate,
+    write_answer,
 };
 
 /// Reads an offer, answers it in both roles, and checks that the answers are descriptions that fit the offer, and that
@@ -18,6 +19,9 @@ pub fn sdp_offer(bytes: &[u8]) {
             check_answer(&offer, &negotiated);
         }
     }
+    if let Ok(negotiated) = negotiate_with(&offer, Role::Publish, Simulcast::All) {
+        check_answer(&offer, &negotiated);
+    }
 }
 
 /// Reads a trickle fragment.
@@ -26,12 +30,16 @@ pub fn sdp_fragment(bytes: &[u8]) {
 }
 
 pub(crate) fn negotiate_example(offer: &Offer, role: Role) -> Result<Negotiated, OfferError> {
+    negotiate_with(offer, role, Simulcast::Best)
+}
+
+pub(crate) fn negotiate_with(offer: &Offer, role: Role, simulcast: Simulcast) -> Result<Negotiated, OfferError> {
     let mut next = 1000;
     let mut mint = || {
         next += 1;
         Ssrc(next)
     };
-    negotiate(offer, &Parameters { role, session_id: 7, cname: "stream" }, &mut mint)
+    negotiate(offer, &Parameters { role, simulcast, session_id: 7, cname: "stream" }, &mut mint)
 }
 
 pub(crate) fn answer_example(negotiated: &Negotiated) -> String {

@@ -13,6 +13,12 @@ pub const SDP_LINES_MAX: usize = 4096;
 pub const SDP_LINE_BYTES_MAX: usize = 4096;
 /// Sections (m-lines) of one session description.
 pub const SECTIONS_MAX: usize = 32;
+/// Sections (m-lines) of an offer of ours: tracks that one session is subscribed to at the same time. Further ones wait.
+pub const SUBSCRIBED_SECTIONS_MAX: usize = 48;
+/// Bytes of an answer to an offer of ours. Browsers take about 2 kB for a section.
+pub const ANSWER_BYTES_MAX: usize = SUBSCRIBED_SECTIONS_MAX * 4096;
+/// Characters of the number of a description's connection that are kept.
+pub const ORIGIN_BYTES_MAX: usize = 32;
 /// Formats of one section, repairs included; a payload type has seven bits.
 pub const FORMATS_MAX: usize = 128;
 /// Header extensions of one section.

@@ -11,7 +11,7 @@ use super::{Control, ControlError, Effect};
 use crate::access::Permissions;
 use crate::limits;
 use crate::room::{Input, Join, LeaveReason, PublishedTrack, Receiver, RoomError, RoomId, default_source};
-use crate::sdp::{Negotiated, Offer, OfferError, Parameters, Role, negotiate};
+use crate::sdp::{Negotiated, Offer, OfferError, Parameters, Role, Simulcast, negotiate};
 use crate::session::{CookieError, Membership, PeerConnection, SectionObject, Session, SessionId, SsrcMinter, kind_of};
 
 /// A peer connection to be opened by an offer.
@@ -88,7 +88,8 @@ impl Control {
         let mut random = self.random;
         let mut ssrcs = SsrcMinter::new(random.next_half());
         let cname = format!("{:016x}", random.next());
-        let parameters = Parameters { role: open.role, session_id: random.next(), cname: &cname };
+        let simulcast = Simulcast::Best;
+        let parameters = Parameters { role: open.role, simulcast, session_id: random.next(), cname: &cname };
         let negotiated = negotiate(open.offer, &parameters, &mut || ssrcs.mint())?;
         if open.role == Role::Publish {
             let served = || negotiated.sections.iter().filter(|section| section.is_served());

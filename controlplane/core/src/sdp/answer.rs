@@ -1,4 +1,4 @@
-//! The text of an answer.
+//! The text of a description of ours: of an answer, or of an offer.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use super::codec::{Feedback, NegotiatedCodec};
 use super::extension::Extension;
 use super::negotiate::{Negotiated, NegotiatedSection, Role};
-use super::offer::SectionMedia;
+use super::offer::{SectionMedia, Setup};
 use super::offered::Direction;
 use super::transport::Fingerprint;
 
-/// Our end of the transport, which the answer describes.
+/// Our end of the transport, which a description shows.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalTransport<'a> {
     /// The user fragment ([`sluice_protocol::ice::UfragText`]).
@@ -27,6 +27,16 @@ pub struct LocalTransport<'a> {
 /// Writes the answer that describes `negotiated`. Every m-line of the offer is in it, in its order.
 #[must_use]
 pub fn write_answer(negotiated: &Negotiated, local: &LocalTransport<'_>) -> String {
+    write(negotiated, local, Setup::Passive)
+}
+
+/// Writes the offer of `offered`: what we would send at each m-line. The client is to start DTLS, as it may.
+#[must_use]
+pub fn write_offer(offered: &Negotiated, local: &LocalTransport<'_>) -> String {
+    write(offered, local, Setup::ActPass)
+}
+
+fn write(negotiated: &Negotiated, local: &LocalTransport<'_>, setup: Setup) -> String {
     let mut lines = Lines(String::with_capacity(4096));
     lines.push(format_args!("v=0"));
     lines.push(format_args!("o=- {} {} IN IP4 0.0.0.0", negotiated.session_id, negotiated.session_version));
@@ -47,7 +57,7 @@ pub fn write_answer(negotiated: &Negotiated, local: &LocalTransport<'_>) -> Stri
             write_rejected(&mut lines, section);
             continue;
         }
-        write_transport(&mut lines, section, local);
+        write_transport(&mut lines, section, local, setup);
         write_media(&mut lines, section);
         write_streams(&mut lines, section, negotiated);
         if bundle.first() == Some(&section.mid) {
@@ -83,7 +93,7 @@ fn write_rejected(lines: &mut Lines, section: &NegotiatedSection) {
     lines.push(format_args!("a=mid:{}", section.mid.0.as_str()));
 }
 
-fn write_transport(lines: &mut Lines, section: &NegotiatedSection, local: &LocalTransport<'_>) {
+fn write_transport(lines: &mut Lines, section: &NegotiatedSection, local: &LocalTransport<'_>, setup: Setup) {
     let mut formats = String::new();
     for codec in &section.codecs {
         for payload_type in [Some(codec.payload_type), codec.rtx].into_iter().flatten() {
@@ -98,7 +108,7 @@ fn write_transport(lines: &mut Lines, section: &NegotiatedSection, local: &Local
     lines.push(format_args!("a=ice-pwd:{}", local.password));
     lines.push(format_args!("a=ice-options:trickle"));
     lines.push(format_args!("a=fingerprint:{} {}", local.fingerprint.hash.as_str(), local.fingerprint.value));
-    lines.push(format_args!("a=setup:passive"));
+    lines.push(format_args!("a=setup:{}", setup.as_str()));
     lines.push(format_args!("a=rtcp-mux"));
     if section.rtcp_rsize {
         lines.push(format_args!("a=rtcp-rsize"));
@@ -144,14 +154,18 @@ fn write_codec(lines: &mut Lines, codec: &NegotiatedCodec) {
 
 fn write_streams(lines: &mut Lines, section: &NegotiatedSection, negotiated: &Negotiated) {
     if negotiated.role == Role::Publish {
-        for rid in section.encodings.iter().filter_map(|encoding| encoding.rid) {
-            lines.push(format_args!("a=rid:{} recv", rid.0.as_str()));
-            lines.push(format_args!("a=simulcast:recv {}", rid.0.as_str()));
+        let rids: Vec<&str> =
+            section.encodings.iter().filter_map(|own| own.rid.as_ref()).map(|rid| rid.0.as_str()).collect();
+        for rid in &rids {
+            lines.push(format_args!("a=rid:{rid} recv"));
+        }
+        if !rids.is_empty() {
+            lines.push(format_args!("a=simulcast:recv {}", rids.join(";")));
         }
     }
     let Some(sent) = &section.sent else { return };
     let cname = &negotiated.cname;
-    lines.push(format_args!("a=msid:{cname} {}", sent.track));
+    lines.push(format_args!("a=msid:{} {}", sent.stream.as_ref().unwrap_or(cname), sent.track));
     if let Some(rtx) = sent.rtx {
         lines.push(format_args!("a=ssrc-group:FID {} {}", sent.ssrc.0, rtx.0));
     }

@@ -79,6 +79,18 @@ pub enum OfferError {
         /// The section.
         section: usize,
     },
+    /// A later offer whose version (`o=`) is lower than that of one before it.
+    #[error("the offer is older than one that was taken before")]
+    Stale,
+    /// A later offer that lacks an m-line of the ones before it, or has another one in its place.
+    #[error("m-line {section} is not the one that stood there in the offer before")]
+    OtherSections {
+        /// The section.
+        section: usize,
+    },
+    /// A later offer with another certificate: that asks for another DTLS association, which is another peer connection here.
+    #[error("the offer shows another certificate than the one before")]
+    OtherCertificate,
     /// A publisher's offer of which nothing can be received.
     #[error("nothing in the offer can be published here: {0}")]
     NothingToPublish(Rejections),
@@ -117,6 +129,9 @@ impl OfferError {
             | Self::SetupPassive
             | Self::ExtensionConflict { .. }
             | Self::SsrcConflict { .. }
+            | Self::Stale
+            | Self::OtherSections { .. }
+            | Self::OtherCertificate
             | Self::NothingToPublish(_)
             | Self::NothingToPlay(_) => OfferFault::Unserviceable,
         }
@@ -141,6 +156,9 @@ impl OfferError {
             Self::SetupPassive => "sdp_setup_passive",
             Self::ExtensionConflict { .. } => "sdp_extension_conflict",
             Self::SsrcConflict { .. } => "sdp_ssrc_conflict",
+            Self::Stale => "sdp_stale",
+            Self::OtherSections { .. } => "sdp_other_sections",
+            Self::OtherCertificate => "sdp_other_certificate",
             Self::NothingToPublish(_) => "sdp_nothing_to_publish",
             Self::NothingToPlay(_) => "sdp_nothing_to_play",
         }

@@ -93,6 +93,22 @@ impl Extension {
         }
     }
 
+    /// Returns the id that our own offers give to this extension: its place among [`Self::ALL`], from 1.
+    #[must_use]
+    pub const fn offered_id(self) -> u8 {
+        match self {
+            Self::AudioLevel => 1,
+            Self::AbsSendTime => 2,
+            Self::VideoOrientation => 3,
+            Self::TransportSequence => 4,
+            Self::PlayoutDelay => 5,
+            Self::Mid => 6,
+            Self::Rid => 7,
+            Self::RepairedRid => 8,
+            Self::DependencyDescriptor => 9,
+        }
+    }
+
     /// Returns the id of this extension, zero where not negotiated.
     #[must_use]
     pub const fn id_in(self, ids: &ExtensionIds) -> u8 {

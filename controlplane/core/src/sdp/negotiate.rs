@@ -7,7 +7,7 @@ use sluice_protocol::media::{ExtensionIds, MediaKind, Mid, Rid, Ssrc};
 use super::codec::{Feedback, H264Profile, NegotiatedCodec};
 use super::error::{OfferError, Rejection, Rejections};
 use super::extension::Extension;
-use super::offer::{Offer, Section, SectionMedia, Setup};
+use super::offer::{Offer, Origin, Section, SectionMedia, Setup};
 use super::offered::{Direction, OfferedCodec, OfferedRid};
 use super::stored;
 use super::transport::{Fingerprint, IceCredentials};
@@ -44,8 +44,12 @@ pub struct Negotiated {
     pub has_bundle: bool,
     /// Whether the publisher has no transport-wide feedback and takes `goog-remb`, which then needs a fixed cap.
     pub wants_remb: bool,
-    /// The canonical name and the media stream id of all that we send: what shares it is played in sync.
+    /// The canonical name of all that we send, and its media stream id where a stream has none of its own: what shares that
+    /// is played in sync.
     pub cname: String,
+    /// Which of its descriptions the client last sent (`o=`); absent in what earlier versions parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_origin: Option<Origin>,
 }
 
 /// One m-line.
@@ -109,10 +113,24 @@ pub struct SentStream {
     pub rtx: Option<Ssrc>,
     /// The track's id in `a=msid`.
     pub track: String,
+    /// The media stream's id in `a=msid`, where it is not the canonical name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
 }
 
 const fn is_bundled_by_default() -> bool {
     true
+}
+
+/// Which of the encodings that a publisher offers by name are accepted (RFC 8853).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Simulcast {
+    /// The one with the best picture.
+    #[default]
+    Best,
+    /// All of them, at most [`ENCODINGS_MAX`], from the lowest quality to the highest.
+    All,
 }
 
 /// What [`negotiate`] needs besides the offer.
@@ -120,6 +138,8 @@ const fn is_bundled_by_default() -> bool {
 pub struct Parameters<'a> {
     /// What the client is.
     pub role: Role,
+    /// Which encodings of a publisher are accepted.
+    pub simulcast: Simulcast,
     /// A random number, the id of our descriptions; its highest bit is not used (RFC 8866 section 5.2).
     pub session_id: u64,
     /// Canonical name and media stream id of what we send, at most 32 characters.
@@ -137,12 +157,7 @@ pub fn negotiate(
     mint_ssrc: &mut impl FnMut() -> Ssrc,
 ) -> Result<Negotiated, OfferError> {
     let role = parameters.role;
-    let mut sections = Vec::with_capacity(offer.sections.len());
-    for (index, section) in offer.sections.iter().enumerate() {
-        sections.push(negotiate_section(index, section, offer, role)?);
-    }
-    check_extensions(&sections)?;
-    check_ssrcs(&sections)?;
+    let mut sections = negotiate_sections(offer, role, parameters.simulcast)?;
     if !sections.iter().any(NegotiatedSection::is_served) {
         let reasons =
             sections.iter().filter_map(|section| Some((section.mid.0.as_str().to_owned(), section.rejection?)));
@@ -169,7 +184,23 @@ pub fn negotiate(
         has_bundle: offer.has_bundle,
         wants_remb,
         cname: parameters.cname.to_owned(),
+        remote_origin: Some(offer.origin.clone()),
     })
+}
+
+/// Negotiates each section, and refuses what cannot share one transport.
+pub(super) fn negotiate_sections(
+    offer: &Offer,
+    role: Role,
+    simulcast: Simulcast,
+) -> Result<Vec<NegotiatedSection>, OfferError> {
+    let mut sections = Vec::with_capacity(offer.sections.len());
+    for (index, section) in offer.sections.iter().enumerate() {
+        sections.push(negotiate_section(index, section, offer, role, simulcast)?);
+    }
+    check_extensions(&sections)?;
+    check_ssrcs(&sections)?;
+    Ok(sections)
 }
 
 impl Negotiated {
@@ -199,6 +230,12 @@ impl NegotiatedSection {
         matches!(self.rejection, None | Some(Rejection::Direction))
     }
 
+    /// Returns how many encodings there are to choose from, at least one.
+    #[must_use]
+    pub fn layers(&self) -> u8 {
+        u8::try_from(self.encodings.len()).unwrap_or(u8::MAX).max(1)
+    }
+
     /// Tells whether losses may be asked for.
     #[must_use]
     pub fn has_nack(&self) -> bool {
@@ -211,6 +248,7 @@ fn negotiate_section(
     section: &Section,
     offer: &Offer,
     role: Role,
+    simulcast: Simulcast,
 ) -> Result<NegotiatedSection, OfferError> {
     let (kind, rejection) = match (section.media.kind(), rejection(section, offer, role)) {
         (Some(kind), None | Some(Rejection::Direction)) => (kind, rejection(section, offer, role)),
@@ -244,7 +282,7 @@ fn negotiate_section(
         }
     }
     if role == Role::Publish && rejection.is_none() {
-        answered.encodings = received_encodings(section, &answered.extensions);
+        answered.encodings = received_encodings(section, &answered.extensions, simulcast);
     }
     if answered.encodings.iter().all(|encoding| encoding.rid.is_none()) {
         (answered.extensions.rid, answered.extensions.repaired_rid) = (0, 0);
@@ -318,40 +356,51 @@ fn prefer_constrained_baseline(codecs: &mut [NegotiatedCodec]) {
     }
 }
 
-/// Returns the encodings that we accept: of named ones the best alone, of announced SSRCs all.
+/// Returns the encodings that we accept: of named ones the best alone or all, of announced SSRCs all.
 ///
-/// Browsers disable an encoding whose rid the answer leaves out (RFC 8853 section 5.3.2), so the uplink carries just the one that
-/// is forwarded. An encoding's SSRC is not tied to its rid by the description, so it is learnt from the wire.
-fn received_encodings(section: &Section, extensions: &ExtensionIds) -> Vec<ReceivedEncoding> {
-    match best_rid(&section.simulcast) {
-        Some(rid) if extensions.rid != 0 => vec![ReceivedEncoding { rid: Some(rid), ssrc: None, rtx: None }],
-        Some(_) => Vec::new(),
-        None => section
-            .encodings
-            .iter()
-            .take(ENCODINGS_MAX)
-            .map(|encoding| ReceivedEncoding { rid: None, ssrc: Some(encoding.ssrc), rtx: encoding.rtx })
-            .collect(),
+/// Browsers disable an encoding whose rid the answer leaves out (RFC 8853 section 5.3.2), so the uplink carries just those
+/// that are forwarded. An encoding's SSRC is not tied to its rid by the description, so it is learnt from the wire.
+fn received_encodings(section: &Section, extensions: &ExtensionIds, simulcast: Simulcast) -> Vec<ReceivedEncoding> {
+    if section.simulcast.is_empty() {
+        let of_ssrc = |encoding: &super::OfferedEncoding| ReceivedEncoding {
+            rid: None,
+            ssrc: Some(encoding.ssrc),
+            rtx: encoding.rtx,
+        };
+        return section.encodings.iter().take(ENCODINGS_MAX).map(of_ssrc).collect();
     }
+    if extensions.rid == 0 {
+        return Vec::new();
+    }
+    let all: Vec<&OfferedRid> = section.simulcast.iter().collect();
+    let accepted: Vec<Rid> = match simulcast {
+        Simulcast::Best => best_rid(&all).into_iter().collect(),
+        Simulcast::All => by_quality(&all).into_iter().take(ENCODINGS_MAX).collect(),
+    };
+    accepted.into_iter().map(|rid| ReceivedEncoding { rid: Some(rid), ssrc: None, rtx: None }).collect()
 }
 
-/// Chooses the encoding with the best picture: by the restrictions of `a=rid` where all have them, else by the names that
-/// the field uses, else the last, as browsers scale the earlier ones down by default (WebRTC section 5.2).
-fn best_rid(simulcast: &[OfferedRid]) -> Option<Rid> {
+/// Chooses the encoding with the best picture of those that do not start paused; the last, where all do.
+fn best_rid(simulcast: &[&OfferedRid]) -> Option<Rid> {
+    let active: Vec<&OfferedRid> = simulcast.iter().copied().filter(|rid| !rid.is_paused).collect();
+    by_quality(&active).last().copied().or_else(|| simulcast.last().map(|rid| rid.rid))
+}
+
+/// Orders encodings from the lowest quality to the highest: by the restrictions of `a=rid` where all have them, else by the
+/// names that the field uses, else as they stand, as browsers scale the earlier ones down by default (WebRTC section 5.2).
+fn by_quality(simulcast: &[&OfferedRid]) -> Vec<Rid> {
     const NAMES: [&[&str]; 3] = [&["q", "l", "lo", "low"], &["h", "m", "mid", "medium"], &["f", "hi", "high", "full"]];
     let rank = |rid: &OfferedRid| {
         let name = rid.rid.0.as_str();
         NAMES.iter().position(|names| names.iter().any(|known| known.eq_ignore_ascii_case(name)))
     };
-    let active = || simulcast.iter().filter(|rid| !rid.is_paused);
-    let best = if active().all(|rid| rid.pixels_max.is_some()) {
-        active().max_by_key(|rid| rid.pixels_max)
-    } else if active().all(|rid| rank(rid).is_some()) {
-        active().max_by_key(|rid| rank(rid))
-    } else {
-        active().next_back()
-    };
-    best.or_else(|| simulcast.last()).map(|rid| rid.rid)
+    let mut ordered = simulcast.to_vec();
+    if ordered.iter().all(|rid| rid.pixels_max.is_some()) {
+        ordered.sort_by_key(|rid| rid.pixels_max);
+    } else if ordered.iter().all(|rid| rank(rid).is_some()) {
+        ordered.sort_by_key(|rid| rank(rid));
+    }
+    ordered.into_iter().map(|rid| rid.rid).collect()
 }
 
 /// Refuses a description in which one id means two extensions, or one extension has two ids, on the shared transport.
@@ -388,7 +437,7 @@ fn check_ssrcs(sections: &[NegotiatedSection]) -> Result<(), OfferError> {
 }
 
 /// Leaves either transport-wide feedback or REMB in a publisher's sections, and tells whether it is REMB.
-fn settle_congestion_feedback(sections: &mut [NegotiatedSection]) -> bool {
+pub(super) fn settle_congestion_feedback(sections: &mut [NegotiatedSection]) -> bool {
     let is_transport_wide = |section: &NegotiatedSection| {
         section.extensions.transport_sequence != 0
             && section.codecs.iter().any(|codec| codec.feedback.contains(Feedback::TRANSPORT_CC))
@@ -431,14 +480,14 @@ fn announce_streams(sections: &mut [NegotiatedSection], offer: &Offer, mint_ssrc
         };
         let ssrc = mint();
         let rtx = section.codecs.iter().any(|codec| codec.rtx.is_some()).then(&mut mint);
-        section.sent = Some(SentStream { ssrc, rtx, track: format!("{name}-{count}") });
+        section.sent = Some(SentStream { ssrc, rtx, track: format!("{name}-{count}"), stream: None });
         *count += 1;
     }
 }
 
 /// Returns the transport's credentials and fingerprints: those of the first section of the BUNDLE group that we accept
 /// (RFC 9143 section 7.3.1).
-fn transport_of(
+pub(super) fn transport_of(
     offer: &Offer,
     sections: &[NegotiatedSection],
 ) -> Result<(IceCredentials, Vec<Fingerprint>), OfferError> {

@@ -18,6 +18,28 @@ pub struct Offer {
     pub bundle: Vec<Mid>,
     /// Whether there is a BUNDLE group.
     pub has_bundle: bool,
+    /// Which of the client's descriptions this is.
+    pub origin: Origin,
+}
+
+/// Which description of which connection this is (`o=`, RFC 8866 section 5.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The number of the connection's descriptions, as text; at most [`limits::ORIGIN_BYTES_MAX`] of it are kept. Some stacks
+    /// take a new one for each description.
+    #[serde(rename = "s")]
+    pub session_id: String,
+    /// The version, which grows with each description of the same number.
+    #[serde(rename = "v")]
+    pub version: u64,
+}
+
+impl Origin {
+    /// Tells whether `later` may follow this description: it does not go back.
+    #[must_use]
+    pub fn may_be_followed_by(&self, later: &Self) -> bool {
+        self.session_id != later.session_id || self.version <= later.version
+    }
 }
 
 /// One m-line of an offer. What stands at session level is copied into every section that does not say otherwise.
@@ -95,13 +117,34 @@ pub enum Setup {
     Passive,
 }
 
+impl Setup {
+    /// Returns the value of `a=setup`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ActPass => "actpass",
+            Self::Active => "active",
+            Self::Passive => "passive",
+        }
+    }
+}
+
 impl Offer {
     /// Reads an offer.
     ///
     /// # Errors
     /// [`OfferError`], one name for each thing that can be wrong; the text is never partly taken.
     pub fn parse(text: &[u8]) -> Result<Self, OfferError> {
-        check_size(text)?;
+        let offer = Self::read(text, limits::SDP_BYTES_MAX, limits::SECTIONS_MAX)?;
+        if offer.bundle.is_empty() {
+            return Err(OfferError::NoBundle);
+        }
+        Ok(offer)
+    }
+
+    /// Reads a description of at most so many bytes and sections.
+    pub(super) fn read(text: &[u8], bytes_max: usize, sections_max: usize) -> Result<Self, OfferError> {
+        check_size(text, bytes_max, sections_max)?;
         let session = sdp_types::Session::parse(text).map_err(|error| OfferError::Syntax(error.to_string()))?;
         if session.medias.is_empty() {
             return Err(OfferError::NoSection);
@@ -121,20 +164,20 @@ impl Offer {
         if let ([only], false) = (sections.as_slice(), has_bundle) {
             bundle.push(only.mid);
         }
-        if bundle.is_empty() {
-            return Err(OfferError::NoBundle);
-        }
-        Ok(Self { sections, bundle, has_bundle })
+        let mut session_id = session.origin.sess_id;
+        session_id.truncate(session_id.floor_char_boundary(limits::ORIGIN_BYTES_MAX));
+        let origin = Origin { session_id, version: session.origin.sess_version };
+        Ok(Self { sections, bundle, has_bundle, origin })
     }
 }
 
-fn check_size(text: &[u8]) -> Result<(), OfferError> {
-    if text.len() > limits::SDP_BYTES_MAX {
+fn check_size(text: &[u8], bytes_max: usize, sections_max: usize) -> Result<(), OfferError> {
+    if text.len() > bytes_max {
         return Err(OfferError::TooLarge { size_bytes: text.len() });
     }
     let lines = || text.split(|byte| *byte == b'\n');
     let count = lines().filter(|line| line.starts_with(b"m=")).count();
-    if count > limits::SECTIONS_MAX {
+    if count > sections_max {
         return Err(OfferError::TooManySections { count });
     }
     if lines().count() > limits::SDP_LINES_MAX || lines().any(|line| line.len() > limits::SDP_LINE_BYTES_MAX) {
