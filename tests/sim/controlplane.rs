@@ -154,6 +154,7 @@ impl Controlplane {
             overrides: PermissionOverrides::default(),
             admission: Admission::Token { issued_at: Some(100), room_created_at: None },
             is_publisher: who.is_publisher,
+            is_signalled: false,
             wish: Wish::LongestPublishing,
         };
         let session = session_id(call);

@@ -60,11 +60,14 @@ impl Control {
     /// [`ControlError::NoSuchSession`].
     pub fn restart_ice(&mut self, id: &SessionId, remote: IceCredentials) -> Result<bool, ControlError> {
         let session = self.sessions.get_mut(id).ok_or(ControlError::NoSuchSession)?;
-        let connection = session.connections_mut().next().ok_or(ControlError::NoSuchSession)?;
+        let mut connections = session.connections_mut();
+        let connection =
+            connections.find(|connection| connection.offering.is_none()).ok_or(ControlError::NoSuchSession)?;
         if !connection.is_restart(&remote) {
             return Ok(false);
         }
         connection.restart_ice(remote, self.random.next_half());
+        drop(connections);
         self.sync(id);
         Ok(true)
     }
@@ -102,11 +105,7 @@ impl Control {
         write: impl Fn(&Negotiated, &LocalTransport<'_>) -> String,
     ) -> Option<String> {
         let connection = self.sessions.get(id)?.offered()?;
-        let ufrag = connection.ufrag().to_text();
-        let password = secret.password(&ufrag);
-        let password = std::str::from_utf8(&password).ok()?;
-        let local = LocalTransport { ufrag: ufrag.as_str(), password, fingerprint, candidates };
-        Some(write(&connection.negotiated, &local))
+        self::write(connection, &connection.negotiated, secret, fingerprint, candidates, write)
     }
 
     /// Makes a peer connection with its addresses; `None`, with all of them given back, when a slot is missing.
@@ -127,9 +126,7 @@ impl Control {
                 (true, Role::Publish) => {
                     self.addresses.mint_track(shard).map(|id| SectionObject::Track { id, muted: false })
                 }
-                (true, Role::Play) => {
-                    self.addresses.mint_egress(shard).map(|id| SectionObject::Egress { id, source: None })
-                }
+                (true, Role::Play) => self.addresses.mint_egress(shard).map(SectionObject::egress),
             };
             sections.extend(object);
         }
@@ -144,6 +141,7 @@ impl Control {
             certificate,
             dtls_state: Vec::new(),
             ssrcs,
+            offering: None,
             streams: BTreeSet::new(),
         };
         if !is_complete {
@@ -257,6 +255,22 @@ impl Control {
             Key::Transport(_) | Key::Track(_) | Key::Egress(_) | Key::Cookie(_) => {}
         }
     }
+}
+
+/// Writes a description of a peer connection with its newest credentials.
+pub(super) fn write(
+    connection: &PeerConnection,
+    negotiated: &Negotiated,
+    secret: &NodeSecret,
+    fingerprint: &Fingerprint,
+    candidates: &[SocketAddr],
+    write: impl Fn(&Negotiated, &LocalTransport<'_>) -> String,
+) -> Option<String> {
+    let ufrag = connection.ufrag().to_text();
+    let password = secret.password(&ufrag);
+    let password = std::str::from_utf8(&password).ok()?;
+    let local = LocalTransport { ufrag: ufrag.as_str(), password, fingerprint, candidates };
+    Some(write(negotiated, &local))
 }
 
 const fn check_dtls_state(dtls_state: &[u8]) -> Result<(), CookieError> {

@@ -4,32 +4,42 @@
 //! in line with both. It sends nothing: the server hands [`Control::take_changes`] to the IPC session, which brings them to
 //! the data plane. [`Control::rebuild`] makes the same state from a snapshot.
 
+#[cfg(test)]
+mod calls;
 mod connections;
 mod mint;
 #[cfg(test)]
 mod model;
+mod publishing;
 mod rebuild;
 mod sessions;
+mod signalling;
 mod space;
+mod subscribing;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_protocol::event::Event as DataEvent;
-use sluice_protocol::ids::TransportId;
+use sluice_protocol::ids::{TrackId, TransportId};
+use sluice_protocol::media::Mid;
 use sluice_protocol::plan::{Change, Key, Object, Plan, changes};
 use sluice_protocol::random::Random;
 use sluice_protocol::time::Instant;
 
+pub use publishing::{ClientOffer, PublishError, PublishTrack, Published};
 pub use rebuild::{GivenUp, Rebuilt};
 pub use sessions::{Open, OpenError};
+pub use signalling::OpenSession;
+pub use subscribing::{AnswerRefused, ServerOffer, Taken};
 
 use crate::limits;
 use crate::room::{
     Audience, Event, Identity, Input, LeaveReason, Notice, Output, ParticipantId, RemovedFrom, Room, RoomError, RoomId,
     RoomSettings,
 };
+use crate::sdp::Role;
 use crate::session::{
     CookieError, Membership, PeerConnection, SectionObject, Session, SessionId, cookie_key_of_room, park_room,
     transport_of_cookie,
@@ -103,6 +113,52 @@ pub enum Effect {
         /// Why.
         reason: LeaveReason,
     },
+    /// A session with a signalling connection is in a room no more; the session goes on.
+    MembershipEnded {
+        /// The session.
+        session: SessionId,
+        /// The room, and who it was there.
+        membership: Membership,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// A peer connection of a session with a signalling connection has ended: its DTLS association is to be closed, and the
+    /// client makes a new one.
+    ConnectionClosed {
+        /// The session.
+        session: SessionId,
+        /// Its transport.
+        transport: TransportId,
+        /// What the client did with it.
+        role: Role,
+    },
+    /// The subscriber's connection of a session has something to offer, and no offer in flight: [`Control::make_offer`].
+    OfferDue(SessionId),
+    /// A session receives a track from now on.
+    TrackSubscribed {
+        /// The session.
+        session: SessionId,
+        /// The track.
+        track: TrackId,
+        /// The m-line of the subscriber's connection.
+        mid: Mid,
+        /// The codecs that the publisher may send, where the client decodes none of them.
+        undecodable: Option<Vec<&'static str>>,
+    },
+    /// A session receives a track no more.
+    TrackUnsubscribed {
+        /// The session.
+        session: SessionId,
+        /// The track.
+        track: TrackId,
+    },
+    /// A client refused the m-line of a track; it is not offered again while it is subscribed to.
+    TrackRefused {
+        /// The session.
+        session: SessionId,
+        /// The track.
+        track: TrackId,
+    },
     /// A room has ended.
     RoomClosed(RoomId),
 }
@@ -122,6 +178,9 @@ pub enum ControlError {
     /// No such session.
     #[error("there is no such session")]
     NoSuchSession,
+    /// A session enters all its rooms with one identity.
+    #[error("the token is for another identity than the session's")]
+    OtherIdentity,
     /// Keys of a transport never change.
     #[error("the session has its keys already")]
     KeysKnown,
@@ -221,6 +280,7 @@ impl Control {
             }
             DataEvent::TransportSilent(transport) => self.tell_rooms(now, *transport, Input::Quiet, effects),
             DataEvent::TrackStarted { .. } | DataEvent::TrackStopped { .. } => {}
+            DataEvent::Undecodable { egress, .. } if self.tell_undecodable(*egress, effects) => {}
             DataEvent::Undecodable { egress, .. } => {
                 if let Some(Object::Egress(object)) = self.plan.object(&Key::Egress(*egress)) {
                     let egress = *egress;
@@ -361,7 +421,7 @@ impl Control {
                 Output::Feed { participant, egress, source } => {
                     let member = (room.clone(), participant);
                     self.change_section(&member, |object| match object {
-                        SectionObject::Egress { id, source: own } if *id == egress => *own = source.clone(),
+                        SectionObject::Egress { id, source: own, .. } if *id == egress => *own = source.clone(),
                         SectionObject::Egress { .. } | SectionObject::Track { .. } | SectionObject::Nothing => {}
                     });
                 }
@@ -379,6 +439,7 @@ impl Control {
         for participant in parked {
             if let Some(session) = self.members.get(&(room.clone(), participant)).cloned() {
                 self.sync(&session);
+                self.sync_subscriptions(&session, effects);
             }
         }
         if is_closed {

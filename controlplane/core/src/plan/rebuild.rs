@@ -9,7 +9,10 @@ use sluice_protocol::time::Instant;
 use super::space::rows_of;
 use super::{Config, Control, Effect};
 use crate::room::{Participant, PublishedTrack, Room, RoomId};
-use crate::session::{CookieError, Parked, ParkedSession, PeerConnection, SectionObject, unpark};
+use crate::session::{
+    CookieError, Parked, ParkedConnection, ParkedSession, ParkedSignalled, PeerConnection, SectionObject, SessionId,
+    unpark,
+};
 
 /// What became of a snapshot besides the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Control {
         let mut control = Self::new(config);
         let mut rebuilt = Rebuilt::default();
         snapshot.keys().for_each(|key| control.addresses.adopt(key));
-        let mut sessions = BTreeMap::new();
+        let (mut sessions, mut signalled, mut connections) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for object in snapshot.objects() {
             let Object::Cookie(cookie) = object else { continue };
             match unpark(cookie) {
@@ -57,6 +60,12 @@ impl Control {
                         sessions.insert(transport, *parked);
                     }
                 }
+                Ok(Parked::Signalled(parked)) => {
+                    let number = parked.session.signalling.as_ref().map_or(0, |own| own.number);
+                    control.next_number = control.next_number.max(number + 1);
+                    signalled.insert(parked.session.id.clone(), *parked);
+                }
+                Ok(Parked::Connection(parked)) => drop(connections.insert(parked.connection.transport, *parked)),
                 Err(error) => rebuilt.unread.push((cookie.key, error)),
             }
         }
@@ -64,13 +73,16 @@ impl Control {
             let Object::Transport(transport) = object else { continue };
             let outcome = match sessions.remove(&transport.id) {
                 _ if transport.keys.is_none() => Err(GivenUp::HandshakeHalfDone),
-                None => Err(GivenUp::NoCookie),
-                Some(parked) => control.restore_session(parked, snapshot),
+                Some(parked) => control.restore_session(parked, snapshot).map(|()| rebuilt.sessions += 1),
+                None => attach(connections.remove(&transport.id), &mut signalled, snapshot),
             };
-            match outcome {
-                Ok(()) => rebuilt.sessions += 1,
-                Err(reason) => rebuilt.given_up.push((transport.id, reason)),
+            if let Err(reason) = outcome {
+                rebuilt.given_up.push((transport.id, reason));
             }
+        }
+        for (_, parked) in signalled {
+            control.restore_signalled(parked);
+            rebuilt.sessions += 1;
         }
         control.restore_learnt(snapshot);
         control.settle(snapshot, effects);
@@ -99,6 +111,26 @@ impl Control {
         }
         self.sessions.insert(session.id.clone(), session);
         Ok(())
+    }
+
+    /// Takes a session with a signalling connection back, with the peer connections that go on. A room that is not there any
+    /// more is one that it has left.
+    fn restore_signalled(&mut self, parked: ParkedSignalled) {
+        let participants = parked.participants();
+        let mut session = parked.session;
+        session.memberships.retain(|member| self.rooms.contains_key(&member.room));
+        for (id, participant) in participants {
+            let Some(room) = self.rooms.get_mut(&id) else { continue };
+            self.members.insert((id, participant.id.clone()), session.id.clone());
+            room.restore_participant(participant);
+        }
+        for connection in session.connections() {
+            self.transports.insert(connection.transport, session.id.clone());
+            let offered = connection.offering.as_ref().and_then(|own| own.outstanding.as_ref());
+            let rows = offered.map_or(0, |own| rows_of(&own.offered)).max(rows_of(&connection.negotiated));
+            self.space.adopt(connection.transport, rows);
+        }
+        self.sessions.insert(session.id.clone(), session);
     }
 
     fn restore_participant(&mut self, room: &RoomId, participant: Participant) {
@@ -144,8 +176,28 @@ impl Control {
             }
             self.carry_out(&id, output, effects);
         }
+        for id in &sessions {
+            self.sync_subscriptions(id, effects);
+        }
         self.changes = differing(snapshot, &self.plan);
     }
+}
+
+/// Gives a peer connection back to its session with a signalling connection.
+fn attach(
+    parked: Option<ParkedConnection>,
+    signalled: &mut BTreeMap<SessionId, ParkedSignalled>,
+    snapshot: &Plan,
+) -> Result<(), GivenUp> {
+    let ParkedConnection { session, mut connection } = parked.ok_or(GivenUp::NoCookie)?;
+    let owner = signalled.get_mut(&session).ok_or(GivenUp::NoCookie)?;
+    restore_from_plan(&mut connection, snapshot);
+    if connection.credentials.is_empty() {
+        return Err(GivenUp::HandshakeHalfDone);
+    }
+    let role = connection.negotiated.role;
+    *owner.session.slot(role) = Some(connection);
+    Ok(())
 }
 
 /// Takes credentials, keys, sources and mutes, which are parked in the plan itself.
@@ -162,9 +214,10 @@ fn restore_from_plan(connection: &mut PeerConnection, snapshot: &Plan) {
                     *muted = track.muted;
                 }
             }
-            SectionObject::Egress { id, source } => {
+            SectionObject::Egress { id, source, is_paused, max_layer } => {
                 if let Some(Object::Egress(egress)) = snapshot.object(&Key::Egress(*id)) {
                     source.clone_from(&egress.source);
+                    (*is_paused, *max_layer) = (egress.paused, egress.max_layer);
                 }
             }
         }
@@ -174,7 +227,7 @@ fn restore_from_plan(connection: &mut PeerConnection, snapshot: &Plan) {
 fn restore_receivers(participant: &mut Participant, connection: &PeerConnection) {
     for receiver in &mut participant.receivers {
         receiver.track = connection.sections.iter().find_map(|object| match object {
-            SectionObject::Egress { id, source } if *id == receiver.egress => {
+            SectionObject::Egress { id, source, .. } if *id == receiver.egress => {
                 source.as_ref().map(|source| source.track)
             }
             SectionObject::Egress { .. } | SectionObject::Track { .. } | SectionObject::Nothing => None,

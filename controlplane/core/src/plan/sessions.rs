@@ -170,7 +170,7 @@ impl Control {
         session.memberships.iter().find_map(member).map_or_else(Vec::new, |participant| participant.tracks.clone())
     }
 
-    /// Ends a session: its participants leave their rooms.
+    /// Ends a session: its participants leave their rooms, and its peer connections are dropped.
     ///
     /// # Errors
     /// [`ControlError::NoSuchSession`].
@@ -184,6 +184,10 @@ impl Control {
         let session = self.sessions.get(id).ok_or(ControlError::NoSuchSession)?;
         for Membership { room, participant } in session.memberships.clone() {
             self.handle(now, &room, Input::Leave { participant, reason }, effects)?;
+        }
+        // One with a signalling connection outlives its rooms.
+        if self.sessions.contains_key(id) {
+            self.end_signalled(id, effects);
         }
         Ok(())
     }
@@ -209,6 +213,8 @@ impl Control {
                         kind,
                         source: default_source(kind),
                         codecs,
+                        layers: section.layers(),
+                        height: None,
                         muted_by_publisher: false,
                         muted_by_host: false,
                         order: 0,
@@ -248,14 +254,11 @@ impl Control {
     pub(super) fn sync(&mut self, id: &SessionId) {
         let Some(session) = self.sessions.get(id) else { return };
         let rooms = &self.rooms;
-        let mut objects = Vec::new();
-        for connection in session.connections() {
-            objects.extend(connection.objects());
-            let cookie = session.park(connection, |member| rooms.get(&member.room)?.participant(&member.participant));
-            // The size was checked when the session was opened, and what grows since then has its own limits. Should many
-            // rooms with long metadata still be too much, the cookie before it stays, and a successor knows these rooms.
-            objects.extend(cookie.ok().map(Object::Cookie));
-        }
+        let participant = |member: &Membership| rooms.get(&member.room)?.participant(&member.participant);
+        let mut objects: Vec<Object> = session.connections().flat_map(PeerConnection::objects).collect();
+        // The sizes were checked when connections were negotiated, and what grows since then has its own limits. Should many
+        // rooms with long metadata still be too much, the cookie before it stays, and a successor knows these rooms.
+        objects.extend(session.park(participant).into_iter().map(Object::Cookie));
         for object in objects {
             self.put(object);
         }
@@ -267,6 +270,13 @@ impl Control {
         let Some(id) = self.members.remove(&member) else { return };
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.memberships.retain(|own| own != membership);
+        if session.signalling.is_some() {
+            let membership = membership.clone();
+            effects.push(Effect::MembershipEnded { session: id.clone(), membership, reason });
+            self.sync(&id);
+            self.sync_subscriptions(&id, effects);
+            return;
+        }
         if !session.memberships.is_empty() {
             self.sync(&id);
             return;

@@ -90,6 +90,31 @@ impl Space {
         self.held.insert(transport, Held { rows, joining: None });
     }
 
+    /// Returns how many rows a transport may take besides what it has.
+    pub(super) fn rows_left(&self, transport: TransportId) -> usize {
+        PLANNED_ROWS_MAX.saturating_sub(self.planned.get(&transport.shard()).copied().unwrap_or(0))
+    }
+
+    /// Changes how many rows a transport takes.
+    pub(super) fn resize(&mut self, transport: TransportId, rows: usize) -> Result<(), NoSpace> {
+        let Some(held) = self.held.get_mut(&transport) else { return Ok(()) };
+        let planned = self.planned.entry(transport.shard()).or_default();
+        let others = planned.saturating_sub(held.rows);
+        if rows > held.rows && others + rows > PLANNED_ROWS_MAX {
+            return Err(NoSpace::Table);
+        }
+        *planned = others + rows;
+        let before = std::mem::replace(&mut held.rows, rows);
+        // Who has not connected counts for its pools with what it takes now.
+        if let Some((room, identity)) = held.joining.clone() {
+            for (pool, _) in pools(transport.shard(), &room, &identity) {
+                let count = self.joining.entry(pool).or_default();
+                *count = count.saturating_sub(before) + rows;
+            }
+        }
+        Ok(())
+    }
+
     /// Counts a session as connected.
     pub(super) fn connect(&mut self, transport: TransportId) {
         let Some(held) = self.held.get_mut(&transport) else { return };

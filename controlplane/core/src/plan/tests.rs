@@ -38,6 +38,7 @@ pub(super) fn join(name: &str, side: Side) -> Join {
         overrides: PermissionOverrides::default(),
         admission: Admission::Token { issued_at: Some(100), room_created_at: None },
         is_publisher: side == Side::Publish,
+        is_signalled: false,
         wish: Wish::LongestPublishing,
     }
 }

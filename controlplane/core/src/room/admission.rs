@@ -64,11 +64,14 @@ impl Room {
         Ok(())
     }
 
-    /// Returns whom a joiner replaces: the publisher of the same identity. Those who only play are not replaced, because
-    /// one token may stand in a link that many open.
+    /// Returns whom a joiner replaces: the publisher of the same identity, or its participant with a signalling connection.
+    /// Those who only play are not replaced, because one token may stand in a link that many open.
     fn replaced_by(&self, join: &Join) -> Option<&Participant> {
         let mut others = self.participants.values();
-        others.find(|other| join.is_publisher && other.is_publisher && other.identity == join.identity)
+        let is_same_kind = |other: &Participant| {
+            (join.is_publisher && other.is_publisher) || (join.is_signalled && other.is_signalled)
+        };
+        others.find(|other| is_same_kind(other) && other.identity == join.identity)
     }
 
     pub(super) fn handle_join(&mut self, now: Instant, join: Join, output: &mut Vec<Output>) -> Result<(), RoomError> {
@@ -86,9 +89,11 @@ impl Room {
             state: ParticipantState::Joining { deadline: now + self.settings.join_timeout },
             joined_at: now,
             is_publisher: join.is_publisher,
+            is_signalled: join.is_signalled,
             wish: join.wish,
             tracks: Vec::new(),
             receivers: Vec::new(),
+            subscriptions: Vec::new(),
         };
         let id = participant.id.clone();
         let (audience, event) = (participant.audience(), joined(&participant));

@@ -7,9 +7,11 @@ use sluice_protocol::ids::{EgressId, TrackId};
 use sluice_protocol::media::MediaKind;
 use sluice_protocol::plan;
 
+use super::detail::Detail;
 use super::participant::{Identity, LeaveReason, ParticipantId, PublishedTrack, Receiver, Wish};
 use super::settings::RoomLimits;
 use crate::access::{PermissionOverrides, Role, Source};
+use crate::sdp::NegotiatedCodec;
 
 /// What happens to a room.
 #[derive(Clone, Debug)]
@@ -54,6 +56,40 @@ pub enum Input {
         participant: ParticipantId,
         /// What.
         wish: Wish,
+    },
+    /// A participant with a signalling connection wants a track besides what it has.
+    Subscribe {
+        /// Who.
+        participant: ParticipantId,
+        /// Which.
+        track: TrackId,
+    },
+    /// A participant with a signalling connection wants a track no more.
+    Unsubscribe {
+        /// Who.
+        participant: ParticipantId,
+        /// Which.
+        track: TrackId,
+    },
+    /// A participant wants more or less of a track that it is subscribed to.
+    UpdateSubscription {
+        /// Who.
+        participant: ParticipantId,
+        /// Which.
+        track: TrackId,
+        /// What; what is absent stays.
+        change: SubscriptionChange,
+    },
+    /// A participant's connection was negotiated anew, and its track may be sent in other codecs or encodings.
+    Renegotiated {
+        /// Who.
+        participant: ParticipantId,
+        /// Which.
+        track: TrackId,
+        /// The codecs.
+        codecs: Vec<NegotiatedCodec>,
+        /// How many encodings there are.
+        layers: u8,
     },
     /// Somebody mutes or unmutes a track.
     Mute {
@@ -131,6 +167,8 @@ pub struct Join {
     pub admission: Admission,
     /// Whether it comes to publish.
     pub is_publisher: bool,
+    /// Whether it comes with a signalling connection, see [`super::Participant::is_signalled`].
+    pub is_signalled: bool,
     /// What it wants to receive.
     pub wish: Wish,
 }
@@ -153,6 +191,15 @@ pub enum Admission {
         /// The PIN.
         pin: Option<String>,
     },
+}
+
+/// A change of a subscription; what is absent stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionChange {
+    /// Whether nothing of it is wanted for now.
+    pub is_paused: Option<bool>,
+    /// How much of a picture is wanted.
+    pub detail: Option<Detail>,
 }
 
 /// A change of a participant; what is absent stays.

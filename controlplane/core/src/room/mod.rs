@@ -11,12 +11,14 @@
 //! ```
 
 mod admission;
+mod detail;
 mod event;
 mod participant;
 mod settings;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,14 +29,17 @@ use sluice_protocol::time::Instant;
 use crate::limits;
 use settings::check_wish;
 
+pub use detail::{Detail, Quality};
 pub use event::{
-    Actor, Admission, Audience, Event, Input, Join, Notice, Output, ParticipantChange, RoomChange, kind_text,
-    track_text,
+    Actor, Admission, Audience, Event, Input, Join, Notice, Output, ParticipantChange, RoomChange, SubscriptionChange,
+    kind_text, track_text,
 };
 pub use participant::{
-    Identity, LeaveReason, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, RoomId, Wish,
+    Identity, LeaveReason, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, RoomId,
+    Subscription, Wish,
 };
 pub use settings::{Refusal, RoomError, RoomLimits, RoomMode, RoomSettings};
+pub(crate) use subscription::codec_names;
 pub use subscription::default_source;
 
 /// Whether a room is on air for an audience.
@@ -207,6 +212,14 @@ impl Room {
                 output.push(Output::Changed(participant.clone()));
                 self.refresh(&participant, output);
                 Ok(())
+            }
+            Input::Subscribe { participant, track } => self.handle_subscribe(&participant, track, output),
+            Input::Unsubscribe { participant, track } => self.handle_unsubscribe(&participant, track, output),
+            Input::UpdateSubscription { participant, track, change } => {
+                self.handle_update_subscription(&participant, track, change, output)
+            }
+            Input::Renegotiated { participant, track, codecs, layers } => {
+                self.handle_renegotiated(&participant, track, &codecs, layers, output)
             }
             Input::Mute { actor, participant, track, muted } => {
                 self.handle_mute(&actor, &participant, track, muted, output)

@@ -5,6 +5,7 @@ use sluice_protocol::ids::{EgressId, TrackId};
 use sluice_protocol::media::MediaKind;
 use sluice_protocol::time::Instant;
 
+use super::detail::Detail;
 use super::event::Audience;
 use crate::access::{PermissionOverrides, Permissions, Role, Source};
 use crate::sdp::NegotiatedCodec;
@@ -148,6 +149,10 @@ pub struct PublishedTrack {
     pub source: Source,
     /// Its codecs, from which payload types are mapped.
     pub codecs: Vec<NegotiatedCodec>,
+    /// How many encodings a subscriber can be given, from the smallest picture to the largest; 1 without simulcast.
+    pub layers: u8,
+    /// The height of its best picture in pixels, where the publisher says so.
+    pub height: Option<u16>,
     /// Whether its publisher muted it.
     pub muted_by_publisher: bool,
     /// Whether a host or the API muted it; the publisher cannot undo that.
@@ -177,6 +182,17 @@ pub struct Receiver {
     pub track: Option<TrackId>,
 }
 
+/// A track that a participant with a signalling connection is subscribed to; its session finds an m-line for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The track.
+    pub track: TrackId,
+    /// Whether nothing of it is wanted for now.
+    pub is_paused: bool,
+    /// How much of a picture is wanted.
+    pub detail: Detail,
+}
+
 /// A participant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Participant {
@@ -198,12 +214,16 @@ pub struct Participant {
     pub joined_at: Instant,
     /// Whether it came to publish; a later one of the same identity that also publishes replaces it.
     pub is_publisher: bool,
+    /// Whether it has a signalling connection: of those an identity has one in a room, and a later one replaces the earlier.
+    pub is_signalled: bool,
     /// What it wants to receive.
     pub wish: Wish,
     /// What it publishes, in order of publication.
     pub tracks: Vec<PublishedTrack>,
-    /// Where it can receive, in the order of its m-lines.
+    /// Where it can receive, in the order of its m-lines; nowhere with a signalling connection.
     pub receivers: Vec<Receiver>,
+    /// What it is subscribed to, where it has a signalling connection; at most [`crate::limits::WISHED_TRACKS_MAX`].
+    pub subscriptions: Vec<Subscription>,
 }
 
 impl Participant {

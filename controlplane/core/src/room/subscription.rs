@@ -95,7 +95,8 @@ impl Room {
     }
 
     pub(super) fn refresh_all(&mut self, output: &mut Vec<Output>) {
-        let receiving = self.participants.values().filter(|participant| !participant.receivers.is_empty());
+        let receives = |own: &&Participant| own.is_signalled || !own.receivers.is_empty();
+        let receiving = self.participants.values().filter(receives);
         let receiving: Vec<ParticipantId> = receiving.map(|participant| participant.id.clone()).collect();
         for id in receiving {
             self.refresh(&id, output);
@@ -106,6 +107,10 @@ impl Room {
     /// place for as long as it is wanted; places that are free take the wanted tracks of their kind in order.
     pub(super) fn refresh(&mut self, id: &ParticipantId, output: &mut Vec<Output>) {
         let Some(participant) = self.participants.get(id) else { return };
+        if participant.is_signalled {
+            self.refresh_subscriptions(id, output);
+            return;
+        }
         let wanted = self.wanted(participant);
         let mut places: Vec<Option<TrackId>> = participant.receivers.iter().map(|receiver| receiver.track).collect();
         for place in &mut places {
@@ -160,7 +165,7 @@ impl Room {
     }
 
     /// Returns the tracks that a participant wants and may have, in order of preference.
-    fn wanted(&self, participant: &Participant) -> Vec<&PublishedTrack> {
+    pub(super) fn wanted(&self, participant: &Participant) -> Vec<&PublishedTrack> {
         if !participant.permissions().can_subscribe {
             return Vec::new();
         }
@@ -225,12 +230,12 @@ pub(super) fn unpublished(id: &ParticipantId, track: TrackId) -> Event {
 }
 
 /// Returns what feeds a receiver from a track, or the codecs of which the receiver decodes none.
-fn feed(track: &PublishedTrack, receiver: &Receiver) -> Result<plan::Source, Vec<&'static str>> {
+pub(super) fn feed(track: &PublishedTrack, receiver: &Receiver) -> Result<plan::Source, Vec<&'static str>> {
     let payloads = payload_map(&track.codecs, &receiver.codecs);
     if payloads.is_empty() { Err(codec_names(track)) } else { Ok(plan::Source { track: track.id, payloads }) }
 }
 
-fn codec_names(track: &PublishedTrack) -> Vec<&'static str> {
+pub(crate) fn codec_names(track: &PublishedTrack) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
     for codec in &track.codecs {
         if !names.contains(&codec.format.name()) {

@@ -11,7 +11,7 @@ use sluice_protocol::limits::CREDENTIALS_MAX;
 use sluice_protocol::media::{Bitrate, MediaKind, SrtpKeys, Ssrc};
 use sluice_protocol::plan::{Egress, Encoding, Key, Layer, Object, Source, Track, Transport};
 
-use super::{SsrcMinter, cookie_key_of_session};
+use super::{Offering, SsrcMinter, cookie_key_of_session};
 use crate::sdp::{IceCredentials, Negotiated, NegotiatedSection};
 
 /// What lives in the plan for one m-line.
@@ -32,6 +32,10 @@ pub enum SectionObject {
         id: EgressId,
         /// What feeds it.
         source: Option<Source>,
+        /// Whether nothing is to leave for now.
+        is_paused: bool,
+        /// The highest layer that may leave.
+        max_layer: Layer,
     },
 }
 
@@ -58,8 +62,18 @@ pub struct PeerConnection {
     pub dtls_state: Vec<u8>,
     /// Mints the SSRCs of this transport.
     pub ssrcs: SsrcMinter,
+    /// What it offers, where we make the offers: of a session with a signalling connection, the subscriber's.
+    pub offering: Option<Offering>,
     /// SSRCs that the data plane learnt of its tracks.
     pub(crate) streams: BTreeSet<(TrackId, Ssrc)>,
+}
+
+impl SectionObject {
+    /// Makes a subscriber's stream that nothing feeds yet.
+    #[must_use]
+    pub const fn egress(id: EgressId) -> Self {
+        Self::Egress { id, source: None, is_paused: false, max_layer: Layer::MAX }
+    }
 }
 
 impl PeerConnection {
@@ -80,7 +94,14 @@ impl PeerConnection {
             match object {
                 SectionObject::Nothing => {}
                 SectionObject::Track { id, muted } => objects.push(self.track(section, *id, *muted)),
-                SectionObject::Egress { id, source } => objects.extend(self.egress(section, *id, source.as_ref())),
+                SectionObject::Egress { id, source, is_paused, max_layer } => {
+                    let egress = self.egress(section, *id, source.as_ref());
+                    objects.extend(
+                        egress.map(|egress| {
+                            Object::Egress(Egress { paused: *is_paused, max_layer: *max_layer, ..egress })
+                        }),
+                    );
+                }
             }
         }
         objects
@@ -156,9 +177,9 @@ impl PeerConnection {
         })
     }
 
-    fn egress(&self, section: &NegotiatedSection, id: EgressId, source: Option<&Source>) -> Option<Object> {
+    fn egress(&self, section: &NegotiatedSection, id: EgressId, source: Option<&Source>) -> Option<Egress> {
         let sent = section.sent.as_ref()?;
-        Some(Object::Egress(Egress {
+        Some(Egress {
             id,
             transport: self.transport,
             kind: kind_of(section),
@@ -171,7 +192,7 @@ impl PeerConnection {
             paused: false,
             max_layer: Layer::MAX,
             playout_delay: None,
-        }))
+        })
     }
 }
 

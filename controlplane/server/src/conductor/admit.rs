@@ -53,6 +53,7 @@ impl Desk {
             overrides: entrant.overrides,
             admission: entrant.admission,
             is_publisher: newcomer.role == Role::Publish,
+            is_signalled: false,
             wish: newcomer.wish.clone(),
         };
         let open = Open {

@@ -88,6 +88,30 @@ impl Desk {
                 let (room, participant) = (membership.room, membership.participant);
                 tracing::info!(%room, %participant, %session, reason = reason.as_str(), "session closed");
             }
+            Effect::MembershipEnded { session, membership, reason } => {
+                let (room, participant) = (membership.room, membership.participant);
+                tracing::info!(%room, %participant, %session, reason = reason.as_str(), "session left a room");
+            }
+            Effect::ConnectionClosed { session, transport, role } => {
+                if let Some(association) = self.associations.remove(&transport) {
+                    association.close();
+                }
+                tracing::debug!(%session, ?transport, ?role, "peer connection closed");
+            }
+            Effect::TrackSubscribed { session, track, undecodable: Some(codecs), .. } => {
+                let codecs = codecs.join(", ");
+                tracing::warn!(%session, track = track_text(track), codecs, "cannot decode what is sent");
+            }
+            Effect::TrackSubscribed { session, track, .. } => {
+                tracing::debug!(%session, track = track_text(track), "subscribed");
+            }
+            Effect::TrackUnsubscribed { session, track } => {
+                tracing::debug!(%session, track = track_text(track), "unsubscribed");
+            }
+            Effect::TrackRefused { session, track } => {
+                tracing::info!(%session, track = track_text(track), "the client refused a track");
+            }
+            Effect::OfferDue(session) => tracing::debug!(%session, "there is something to offer"),
             Effect::RoomClosed(room) => self.forget_room(room),
         }
     }
@@ -153,13 +177,10 @@ impl Desk {
         }
     }
 
-    /// Ends the session of a transport.
+    /// Ends what a transport belongs to.
     fn close_transport(&mut self, transport: TransportId, reason: LeaveReason) {
-        let Some(session) = self.control.session_of(transport).map(|session| session.id.clone()) else { return };
         let mut effects = Vec::new();
-        if let Err(error) = self.control.close(clock::now(), &session, reason, &mut effects) {
-            tracing::warn!(%session, %error, "a session does not close");
-        }
+        self.control.close_transport(clock::now(), transport, reason, &mut effects);
         self.settle(effects);
     }
 

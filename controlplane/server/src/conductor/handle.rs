@@ -324,6 +324,7 @@ fn check_admission(room: &Room, identity: String, role: RoomRole, admission: Adm
         overrides: PermissionOverrides::default(),
         admission,
         is_publisher: false,
+        is_signalled: false,
         wish: Wish::LongestPublishing,
     };
     match room.check_join(&join) {

@@ -127,6 +127,7 @@ pub(super) fn refusal(error: sluice_controlplane_core::plan::ControlError) -> Co
         ControlError::RoomExists => ConductorError::RoomExists,
         ControlError::TooManyRooms => ConductorError::TooManyRooms,
         ControlError::NoSuchSession | ControlError::KeysKnown => ConductorError::NoSuchSession,
+        ControlError::OtherIdentity => ConductorError::NotYourSession,
         ControlError::Room(error) => ConductorError::Room(error),
         ControlError::Cookie(_) => ConductorError::Room(RoomError::TooLong("metadata")),
     }

@@ -34,6 +34,7 @@ fn join(name: &str, role: Role) -> Join {
         overrides: PermissionOverrides::default(),
         admission: Admission::Token { issued_at: Some(100), room_created_at: None },
         is_publisher: false,
+        is_signalled: false,
         wish: Wish::Everything { except: Vec::new() },
     }
 }
@@ -48,6 +49,8 @@ fn track(number: u32, source: Source) -> Box<PublishedTrack> {
         kind: MediaKind::Video,
         source,
         codecs: vp8(),
+        layers: 1,
+        height: None,
         muted_by_publisher: false,
         muted_by_host: true,
         order: 0,

@@ -56,9 +56,11 @@ pub(super) fn participant(id: &str, hidden: bool) -> ParticipantSnapshot {
         state: ParticipantState::Connected,
         joined_at: Instant::from_nanos(0),
         is_publisher: true,
+        is_signalled: false,
         wish: Wish::LongestPublishing,
         tracks: Vec::new(),
         receivers: Vec::new(),
+        subscriptions: Vec::new(),
     };
     ParticipantSnapshot { participant, joined_at: SystemTime::UNIX_EPOCH }
 }

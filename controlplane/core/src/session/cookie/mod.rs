@@ -3,6 +3,8 @@
 //! A cookie is one protobuf message; its details are JSON, in which later versions may add fields. Transport credentials,
 //! SRTP keys, and what feeds whom stand in the plan itself and not here.
 
+mod signalled;
+
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use sluice_protocol::ids::{Address, EgressId, TrackId, TransportId};
@@ -13,15 +15,22 @@ use sluice_protocol::time::Instant;
 use super::{Membership, PeerConnection, SectionObject, Session, SessionId, SsrcMinter, kind_of};
 use crate::access::{PermissionOverrides, Role, Source};
 use crate::room::{
-    Identity, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, Room, RoomId, RoomRecord, Wish,
+    Detail, Identity, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, Room, RoomId, RoomRecord,
+    Subscription, Wish,
 };
-use crate::sdp::Negotiated;
+use crate::sdp::{Negotiated, NegotiatedSection};
+
+pub use signalled::{ParkedConnection, ParkedSignalled};
 
 /// The version that this code writes; it reads all up to it and refuses later ones. It rises when a field changes its
 /// meaning, or when forgetting a new one would do harm.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version that rooms, and sessions without a signalling connection, are written with: their layout is that of the first.
+const VERSION_FIRST: u32 = 1;
 const KIND_ROOM: u32 = 1;
 const KIND_SESSION: u32 = 2;
+const KIND_SIGNALLED: u32 = 3;
+const KIND_CONNECTION: u32 = 4;
 
 /// The bytes of a cookie.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -30,7 +39,7 @@ struct Envelope {
     version: u32,
     #[prost(uint32, tag = "2")]
     kind: u32,
-    /// A [`SessionRecord`] or [`RoomRecord`] as JSON.
+    /// A [`SessionRecord`], [`RoomRecord`], [`signalled::SignalledRecord`] or [`signalled::ConnectionRecord`] as JSON.
     #[prost(bytes = "vec", tag = "3")]
     details: Vec<u8>,
     /// The metadata of the room, or of each participant.
@@ -54,8 +63,8 @@ struct SessionRecord {
     ssrcs: SsrcMinter,
 }
 
-#[derive(Serialize, Deserialize)]
-struct MemberRecord {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MemberRecord {
     room: RoomId,
     id: ParticipantId,
     identity: Identity,
@@ -65,6 +74,8 @@ struct MemberRecord {
     overrides: PermissionOverrides,
     joined_at: u64,
     is_publisher: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_signalled: bool,
     wish: Wish,
     /// When it leaves unless it comes back, in nanoseconds; absent while its transport is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,9 +85,15 @@ struct MemberRecord {
     /// Addresses of the egress streams that this room feeds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     receivers: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    subscriptions: Vec<SubscriptionRecord>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// A subscription: the track's address, and what is wanted of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SubscriptionRecord(u64, bool, Detail);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct TrackRecord {
     id: u64,
     source: Source,
@@ -85,6 +102,8 @@ struct TrackRecord {
     muted_by_publisher: bool,
     #[serde(default)]
     muted_by_host: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    height: Option<u16>,
 }
 
 /// Why something is not parked, or not read back.
@@ -117,8 +136,12 @@ pub enum Parked {
         /// Its metadata.
         metadata: String,
     },
-    /// A session with its participants.
+    /// A session without a signalling connection, with its participants.
     Session(Box<ParkedSession>),
+    /// A session with a signalling connection.
+    Signalled(Box<ParkedSignalled>),
+    /// A peer connection of such a session.
+    Connection(Box<ParkedConnection>),
 }
 
 /// A session as parked.
@@ -143,6 +166,12 @@ pub fn transport_of_cookie(key: u64) -> Option<TransportId> {
     is_session.then(|| TransportId::from_word(key & !(1 << 62)))
 }
 
+/// Returns the key of the cookie of the session with a signalling connection with this number.
+#[must_use]
+pub const fn cookie_key_of_signalled(number: u64) -> u64 {
+    number | (0b11 << 62)
+}
+
 /// Returns the key of the cookie of the room with this number.
 #[must_use]
 pub const fn cookie_key_of_room(number: u64) -> u64 {
@@ -158,7 +187,7 @@ const _: () = assert!(sluice_protocol::limits::SHARDS_MAX <= 64, "two bits of a 
 pub fn park_room(room: &Room, number: u64) -> Result<Cookie, CookieError> {
     let details = serde_json::to_vec(&room.record()).expect("a room's record is JSON");
     let envelope = Envelope {
-        version: VERSION,
+        version: VERSION_FIRST,
         kind: KIND_ROOM,
         details,
         metadata: vec![room.settings().metadata.clone()],
@@ -168,22 +197,26 @@ pub fn park_room(room: &Room, number: u64) -> Result<Cookie, CookieError> {
 }
 
 impl Session {
-    /// Parks this session of one peer connection with its participants as their rooms have them.
-    ///
-    /// # Errors
-    /// [`CookieError::TooLarge`].
-    pub fn park<'a>(
+    /// Parks this session with its participants as their rooms have them: in one cookie, or with a signalling connection in
+    /// one for itself and one for each peer connection. What is too large is left out.
+    pub fn park<'a>(&self, participant: impl Fn(&Membership) -> Option<&'a Participant>) -> Vec<Cookie> {
+        let cookies: Vec<Result<Cookie, CookieError>> = match &self.signalling {
+            None => self.connections().map(|connection| self.park_with(connection, &participant)).collect(),
+            Some(signalling) => std::iter::once(self.park_signalled(signalling, &participant))
+                .chain(self.connections().map(|connection| self.park_connection(connection)))
+                .collect(),
+        };
+        cookies.into_iter().filter_map(Result::ok).collect()
+    }
+
+    /// Parks this session of one peer connection.
+    fn park_with<'a>(
         &self,
         connection: &PeerConnection,
-        participant: impl Fn(&Membership) -> Option<&'a Participant>,
+        participant: &impl Fn(&Membership) -> Option<&'a Participant>,
     ) -> Result<Cookie, CookieError> {
         let members: Vec<(&Membership, &Participant)> =
             self.memberships.iter().filter_map(|member| Some((member, participant(member)?))).collect();
-        let word = |object: &SectionObject| match object {
-            SectionObject::Nothing => 0,
-            SectionObject::Track { id, .. } => id.word(),
-            SectionObject::Egress { id, .. } => id.word(),
-        };
         let record = SessionRecord {
             id: self.id.clone(),
             members: members.iter().map(|(member, own)| MemberRecord::of(member.room.clone(), own)).collect(),
@@ -194,7 +227,7 @@ impl Session {
             ssrcs: connection.ssrcs,
         };
         let envelope = Envelope {
-            version: VERSION,
+            version: VERSION_FIRST,
             kind: KIND_SESSION,
             details: serde_json::to_vec(&record).expect("a session's record is JSON"),
             metadata: members.iter().map(|(_, participant)| participant.metadata.clone()).collect(),
@@ -237,6 +270,21 @@ pub fn unpark(cookie: &Cookie) -> Result<Parked, CookieError> {
             }
             Ok(Parked::Session(Box::new(record.restore(envelope.metadata, envelope.certificate, envelope.dtls_state))))
         }
+        KIND_SIGNALLED => {
+            let record: signalled::SignalledRecord =
+                serde_json::from_slice(&envelope.details).map_err(|error| unreadable(&error))?;
+            let number = cookie.key & !(0b11 << 62);
+            let parked = record.restore(number, envelope.metadata, envelope.certificate);
+            Ok(Parked::Signalled(Box::new(parked)))
+        }
+        KIND_CONNECTION => {
+            let record: signalled::ConnectionRecord =
+                serde_json::from_slice(&envelope.details).map_err(|error| unreadable(&error))?;
+            let parked = record.restore(envelope.certificate, envelope.dtls_state);
+            Ok(Parked::Connection(Box::new(
+                parked.ok_or_else(|| unreadable(&"sections and objects differ in number"))?,
+            )))
+        }
         kind => Err(unreadable(&format_args!("kind {kind}"))),
     }
 }
@@ -249,6 +297,7 @@ impl MemberRecord {
             order: track.order,
             muted_by_publisher: track.muted_by_publisher,
             muted_by_host: track.muted_by_host,
+            height: track.height,
         };
         Self {
             room,
@@ -259,15 +308,26 @@ impl MemberRecord {
             overrides: participant.overrides.clone(),
             joined_at: participant.joined_at.nanos,
             is_publisher: participant.is_publisher,
+            is_signalled: participant.is_signalled,
             wish: participant.wish.clone(),
             quiet_until: participant.state.deadline().map(|deadline| deadline.nanos),
             tracks: participant.tracks.iter().map(track).collect(),
             receivers: participant.receivers.iter().map(|receiver| receiver.egress.word()).collect(),
+            subscriptions: participant
+                .subscriptions
+                .iter()
+                .map(|own| SubscriptionRecord(own.track.word(), own.is_paused, own.detail))
+                .collect(),
         }
     }
 
-    fn restore(self, metadata: String, connection: &PeerConnection) -> (RoomId, Participant) {
-        let sections = || connection.negotiated.sections.iter().zip(&connection.sections);
+    fn membership(&self) -> Membership {
+        Membership { room: self.room.clone(), participant: self.id.clone() }
+    }
+
+    /// Makes the participant; what it publishes and where it receives is on `connection`.
+    pub(super) fn restore(self, metadata: String, connection: Option<&PeerConnection>) -> (RoomId, Participant) {
+        let sections = || connection.into_iter().flat_map(|own| own.negotiated.sections.iter().zip(&own.sections));
         let published = |record: TrackRecord| {
             let id = TrackId::from_word(record.id);
             let is_meant =
@@ -278,6 +338,8 @@ impl MemberRecord {
                 kind: kind_of(section),
                 source: record.source,
                 codecs: section.codecs.clone(),
+                layers: section.layers(),
+                height: record.height,
                 muted_by_publisher: record.muted_by_publisher,
                 muted_by_host: record.muted_by_host,
                 order: record.order,
@@ -302,25 +364,44 @@ impl MemberRecord {
             },
             joined_at: Instant { nanos: self.joined_at },
             is_publisher: self.is_publisher,
+            is_signalled: self.is_signalled,
             wish: self.wish,
             tracks: self.tracks.into_iter().filter_map(published).collect(),
             receivers: receivers.collect(),
+            subscriptions: self.subscriptions.iter().map(SubscriptionRecord::restore).collect(),
         };
         (self.room, participant)
     }
 }
 
+impl SubscriptionRecord {
+    const fn restore(&self) -> Subscription {
+        Subscription { track: TrackId::from_word(self.0), is_paused: self.1, detail: self.2 }
+    }
+}
+
+/// Returns the word of what lives at a section, zero for nothing.
+const fn word(object: &SectionObject) -> u64 {
+    match object {
+        SectionObject::Nothing => 0,
+        SectionObject::Track { id, .. } => id.word(),
+        SectionObject::Egress { id, .. } => id.word(),
+    }
+}
+
+/// Returns what lives at a section, from its word.
+const fn object(word: u64, section: &NegotiatedSection) -> SectionObject {
+    match (word, &section.sent) {
+        (0, _) => SectionObject::Nothing,
+        (word, Some(_)) => SectionObject::egress(EgressId(Address::from_word(word))),
+        (word, None) => SectionObject::Track { id: TrackId(Address::from_word(word)), muted: false },
+    }
+}
+
 impl SessionRecord {
     fn restore(self, metadata: Vec<String>, certificate: Vec<u8>, dtls_state: Vec<u8>) -> ParkedSession {
-        let object = |word: &u64, section: &crate::sdp::NegotiatedSection| match (*word, &section.sent) {
-            (0, _) => SectionObject::Nothing,
-            (word, Some(_)) => SectionObject::Egress { id: EgressId(Address::from_word(word)), source: None },
-            (word, None) => SectionObject::Track { id: TrackId(Address::from_word(word)), muted: false },
-        };
-        let sections = self.objects.iter().zip(&self.negotiated.sections).map(|(word, section)| object(word, section));
-        let membership =
-            |member: &MemberRecord| Membership { room: member.room.clone(), participant: member.id.clone() };
-        let memberships = self.members.iter().map(membership).collect();
+        let sections = self.objects.iter().zip(&self.negotiated.sections).map(|(word, section)| object(*word, section));
+        let memberships = self.members.iter().map(MemberRecord::membership).collect();
         let connection = PeerConnection {
             sections: sections.collect(),
             negotiated: self.negotiated,
@@ -331,11 +412,14 @@ impl SessionRecord {
             certificate,
             dtls_state,
             ssrcs: self.ssrcs,
+            offering: None,
             streams: std::collections::BTreeSet::new(),
         };
         let mut metadata = metadata.into_iter();
-        let restored =
-            self.members.into_iter().map(|member| member.restore(metadata.next().unwrap_or_default(), &connection));
+        let restored = self
+            .members
+            .into_iter()
+            .map(|member| member.restore(metadata.next().unwrap_or_default(), Some(&connection)));
         let participants = restored.collect();
         ParkedSession { session: Session::new(self.id, memberships, connection), participants }
     }
@@ -365,13 +449,14 @@ mod tests {
     #[test]
     fn cookies_of_the_first_version_are_read() {
         let mut found = Vec::new();
-        for line in include_str!("../../tests/vectors/cookies/version-1.hex").lines() {
+        for line in include_str!("../../../tests/vectors/cookies/version-1.hex").lines() {
             let (key, digits) = line.split_once(' ').unwrap();
             let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
             let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
             let key = u64::from_str_radix(key, 16).unwrap();
             match unpark(&Cookie { key, bytes: bytes.clone() }).unwrap() {
                 Parked::Room { record, .. } => found.push(record.id.0),
+                Parked::Signalled(_) | Parked::Connection(_) => panic!("there were none"),
                 Parked::Session(parked) => {
                     let connection = parked.session.offered().unwrap();
                     assert_eq!(cookie_key_of_session(connection.transport), key);
@@ -379,8 +464,8 @@ mod tests {
                         let own = parked.participants.iter().find(|(room, _)| *room == member.room);
                         own.map(|(_, participant)| participant)
                     };
-                    let again = parked.session.park(connection, of).unwrap();
-                    assert_eq!(unpark(&again), Ok(Parked::Session(parked.clone())));
+                    let again = parked.session.park(of);
+                    assert_eq!(unpark(&again[0]), Ok(Parked::Session(parked.clone())));
                     let tracks = parked.participants.iter().map(|(_, own)| own.tracks.len() + own.receivers.len());
                     found.push(format!("{} {:?}", parked.session.id.0, tracks.collect::<Vec<_>>()));
                 }
