@@ -26,10 +26,10 @@ impl Engine {
         if transport.egresses.len() >= EGRESSES_PER_TRANSPORT_MAX {
             return Err(Refusal::PlanFull);
         }
+        self.check_ssrcs(&plan)?;
         if place == Place::Older {
             self.remove_older_egress(id);
         }
-        self.check_ssrcs(&plan)?;
         let mixed = self.transports.get(plan.transport.0).is_some_and(|transport| transport.plan.extmap_allow_mixed);
         let mut stream = EgressStream::new(&plan, mixed, self.random.draw());
         let used = self.rows.find(plan.transport, plan.ssrc, Role::Egress).map(|row| self.rows.index(row));
@@ -65,12 +65,13 @@ impl Engine {
     }
 
     /// Refuses SSRCs that another egress stream of the transport has, or that had the other role there: a key and an
-    /// SSRC have one count of indices.
+    /// SSRC have one count of indices. The older generation that this one takes the place of may have them.
     fn check_ssrcs(&self, plan: &plan::Egress) -> Result<(), Refusal> {
         let wanted = [Some(plan.ssrc), plan.rtx];
         let transport = self.transports.get(plan.transport.0).ok_or(Refusal::NoSuchReference)?;
         let taken = |other: &plan::Egress| {
-            other.id != plan.id && wanted.iter().flatten().any(|ssrc| *ssrc == other.ssrc || Some(*ssrc) == other.rtx)
+            other.id.slot() != plan.id.slot()
+                && wanted.iter().flatten().any(|ssrc| *ssrc == other.ssrc || Some(*ssrc) == other.rtx)
         };
         let is_taken =
             transport.egresses.iter().filter_map(|id| self.targets.get(id.0)).any(|target| taken(&target.plan));

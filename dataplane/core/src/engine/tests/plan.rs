@@ -1,7 +1,7 @@
 //! Commands: what is refused, and what comes and goes in any order.
 
 use sluice_protocol::event::{Event, Refusal};
-use sluice_protocol::ids::TransportId;
+use sluice_protocol::ids::{EgressId, TransportId};
 use sluice_protocol::media::{ExtensionIds, SrtpProfile, Ssrc};
 use sluice_protocol::plan::{self, Egress, Encoding, Key, Layer, Object, PlayoutDelay, StreamRole};
 
@@ -252,4 +252,21 @@ fn a_track_that_announces_more_than_its_transport_takes_is_refused_whole() {
     assert_eq!(world.try_put(Object::Track(announcing(last)), false), Err(Refusal::PlanFull));
     assert!(world.engine.tracks.get(track_id(last).0).is_none());
     assert_eq!(world.try_put(Object::Track(announcing(0)), false), Ok(()), "what is there already takes no place");
+}
+
+#[test]
+fn a_refused_egress_leaves_the_older_generation_of_its_slot_where_it_is() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let younger = EgressId::new(0, 1, 0x0001_0001);
+    let own = video_egress(1, 2, 1);
+    let refused = Egress { id: younger, rtx: Some(own.ssrc), ..own.clone() };
+    assert_eq!(world.try_put(Object::Egress(refused), false), Err(Refusal::Invalid));
+    publisher.send(&mut world, &frame(1, true));
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 1);
+    assert_eq!(
+        world.try_put(Object::Egress(Egress { id: younger, ..own }), false),
+        Ok(()),
+        "its SSRCs are its successor's"
+    );
 }
