@@ -63,10 +63,22 @@ impl Answer {
     }
 }
 
+/// What a rid names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RidOf {
+    Media,
+    Repairs,
+}
+
 impl Section {
-    /// Returns the id of the mid extension (RFC 9143 section 15) and the mid.
-    pub(crate) fn mid_extension(&self) -> (u8, &str) {
-        (self.extensions["urn:ietf:params:rtp-hdrext:sdes:mid"], &self.mid)
+    /// Returns the ids and values of the extensions that say whose a packet is (RFC 9143 section 15, RFC 8852).
+    pub(crate) fn says<'a>(&'a self, rid: Option<(RidOf, &'a str)>) -> Vec<(u8, &'a str)> {
+        let id = |name: &str| self.extensions[&format!("urn:ietf:params:rtp-hdrext:sdes:{name}")];
+        let rid = rid.map(|(of, rid)| match of {
+            RidOf::Media => (id("rtp-stream-id"), rid),
+            RidOf::Repairs => (id("repaired-rtp-stream-id"), rid),
+        });
+        [(id("mid"), self.mid.as_str())].into_iter().chain(rid).collect()
     }
 
     fn take(&mut self, name: &str, value: &str) {

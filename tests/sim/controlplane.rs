@@ -12,8 +12,8 @@ use sluice_controlplane_core::sdp::{Fingerprint, IceCredentials, Offer, Role};
 use sluice_controlplane_core::session::SessionId;
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::TransportId;
-use sluice_protocol::media::SrtpKeys;
-use sluice_protocol::plan::{Change, Key};
+use sluice_protocol::media::{Label, MediaKind, Rid, SrtpKeys};
+use sluice_protocol::plan::{Change, Encoding, Key, Object, Plan};
 use sluice_protocol::session::controller::{Controller, Event, Ticket};
 use sluice_protocol::session::{Configuration, DescriptorKind, Identity, Ready};
 use sluice_protocol::time::Instant;
@@ -22,6 +22,8 @@ use crate::dataplane::MEDIA_PORT;
 
 /// Rooms of a node.
 pub(crate) const ROOMS: u8 = 2;
+/// The encodings that some publishers' offers name, the smallest first.
+pub(crate) const RIDS: [&str; 3] = ["q", "h", "f"];
 
 /// What somebody outside waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,11 @@ pub(crate) struct Controlplane {
     replies: BTreeMap<Ticket, (Reply, SessionId)>,
     holdings: Vec<(DescriptorKind, u32)>,
     seed: u64,
+    wishes: Wishes,
 }
+
+/// The highest encoding that each viewer's transport wants; without an entry everything.
+pub(crate) type Wishes = BTreeMap<TransportId, u8>;
 
 impl std::fmt::Debug for Controlplane {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -56,7 +62,7 @@ impl std::fmt::Debug for Controlplane {
 
 impl Controlplane {
     /// Starts a process; its epoch is what a fresh one begins with, and rises at the data plane's hello.
-    pub(crate) fn new(instance: u64, seed: u64) -> Self {
+    pub(crate) fn new(instance: u64, seed: u64, wishes: Wishes) -> Self {
         let identity = Identity { software: "controlplane".to_owned(), instance, capabilities: Vec::new() };
         let configuration =
             Configuration { node_secret: NodeSecret::new([9; 32]), media_port: MEDIA_PORT, listen: Vec::new() };
@@ -67,6 +73,7 @@ impl Controlplane {
             replies: BTreeMap::new(),
             holdings: Vec::new(),
             seed,
+            wishes,
         }
     }
 
@@ -106,7 +113,7 @@ impl Controlplane {
         }
     }
 
-    fn rebuild(&mut self, now: Instant, snapshot: &sluice_protocol::plan::Plan) {
+    fn rebuild(&mut self, now: Instant, snapshot: &Plan) {
         let config = Config { shards: 1, epoch: self.controller.epoch(), seed: self.seed };
         let (mut control, _) = Control::rebuild(now, config, snapshot, &mut Vec::new());
         for number in 0..ROOMS {
@@ -117,6 +124,30 @@ impl Controlplane {
         self.control = Some(control);
         self.controller.adopt(snapshot.clone());
         self.settle();
+        for transport in self.wishes.keys().copied().collect::<Vec<_>>() {
+            self.put_wish(transport);
+        }
+    }
+
+    /// Notes what a viewer wants.
+    pub(crate) fn wish(&mut self, transport: TransportId, spatial: u8) {
+        self.wishes.insert(transport, spatial);
+        self.put_wish(transport);
+    }
+
+    fn put_wish(&mut self, transport: TransportId) {
+        let Some(control) = &self.control else { return };
+        for object in control.plan().objects() {
+            if matches!(object, Object::Egress(egress) if egress.transport == transport) {
+                self.controller.put(adapt(&self.wishes, object.clone()));
+            }
+        }
+    }
+
+    /// Returns the plan that rooms and wishes make.
+    pub(crate) fn plan(&self) -> Plan {
+        let objects = self.control.iter().flat_map(|control| control.plan().objects());
+        objects.map(|object| adapt(&self.wishes, object.clone())).collect()
     }
 
     /// A session whose object is refused cannot go on.
@@ -133,7 +164,7 @@ impl Controlplane {
     fn settle(&mut self) -> Option<Ticket> {
         for change in self.control.as_mut()?.take_changes() {
             match change {
-                Change::Put(object) => self.controller.put(*object),
+                Change::Put(object) => self.controller.put(adapt(&self.wishes, *object)),
                 Change::Remove(key) => self.controller.remove(key),
             }
         }
@@ -254,6 +285,25 @@ pub(crate) struct Who {
     pub(crate) name: String,
     pub(crate) room: u8,
     pub(crate) is_publisher: bool,
+    /// Whether it publishes its picture in several encodings.
+    pub(crate) is_simulcast: bool,
+}
+
+/// Puts into an object of the rooms' plan what viewers want of it, and all encodings of a publisher who names several: the
+/// negotiation takes the best one alone.
+fn adapt(wishes: &Wishes, mut object: Object) -> Object {
+    if let Object::Track(track) = &mut object
+        && track.encodings.iter().any(|encoding| encoding.rid.is_some())
+    {
+        let encoding = |rid: &&str| Encoding { rid: Label::new(rid.as_bytes()).map(Rid), ssrc: None, rtx: None };
+        track.encodings = RIDS.iter().map(encoding).collect();
+    }
+    if let Object::Egress(egress) = &mut object
+        && egress.kind == MediaKind::Video
+    {
+        egress.max_layer.spatial = wishes.get(&egress.transport).copied().unwrap_or(u8::MAX);
+    }
+    object
 }
 
 pub(crate) fn room_id(number: u8) -> RoomId {

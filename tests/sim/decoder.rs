@@ -116,8 +116,7 @@ impl Decoder {
         let whole = packets.len() == usize::from(tag.parts)
             && packets.iter().enumerate().all(|(part, packet)| {
                 let other = packet.vp8.tag;
-                usize::from(other.part) == part
-                    && (other.publisher, other.incarnation, other.frame) == (tag.publisher, tag.incarnation, tag.frame)
+                usize::from(other.part) == part && other.is_same_frame(&tag)
             });
         assert!(
             whole,
@@ -127,9 +126,10 @@ impl Decoder {
         assert_eq!(first.vp8.key, tag.key, "a key frame says so");
         if let Some(last) = self.last.filter(|_| follows) {
             let before = last.vp8.tag;
-            let refers_to_it =
-                (before.publisher, before.incarnation, before.frame + 1) == (tag.publisher, tag.incarnation, tag.frame);
-            assert!(tag.key || refers_to_it, "a frame looks decodable without what it refers to: {before:?} {tag:?}");
+            assert!(
+                tag.key || tag.follows(&before),
+                "a frame looks decodable without what it refers to: {before:?} {tag:?}"
+            );
             if let (Some((a, _)), Some((b, modulus))) = (last.vp8.picture_id, first.vp8.picture_id) {
                 assert_eq!((a + 1) % modulus, b % modulus, "picture ids follow each other: {before:?} {tag:?}");
             }

@@ -56,6 +56,10 @@ faults! {
     SsrcChange = "ssrc_change",
     /// A publisher is silent for a while.
     PublisherPause = "publisher_pause",
+    /// A publisher leaves out one of its encodings for a while.
+    EncodingSilence = "encoding_silence",
+    /// A viewer wants another encoding.
+    LayerWish = "layer_wish",
     /// The shard's loop turns late.
     ShardStall = "shard_stall",
 }

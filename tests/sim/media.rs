@@ -10,7 +10,9 @@ pub(crate) struct Tag {
     pub(crate) publisher: u16,
     /// Counts the publisher's starts and changes of SSRC.
     pub(crate) incarnation: u32,
-    /// The frame's number in its incarnation.
+    /// The encoding, 0 the smallest.
+    pub(crate) encoding: u8,
+    /// The frame's number in its encoding and incarnation.
     pub(crate) frame: u32,
     pub(crate) part: u8,
     pub(crate) parts: u8,
@@ -20,7 +22,7 @@ pub(crate) struct Tag {
 }
 
 const MAGIC: [u8; 3] = *b"SIM";
-const TAG_BYTES: usize = 25;
+const TAG_BYTES: usize = 26;
 
 impl Tag {
     pub(crate) fn write(&self, payload: &mut Vec<u8>) {
@@ -29,7 +31,7 @@ impl Tag {
         payload.extend(self.publisher.to_be_bytes());
         payload.extend(self.incarnation.to_be_bytes());
         payload.extend(self.frame.to_be_bytes());
-        payload.extend([self.part, self.parts, u8::from(self.key)]);
+        payload.extend([self.part, self.parts, u8::from(self.key), self.encoding]);
         payload.extend(self.born_ms.to_be_bytes());
     }
 
@@ -44,7 +46,8 @@ impl Tag {
             part: bytes[14],
             parts: bytes[15],
             key: bytes[16] == 1,
-            born_ms: u64::from_be_bytes(bytes[17..25].try_into().unwrap()),
+            encoding: bytes[17],
+            born_ms: u64::from_be_bytes(bytes[18..26].try_into().unwrap()),
         })
     }
 }
@@ -82,6 +85,22 @@ pub(crate) struct Vp8 {
     pub(crate) tag: Tag,
 }
 
+impl Tag {
+    /// Tells whether both are of one frame.
+    pub(crate) fn is_same_frame(&self, other: &Self) -> bool {
+        self.is_same_encoding(other) && self.frame == other.frame
+    }
+
+    /// Tells whether this is of the frame right after the other.
+    pub(crate) fn follows(&self, other: &Self) -> bool {
+        self.is_same_encoding(other) && self.frame == other.frame + 1
+    }
+
+    fn is_same_encoding(&self, other: &Self) -> bool {
+        (self.publisher, self.incarnation, self.encoding) == (other.publisher, other.incarnation, other.encoding)
+    }
+}
+
 impl Vp8 {
     pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         let (first, mut rest) = payload.split_first()?;
@@ -107,22 +126,22 @@ impl Vp8 {
     }
 }
 
-/// Makes a packet with its mid in it, where `mid` says so.
+/// Makes a packet with header extensions, ids and values.
 pub(crate) fn packet(
     ssrc: u32,
     payload_type: u8,
     index: u64,
     timestamp: u32,
     marker: bool,
-    mid: Option<(u8, &str)>,
+    extensions: &[(u8, &str)],
     payload: Vec<u8>,
 ) -> Packet {
     let sequence_number = (index & 0xffff) as u16;
     let mut header = Header { version: 2, ssrc, payload_type, sequence_number, timestamp, marker, ..Header::default() };
-    if let Some((id, mid)) = mid {
+    for (id, value) in extensions {
         header.extension = true;
         header.extension_profile = 0xbede;
-        header.set_extension(id, mid.as_bytes().to_vec().into()).unwrap();
+        header.set_extension(*id, value.as_bytes().to_vec().into()).unwrap();
     }
     Packet { header, payload: payload.into() }
 }

@@ -1,4 +1,5 @@
-//! A publisher: VP8 and Opus with numbered payloads, repairs on request, key frames on request.
+//! A publisher: VP8, in one encoding or in three by rid, and Opus, with numbered payloads; repairs on request, key frames on
+//! request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtp::packet::Packet;
 use sluice_protocol::time::Instant;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, RidOf, Section};
 use crate::media::{PictureIds, Tag, packet, vp8_payload};
 use crate::random::Random;
 use crate::srtp::Protection;
@@ -43,19 +44,123 @@ impl Stream {
     }
 }
 
+/// One encoding of the camera's picture.
+#[derive(Debug)]
+struct Encoding {
+    /// Its name, where there are several.
+    rid: Option<&'static str>,
+    number: u8,
+    frame: u32,
+    video: Stream,
+    rtx: Stream,
+    ids: PictureIds,
+    picture_id: u16,
+    sent: BTreeMap<u64, Packet>,
+    key_wanted: bool,
+    /// Until when it is not sent, as when the path cannot carry it.
+    silent_until: Instant,
+}
+
+/// What a frame is made with.
+struct Studio<'a> {
+    section: &'a Section,
+    acknowledged: &'a BTreeSet<u32>,
+    protection: &'a mut Protection,
+    random: &'a mut Random,
+}
+
+impl Encoding {
+    fn new(rid: Option<&'static str>, number: u8, ssrcs: [u32; 2], now: Instant, random: &mut Random) -> Self {
+        let [video, rtx] = ssrcs;
+        Self {
+            rid,
+            number,
+            frame: 0,
+            video: Stream::wrapping(video, random),
+            rtx: Stream::new(rtx, random),
+            ids: random.pick(&[PictureIds::None, PictureIds::Short, PictureIds::Long, PictureIds::Long]),
+            picture_id: (random.word() & 0x7fff) as u16,
+            sent: BTreeMap::new(),
+            key_wanted: true,
+            silent_until: now,
+        }
+    }
+
+    fn change_ssrc(&mut self, random: &mut Random) {
+        self.video = Stream::wrapping(random.word() | 1, random);
+        self.rtx = Stream::new(random.word() | 1, random);
+        self.sent.clear();
+        self.frame = 0;
+        self.key_wanted = true;
+    }
+
+    /// Makes the packets of a frame, sealed.
+    fn make_frame(&mut self, tag: Tag, studio: &mut Studio<'_>) -> Vec<Vec<u8>> {
+        let mut sealed = Vec::new();
+        let Studio { section, acknowledged, protection, random } = studio;
+        let key = std::mem::take(&mut self.key_wanted);
+        let parts = if key { random.between(3, 8) } else { random.between(1, 4) } as u8;
+        let filler = random.between(20, 60) as usize;
+        let payload_type = section.codecs["VP8"];
+        for part in 0..parts {
+            let tag = Tag { encoding: self.number, frame: self.frame, part, parts, key, ..tag };
+            let mut payload = vp8_payload(&tag, self.ids, self.picture_id, filler);
+            if part + 1 == parts {
+                payload.truncate(payload.len() - filler / 2);
+            }
+            let Stream { ssrc, index, timestamp } = self.video;
+            let says = if acknowledged.contains(&ssrc) { Vec::new() } else { self.says(section, RidOf::Media) };
+            let packet = packet(ssrc, payload_type, index, timestamp, part + 1 == parts, &says, payload);
+            sealed.push(protection.seal_rtp(&packet, index));
+            self.sent.insert(index, packet);
+            self.video.index += 1;
+            if self.sent.len() > REPEATABLE {
+                self.sent.pop_first();
+            }
+        }
+        if random.chance(20) {
+            // A bandwidth probe: padding alone.
+            let Stream { ssrc, index, timestamp } = self.video;
+            let mut probe = packet(ssrc, payload_type, index, timestamp, false, &[], Vec::new());
+            probe.header.padding = true;
+            sealed.push(protection.seal_rtp(&probe, index));
+            self.video.index += 1;
+        }
+        self.frame += 1;
+        self.picture_id = (self.picture_id + 1) & 0x7fff;
+        sealed
+    }
+
+    /// Repeats a packet (RFC 4588 section 4).
+    fn repair(&mut self, sequence: u16, studio: &mut Studio<'_>) -> Option<Vec<u8>> {
+        let section = studio.section;
+        let media = section.codecs["VP8"];
+        let repair = *section.repairs.get(&media)?;
+        let original = self.sent.values().find(|packet| packet.header.sequence_number == sequence)?;
+        let mut payload = sequence.to_be_bytes().to_vec();
+        payload.extend_from_slice(&original.payload);
+        let is_known = studio.acknowledged.contains(&self.rtx.ssrc);
+        let says = if is_known { Vec::new() } else { self.says(section, RidOf::Repairs) };
+        let (timestamp, marker) = (original.header.timestamp, original.header.marker);
+        let packet = packet(self.rtx.ssrc, repair, self.rtx.index, timestamp, marker, &says, payload);
+        let sealed = studio.protection.seal_rtp(&packet, self.rtx.index);
+        self.rtx.index += 1;
+        Some(sealed)
+    }
+
+    fn says<'a>(&self, section: &'a Section, of: RidOf) -> Vec<(u8, &'a str)> {
+        section.says(self.rid.map(|rid| (of, rid)))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Publisher {
     pub(crate) tag: Tag,
     random: Random,
-    video: Stream,
-    rtx: Stream,
+    encodings: Vec<Encoding>,
     audio: Stream,
-    ids: PictureIds,
-    picture_id: u16,
-    sent: BTreeMap<u64, Packet>,
-    /// SSRCs that a report named, after which mid is no longer said.
+    /// SSRCs that a report named, after which mid and rid are no longer said.
     acknowledged: BTreeSet<u32>,
-    key_wanted: bool,
     pub(crate) key_frames_asked: u64,
     next_frame: Instant,
     next_sound: Instant,
@@ -65,24 +170,21 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Makes a publisher whose offer announced `video`, `rtx` and `audio`.
-    pub(crate) fn new(tag: Tag, ssrcs: [u32; 3], now: Instant, mut random: Random) -> Self {
+    /// Makes a publisher whose offer announced `video`, `rtx` and `audio`, or of several encodings their rids alone.
+    pub(crate) fn new(tag: Tag, rids: &[&'static str], ssrcs: [u32; 3], now: Instant, mut random: Random) -> Self {
         let [video, rtx, audio] = ssrcs;
-        let (video, audio) = (Stream::wrapping(video, &mut random), Stream::wrapping(audio, &mut random));
-        let rtx = Stream::new(rtx, &mut random);
-        let ids = random.pick(&[PictureIds::None, PictureIds::Short, PictureIds::Long, PictureIds::Long]);
-        let picture_id = (random.word() & 0x7fff) as u16;
+        let mut encodings = vec![Encoding::new(rids.first().copied(), 0, [video, rtx], now, &mut random)];
+        for (number, rid) in (1..).zip(rids.iter().skip(1)) {
+            let ssrcs = [random.word() | 1, random.word() | 1];
+            encodings.push(Encoding::new(Some(rid), number, ssrcs, now, &mut random));
+        }
+        let audio = Stream::wrapping(audio, &mut random);
         Self {
             tag,
             random,
-            video,
-            rtx,
+            encodings,
             audio,
-            ids,
-            picture_id,
-            sent: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
-            key_wanted: true,
             key_frames_asked: 0,
             next_frame: now,
             next_sound: now,
@@ -94,12 +196,29 @@ impl Publisher {
 
     /// Goes on under other SSRCs, as after a replaced sender.
     pub(crate) fn change_ssrc(&mut self) {
-        self.video = Stream::wrapping(self.random.word() | 1, &mut self.random);
-        self.rtx = Stream::new(self.random.word() | 1, &mut self.random);
-        self.sent.clear();
         self.tag.incarnation += 1;
-        self.tag.frame = 0;
-        self.key_wanted = true;
+        for encoding in &mut self.encodings {
+            encoding.change_ssrc(&mut self.random);
+        }
+    }
+
+    /// Returns how many frames were made of the only encoding.
+    pub(crate) fn frames(&self) -> u64 {
+        self.encodings.iter().map(|encoding| u64::from(encoding.frame)).max().unwrap_or(0)
+    }
+
+    /// Leaves one of several encodings out until `until`; returns which.
+    pub(crate) fn silence(&mut self, until: Instant) -> Option<u8> {
+        let count = self.encodings.len() as u64;
+        let encoding = (count > 1).then(|| self.random.below(count) as usize)?;
+        self.encodings[encoding].silent_until = until;
+        Some(self.encodings[encoding].number)
+    }
+
+    /// Sends everything again.
+    pub(crate) fn recover(&mut self, now: Instant) {
+        self.silent_until = now;
+        self.encodings.iter_mut().for_each(|encoding| encoding.silent_until = now);
     }
 
     /// Makes what is due, sealed.
@@ -108,9 +227,11 @@ impl Publisher {
         while self.next_frame <= now {
             self.next_frame = self.next_frame + Duration::from_millis(FRAME_MS);
             if now >= self.silent_until {
-                self.frame(now, answer, protection, &mut sealed);
+                self.make_frames(now, answer, protection, &mut sealed);
             }
-            self.video.timestamp = self.video.timestamp.wrapping_add(90 * FRAME_MS as u32);
+            for encoding in &mut self.encodings {
+                encoding.video.timestamp = encoding.video.timestamp.wrapping_add(90 * FRAME_MS as u32);
+            }
         }
         while self.next_sound <= now {
             self.next_sound = self.next_sound + Duration::from_millis(SOUND_MS);
@@ -121,10 +242,10 @@ impl Publisher {
         }
         if self.next_report <= now {
             self.next_report = now + Duration::from_millis(1000);
-            for stream in [&self.video, &self.audio] {
+            for stream in self.encodings.iter().map(|encoding| &encoding.video).chain([&self.audio]) {
                 let report = SenderReport {
                     ssrc: stream.ssrc,
-                    ntp_time: (now.nanos / 1_000_000_000) << 32,
+                    ntp_time: (u128::from(now.nanos) << 32).div_euclid(1_000_000_000) as u64,
                     rtp_time: stream.timestamp,
                     ..SenderReport::default()
                 };
@@ -134,47 +255,33 @@ impl Publisher {
         sealed
     }
 
-    fn frame(&mut self, now: Instant, answer: &Answer, protection: &mut Protection, sealed: &mut Vec<Vec<u8>>) {
+    /// Makes a frame of each encoding that is sent; their packets mix.
+    fn make_frames(&mut self, now: Instant, answer: &Answer, protection: &mut Protection, sealed: &mut Vec<Vec<u8>>) {
         let Some(section) = answer.section("video") else { return };
-        let key = std::mem::take(&mut self.key_wanted);
-        let parts = if key { self.random.between(3, 8) } else { self.random.between(1, 4) } as u8;
-        let filler = self.random.between(20, 60) as usize;
-        for part in 0..parts {
-            let tag = Tag { part, parts, key, born_ms: now.nanos / 1_000_000, ..self.tag };
-            let mut payload = vp8_payload(&tag, self.ids, self.picture_id, filler);
-            if part + 1 == parts {
-                payload.truncate(payload.len() - filler / 2);
+        let Self { tag, random, encodings, acknowledged, .. } = self;
+        let tag = Tag { born_ms: now.nanos / 1_000_000, ..*tag };
+        let mut studio = Studio { section, acknowledged, protection, random };
+        let sending = encodings.iter_mut().filter(|encoding| encoding.silent_until <= now);
+        let mut queues: Vec<_> =
+            sending.map(|encoding| encoding.make_frame(tag, &mut studio).into_iter().peekable()).collect();
+        let mut first = 0;
+        while queues.iter_mut().any(|queue| queue.peek().is_some()) {
+            if queues.len() > 1 && studio.random.chance(300) {
+                first = studio.random.below(queues.len() as u64) as usize;
             }
-            let mid = (!self.acknowledged.contains(&self.video.ssrc)).then(|| section.mid_extension());
-            let Stream { ssrc, index, timestamp } = self.video;
-            let packet = packet(ssrc, section.codecs["VP8"], index, timestamp, part + 1 == parts, mid, payload);
-            sealed.push(protection.seal_rtp(&packet, index));
-            self.sent.insert(index, packet);
-            self.video.index += 1;
-            if self.sent.len() > REPEATABLE {
-                self.sent.pop_first();
-            }
+            let next = (first..queues.len()).chain(0..first).find(|place| queues[*place].peek().is_some());
+            sealed.extend(next.and_then(|place| queues[place].next()));
         }
-        if self.random.chance(20) {
-            // A bandwidth probe: padding alone.
-            let Stream { ssrc, index, timestamp } = self.video;
-            let mut probe = packet(ssrc, section.codecs["VP8"], index, timestamp, false, None, Vec::new());
-            probe.header.padding = true;
-            sealed.push(protection.seal_rtp(&probe, index));
-            self.video.index += 1;
-        }
-        self.tag.frame += 1;
-        self.picture_id = (self.picture_id + 1) & 0x7fff;
     }
 
     fn sound(&mut self, now: Instant, answer: &Answer, protection: &mut Protection, sealed: &mut Vec<Vec<u8>>) {
         let Some(section) = answer.section("audio") else { return };
-        let tag = Tag { frame: self.sounds, part: 0, parts: 1, key: false, born_ms: now.nanos / 1_000_000, ..self.tag };
+        let tag = Tag { frame: self.sounds, parts: 1, born_ms: now.nanos / 1_000_000, ..self.tag };
         let mut payload = Vec::new();
         tag.write(&mut payload);
-        let mid = (!self.acknowledged.contains(&self.audio.ssrc)).then(|| section.mid_extension());
         let Stream { ssrc, index, timestamp } = self.audio;
-        let packet = packet(ssrc, section.codecs["OPUS"], index, timestamp, false, mid, payload);
+        let says = if self.acknowledged.contains(&ssrc) { Vec::new() } else { section.says(None) };
+        let packet = packet(ssrc, section.codecs["OPUS"], index, timestamp, false, &says, payload);
         sealed.push(protection.seal_rtp(&packet, index));
         self.audio.index += 1;
         self.sounds += 1;
@@ -203,25 +310,16 @@ impl Publisher {
     }
 
     fn want_key_frame(&mut self, ssrc: u32) {
-        if ssrc == self.video.ssrc {
-            self.key_wanted = true;
+        if let Some(encoding) = self.encodings.iter_mut().find(|encoding| encoding.video.ssrc == ssrc) {
+            encoding.key_wanted = true;
             self.key_frames_asked += 1;
         }
     }
 
-    /// Repeats a packet (RFC 4588 section 4).
     fn repair(&mut self, ssrc: u32, sequence: u16, answer: &Answer, protection: &mut Protection) -> Option<Vec<u8>> {
-        let section = answer.section("video").filter(|_| ssrc == self.video.ssrc)?;
-        let media = section.codecs["VP8"];
-        let repair = *section.repairs.get(&media)?;
-        let original = self.sent.values().find(|packet| packet.header.sequence_number == sequence)?;
-        let mut payload = sequence.to_be_bytes().to_vec();
-        payload.extend_from_slice(&original.payload);
-        let mid = (!self.acknowledged.contains(&self.rtx.ssrc)).then(|| section.mid_extension());
-        let (timestamp, marker) = (original.header.timestamp, original.header.marker);
-        let packet = packet(self.rtx.ssrc, repair, self.rtx.index, timestamp, marker, mid, payload);
-        let sealed = protection.seal_rtp(&packet, self.rtx.index);
-        self.rtx.index += 1;
-        Some(sealed)
+        let section = answer.section("video")?;
+        let Self { random, encodings, acknowledged, .. } = self;
+        let encoding = encodings.iter_mut().find(|encoding| encoding.video.ssrc == ssrc)?;
+        encoding.repair(sequence, &mut Studio { section, acknowledged, protection, random })
     }
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use sluice_protocol::plan::{Key, Plan};
+use sluice_protocol::time::Instant;
 
 use crate::controlplane::{ROOMS, session_id};
 use crate::faults::{Fault, Fired};
+use crate::media::Tag;
 use crate::network::Weather;
 use crate::peer::{Role, State};
+use crate::publisher::Publisher;
 use crate::world::World;
 
 /// How long things go wrong.
@@ -36,7 +39,11 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Report {
     world.is_traced = is_traced;
     for room in 0..ROOMS {
         for _ in 0..world.random.between(1, 2) {
-            world.add_peer(room, true);
+            if world.random.chance(600) {
+                world.add_simulcast(room);
+            } else {
+                world.add_peer(room, true);
+            }
         }
         for _ in 0..world.random.between(1, 3) {
             world.add_peer(room, false);
@@ -90,7 +97,7 @@ fn misfortune(world: &mut World) {
 
 fn trouble_a_peer(world: &mut World) {
     let peer = world.random.below(world.peers.len() as u64) as usize;
-    let what = world.random.below(8);
+    let what = world.random.below(10);
     let again = world.now + Duration::from_millis(world.random.between(0, 1500));
     let (now, room) = (world.now, world.peers[peer].who.room);
     let name = world.peers[peer].who.name.clone();
@@ -126,17 +133,30 @@ fn trouble_a_peer(world: &mut World) {
                 world.note(Fault::Mute, &format!("{name} {muted}"));
             }
         }
+        6 | 7 if !world.peers[peer].who.is_publisher => {
+            let wish = world.random.below(4) as u8;
+            world.wish(peer, wish);
+            world.note(Fault::LayerWish, &format!("{name} {wish}"));
+        }
         _ => {
             let Some(live) = world.live(peer) else { return };
             let Role::Publisher(publisher) = &mut live.role else { return };
-            if what == 6 {
-                publisher.change_ssrc();
-                world.note(Fault::SsrcChange, &name);
-            } else {
-                publisher.silent_until = again;
-                world.note(Fault::PublisherPause, &format!("{name} until {again:?}"));
-            }
+            trouble_the_camera(publisher, what, again).into_iter().for_each(|fault| world.note(fault, &name));
         }
+    }
+}
+
+fn trouble_the_camera(publisher: &mut Publisher, what: u64, again: Instant) -> Option<Fault> {
+    match what {
+        6 => {
+            publisher.change_ssrc();
+            Some(Fault::SsrcChange)
+        }
+        7 => {
+            publisher.silent_until = again;
+            Some(Fault::PublisherPause)
+        }
+        _ => publisher.silence(again).map(|_| Fault::EncodingSilence),
     }
 }
 
@@ -201,7 +221,7 @@ fn heal(world: &mut World) {
         if let Some(live) = world.live(peer)
             && let Role::Publisher(publisher) = &mut live.role
         {
-            publisher.silent_until = now;
+            publisher.recover(now);
             let call = live.call;
             if let Some(controlplane) = &mut world.controlplane {
                 controlplane.mute(now, room, call, false);
@@ -250,7 +270,8 @@ fn sees(world: &World, peer: usize) -> bool {
     let now_ms = world.now.nanos / 1_000_000;
     let is_fresh = |born_ms: u64| now_ms - born_ms < 150;
     world.viewer(peer).is_some_and(|viewer| {
-        let picture = viewer.decoder.last().is_some_and(|tag| is_fresh(tag.born_ms));
+        let is_wished = |tag: &Tag| tag.encoding == world.wished(peer, usize::from(tag.publisher));
+        let picture = viewer.decoder.last().is_some_and(|tag| is_fresh(tag.born_ms) && is_wished(&tag));
         picture && viewer.last_sound.is_some_and(|tag| is_fresh(tag.born_ms))
     })
 }
@@ -272,7 +293,7 @@ fn hold_pictures(world: &mut World) {
     let (controlplane, dataplane) = (world.controlplane.as_ref().unwrap(), world.dataplane.as_ref().unwrap());
     let (want, have) = (controlplane.controller.plan(), dataplane.session.plan());
     compare("the controller", want, have);
-    compare("the rooms", controlplane.control.as_ref().unwrap().plan(), have);
+    compare("the rooms", &controlplane.plan(), have);
 }
 
 fn compare(who: &str, want: &Plan, have: &Plan) {

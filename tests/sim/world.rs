@@ -11,7 +11,7 @@ use sluice_protocol::table::{RowIndex, Table};
 use sluice_protocol::time::Instant;
 
 use crate::answer::Answer;
-use crate::controlplane::{Controlplane, Outcome, Reply, Who};
+use crate::controlplane::{Controlplane, Outcome, RIDS, Reply, Who, Wishes};
 use crate::dataplane::{Dataplane, MEDIA_PORT, Wire};
 use crate::faults::{Fault, Fired};
 use crate::guard::Guard;
@@ -32,8 +32,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 const PUBLISHER_OFFER: &str = include_str!("../../controlplane/core/tests/vectors/sdp/chromium-a-vp8-opus.offer.sdp");
 const VIEWER_OFFER: &str = include_str!("../../controlplane/core/tests/vectors/sdp/chromium-d-recvonly.offer.sdp");
-/// SSRCs in the offer, to be replaced: video, its repairs, audio.
+const SIMULCAST_OFFER: &str =
+    include_str!("../../controlplane/core/tests/vectors/sdp/chromium-b-simulcast-vp8.offer.sdp");
+/// SSRCs in the offers, to be replaced: video, its repairs, audio. That of several encodings names its sound's alone.
 const OFFERED_SSRCS: [u32; 3] = [206_276_523, 1_355_181_594, 3_610_126_777];
+const SIMULCAST_AUDIO_SSRC: u32 = 3_810_407_352;
 
 /// One peer connection, by whichever side it is known.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub(crate) struct World {
     pub(crate) guard: Guard,
     pub(crate) peers: Vec<Peer>,
     pub(crate) calls: Vec<Call>,
+    /// What viewers want, whichever control plane lives.
+    wishes: Wishes,
     pub(crate) dataplane: Option<Dataplane>,
     pub(crate) controlplane: Option<Controlplane>,
     connection: Option<Connection>,
@@ -87,6 +92,7 @@ impl World {
             guard: Guard::default(),
             peers: Vec::new(),
             calls: Vec::new(),
+            wishes: Wishes::new(),
             dataplane: None,
             controlplane: None,
             connection: None,
@@ -115,9 +121,34 @@ impl World {
     /// Adds a peer that connects at once.
     pub(crate) fn add_peer(&mut self, room: u8, is_publisher: bool) -> usize {
         let name = format!("peer{}", self.peers.len());
-        let who = Who { name, room, is_publisher };
+        let who = Who { name, room, is_publisher, is_simulcast: false };
         self.peers.push(Peer { who, state: State::Idle(self.now), next_look: self.now });
         self.peers.len() - 1
+    }
+
+    /// Adds a publisher in three encodings, who connects at once.
+    pub(crate) fn add_simulcast(&mut self, room: u8) -> usize {
+        let peer = self.add_peer(room, true);
+        self.peers[peer].who.is_simulcast = true;
+        peer
+    }
+
+    /// Lets a viewer want at most this encoding. A control plane that is dead hears of it when it lives again.
+    pub(crate) fn wish(&mut self, peer: usize, spatial: u8) {
+        let Some(call) = self.live(peer).map(|live| live.call) else { return };
+        let transport = self.calls[call].transport;
+        self.wishes.insert(transport, spatial);
+        if let Some(controlplane) = &mut self.controlplane {
+            controlplane.wish(transport, spatial);
+        }
+    }
+
+    /// Returns the encoding that a viewer is to see of a publisher.
+    pub(crate) fn wished(&self, viewer: usize, publisher: usize) -> u8 {
+        let State::Live(live) = &self.peers[viewer].state else { return 0 };
+        let wish = self.wishes.get(&self.calls[live.call].transport).copied().unwrap_or(u8::MAX);
+        let highest = if self.peers[publisher].who.is_simulcast { RIDS.len() as u8 - 1 } else { 0 };
+        wish.min(highest)
     }
 
     pub(crate) fn live(&mut self, peer: usize) -> Option<&mut Live> {
@@ -167,7 +198,7 @@ impl World {
         if self.restart_at <= self.now {
             if self.controlplane.is_none() {
                 self.instances += 1;
-                self.controlplane = Some(Controlplane::new(self.instances, self.random.draw()));
+                self.controlplane = Some(Controlplane::new(self.instances, self.random.draw(), self.wishes.clone()));
             }
             if self.dataplane.is_none() {
                 self.instances += 1;
@@ -333,13 +364,15 @@ impl World {
                 room: who.room,
                 publisher: peer as u16,
                 incarnation: (call as u32) << 8,
+                encoding: 0,
                 frame: 0,
                 part: 0,
                 parts: 0,
                 key: false,
                 born_ms: 0,
             };
-            Role::Publisher(Publisher::new(tag, ssrcs, self.now, Random::new(self.random.draw())))
+            let rids: &[&str] = if who.is_simulcast { &RIDS } else { &[] };
+            Role::Publisher(Publisher::new(tag, rids, ssrcs, self.now, Random::new(self.random.draw())))
         } else {
             Role::Viewer(Viewer::new(self.now))
         };
@@ -386,7 +419,14 @@ impl World {
         let call = self.calls.len();
         let who = self.peers[peer].who.clone();
         let mut ssrcs = OFFERED_SSRCS;
-        let mut offer = if who.is_publisher { PUBLISHER_OFFER } else { VIEWER_OFFER }.to_owned();
+        let mut offer = match (who.is_publisher, who.is_simulcast) {
+            (false, _) => VIEWER_OFFER.to_owned(),
+            (true, false) => PUBLISHER_OFFER.to_owned(),
+            (true, true) => {
+                ssrcs[2] = SIMULCAST_AUDIO_SSRC;
+                SIMULCAST_OFFER.to_owned()
+            }
+        };
         for ssrc in &mut ssrcs {
             let offered = ssrc.to_string();
             *ssrc = self.random.word() | 1;

@@ -120,7 +120,9 @@ pub struct Track {
     pub codecs: Vec<Codec>,
     /// The negotiated header extensions.
     pub extensions: ExtensionIds,
-    /// SSRCs that the description announced, in its order; empty where only mid and rid tell.
+    /// What the description announced, the smallest picture first, as [`Layer::spatial`] counts; empty where only mid and
+    /// rid tell. Encodings that are not named here are counted in the order of their appearance, which a successor of the
+    /// data plane cannot know: name all that have a rid.
     pub encodings: Vec<Encoding>,
     /// Whether the publisher, or a host, muted it: nothing is forwarded.
     pub muted: bool,
@@ -187,7 +189,8 @@ pub struct Egress {
     pub source: Option<Source>,
     /// Whether it is paused: nothing leaves, the source goes on.
     pub paused: bool,
-    /// The highest layer that may be forwarded.
+    /// The highest layer that the subscriber has use for. Of the encodings that the publisher sends the highest one up to
+    /// this is forwarded, or the lowest one when all of them are higher: to send nothing is [`Self::paused`].
     pub max_layer: Layer,
     /// The playout delay to tell the receiver, in units of 10 ms, where the extension is negotiated.
     pub playout_delay: Option<PlayoutDelay>,
