@@ -3,6 +3,7 @@
 
 mod audience;
 mod documents;
+mod identity;
 mod media;
 mod ports;
 mod privileges;

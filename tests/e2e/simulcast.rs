@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sluice_load::{PublisherConfig, Rooms, ViewerConfig, ViewerStats, Viewers};
-use sluice_tests::{ADDRESS, Browser, Browsers, Loss, Options, Server, bound, in_own_network};
+use sluice_tests::{ADDRESS, Browser, Browsers, Chance, Loss, Options, Server, bound, in_own_network};
 
-use crate::show::{LIMIT, Show};
+use crate::show::{KILLED_WITHIN, LIMIT, Show};
 
 /// How a page publishes and plays.
 const PAGE: &str = include_str!("../peers/page_peer.js");
@@ -22,13 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(40);
 fn numbered_packets_of_an_encoding_are_repaired_after_the_data_plane_was_killed() {
     in_own_network("simulcast::numbered_packets_of_an_encoding_are_repaired_after_the_data_plane_was_killed", async {
         let mut show = Show::start_with(5, |config| PublisherConfig { encodings: ENCODINGS, ..config }).await;
-        let before = show.identity();
+        let before = show.identity().await;
         assert_repaired(&mut show).await;
+        Chance::new().wait(KILLED_WITHIN).await;
         let killed = show.server.kill_dataplane().await.unwrap();
         let back = show.viewers.wait_all(LIMIT, |viewer| viewer.first_decoded_after(killed).is_some()).await;
         assert!(back, "everybody sees a frame again\n{}", show.server.logs());
         assert_repaired(&mut show).await;
-        assert_eq!(show.identity(), before, "nobody had to negotiate anew");
+        assert_eq!(show.identity().await, before, "nobody had to negotiate anew");
         show.end().await;
     });
 }
@@ -36,14 +37,13 @@ fn numbered_packets_of_an_encoding_are_repaired_after_the_data_plane_was_killed(
 /// Loses packets for a while, and checks that every viewer gets all of them.
 async fn assert_repaired(show: &mut Show) {
     let loss = Loss::towards(show.server.media_port().await.unwrap(), ONE_IN).unwrap();
-    let (stream, from) = show.position();
+    let mark = show.mark();
     tokio::time::sleep(LOSSY).await;
     let lost = loss.count().unwrap();
     drop(loss);
-    let (_, to) = show.position();
     assert!(lost > 5, "the network loses packets: {lost}");
-    show.assert_complete(stream, from..to).await;
-    println!("measured: {lost} packets lost of {} published, and repaired", to - from);
+    let published = show.assert_complete(&mark).await;
+    println!("measured: {lost} packets lost of {published} published, and repaired");
 }
 
 #[test]
@@ -53,6 +53,7 @@ fn a_browsers_simulcast_is_repaired_after_the_data_plane_was_killed() {
         let publishing = cast.browsers.measure("publisher").await.unwrap();
         let offer = publishing["local"].as_str().unwrap();
         assert!(offer.contains("a=simulcast:send q;h;f"), "three encodings are offered: {offer}");
+        Chance::new().wait(KILLED_WITHIN).await;
         let clock = cast.browsers.clock("viewer").await.unwrap();
         let _at = cast.server.kill_dataplane().await.unwrap();
         tokio::time::sleep(LOSSY).await;

@@ -2,6 +2,7 @@
 
 mod browsers;
 mod calibration;
+mod chance;
 mod check;
 mod network;
 mod script;
@@ -9,7 +10,8 @@ mod server;
 
 pub use browsers::{Browser, Browsers};
 pub use calibration::bound;
+pub use chance::Chance;
 pub use check::{encode, nominating_check};
 pub use network::{ADDRESS, Link, Loss, in_own_network};
 pub use script::Script;
-pub use server::{Options, Server};
+pub use server::{Options, Server, is_alive};

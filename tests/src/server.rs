@@ -170,6 +170,21 @@ impl Server {
         Ok(pid)
     }
 
+    /// Waits until another data plane than `old` serves.
+    ///
+    /// # Errors
+    /// When `limit` is over.
+    pub async fn wait_replaced(&mut self, old: u32, limit: Duration) -> Result<u32> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(pid) = self.dataplane_pid().await.ok().filter(|pid| *pid != old) {
+                return Ok(pid);
+            }
+            ensure!(Instant::now() < deadline, "data plane {old} is not replaced within {limit:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Returns how many datagrams the kernel has dropped because a socket of the data plane was full.
     ///
     /// # Errors
@@ -238,6 +253,15 @@ impl Server {
     pub fn signal(pid: u32, signal_: Signal) -> Result<()> {
         signal(pid, signal_)
     }
+}
+
+/// Tells whether a process can still do anything. One that is dead may be there until it is reaped, by whoever inherited it.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    // The state follows the name, which is in brackets and may have some of its own (proc_pid_stat(5)).
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
 }
 
 impl Drop for Server {
