@@ -99,7 +99,8 @@ impl Stage {
         }
     }
 
-    async fn assert_same_memory(&mut self, before: &Before) {
+    /// Checks that neither plane has grown since.
+    pub(crate) async fn assert_same_memory(&mut self, before: &Before) {
         let (controlplane, dataplane) = self.memory().await;
         for (plane, before, after) in [
             ("control plane", before.controlplane_bytes, controlplane),

@@ -157,6 +157,14 @@ impl Link {
         run(Command::new("tc").args(["qdisc", "replace", "dev", "t0", "root"]).args(shape)).map(drop)
     }
 
+    /// Takes the slowness away, with what waits in the queue.
+    ///
+    /// # Errors
+    /// When it is not slow.
+    pub fn widen(&self) -> Result<()> {
+        run(Command::new("tc").args(["qdisc", "del", "dev", "t0", "root"])).map(drop)
+    }
+
     /// Returns how many packets a slow link has dropped because its queue was full.
     ///
     /// # Errors
