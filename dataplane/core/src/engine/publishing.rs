@@ -34,14 +34,10 @@ impl Engine {
                 return Err(Refusal::Invalid);
             }
             let muted = plan.muted;
-            let unmuted = track.plan.muted && !muted;
             let was_muted = track.plan.muted;
             track.update(plan);
             if was_muted != muted {
-                self.apply_mute(id, muted);
-            }
-            if unmuted {
-                self.want_key_frame(now, id, None);
+                self.apply_mute(now, id, muted);
             }
             self.announce(id);
             return Ok(());
@@ -141,11 +137,15 @@ impl Engine {
         transport.sources.insert(source).map(|_| ()).ok_or(Refusal::PlanFull)
     }
 
-    fn apply_mute(&mut self, id: TrackId, muted: bool) {
-        let Some(track) = self.tracks.get(id.0) else { return };
-        for target in &track.targets {
-            if let Some(target) = self.targets.get_mut(target.0) {
-                target.stream.set_muted(muted);
+    /// Stops all who are fed from a track, or starts them again, each in its own encoding.
+    fn apply_mute(&mut self, now: Instant, id: TrackId, muted: bool) {
+        for index in 0..self.tracks.get(id.0).map_or(0, |track| track.targets.len()) {
+            let target = self.tracks.get(id.0).and_then(|track| track.targets.get(index).copied());
+            let Some(target) = target.and_then(|target| self.targets.get_mut(target.0)) else { continue };
+            target.stream.set_muted(muted);
+            let egress = target.plan.id;
+            if !muted {
+                self.start_from_history(now, egress, id);
             }
         }
     }

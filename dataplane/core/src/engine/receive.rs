@@ -138,13 +138,13 @@ impl Engine {
         }
     }
 
-    /// A stream that starts, or starts anew, without a key frame in front is asked for one if somebody watches.
-    fn want_key_frame_of_viewers(&mut self, now: Instant, track: TrackId, stored: Stored) {
-        let watched = self.tracks.get(track.0).is_some_and(|track| {
-            track.plan.kind == MediaKind::Video && !track.targets.is_empty() && !stored.is_key_frame
-        });
-        if watched {
-            self.want_key_frame_of(now, track, stored.ssrc);
+    /// An encoding that starts, or starts anew, without a key frame in front is asked for one if somebody is to see it.
+    fn want_key_frame_of_viewers(&mut self, now: Instant, id: TrackId, stored: Stored) {
+        let Some(track) = self.tracks.get(id.0).filter(|track| track.plan.kind == MediaKind::Video) else { return };
+        let Some(encoding) = track.carried_by(stored.ssrc).filter(|_| !stored.is_key_frame) else { return };
+        let mut viewers = track.targets.iter().filter_map(|target| self.targets.get(target.0));
+        if viewers.any(|target| target.stream.key_frame_of().is_none_or(|wanted| wanted == encoding)) {
+            self.want_key_frame(now, id, Some(encoding));
         }
     }
 }

@@ -236,6 +236,32 @@ fn learnt(event: &Event) -> Option<Object> {
 }
 
 #[test]
+fn after_a_mute_each_viewer_asks_for_its_own_encoding_and_nobody_for_the_others() {
+    let mut stage = Stage::new(1);
+    stage.round([true; 3]);
+    (0..60).for_each(|_| stage.round([false; 3]));
+    stage.world.put(Object::Track(plan::Track { muted: true, ..simulcast() }));
+    (0..60).for_each(|_| stage.round([false; 3]));
+    stage.asked();
+    stage.world.put(Object::Track(simulcast()));
+    stage.round([false; 3]);
+    assert_eq!(stage.asked(), [SSRCS[1]]);
+    stage.round([false, true, false]);
+    (0..30).for_each(|_| stage.round([false; 3]));
+    assert_eq!((stage.sees(), stage.asked()), (Some(1), vec![]));
+}
+
+#[test]
+fn an_encoding_that_nobody_is_to_see_is_not_asked_when_it_starts() {
+    let mut stage = Stage::new(1);
+    stage.round_of(&[0, 1], [true; 3]);
+    (0..30).for_each(|_| stage.round_of(&[0, 1], [false; 3]));
+    stage.asked();
+    (0..30).for_each(|_| stage.round([false; 3]));
+    assert_eq!(stage.asked(), []);
+}
+
+#[test]
 fn a_key_frame_that_mixes_with_the_open_frame_leaves_whole_and_behind_it() {
     let mut stage = Stage::new(0);
     stage.round([true; 3]);
