@@ -10,7 +10,9 @@ use sluice_controlplane_core::room::{
     Admission, Identity, Participant, ParticipantId, ParticipantState, RoomChange, RoomError, RoomSettings, Stage, Wish,
 };
 use sluice_controlplane_core::sdp::OfferError;
-use sluice_protocol::stats::{ShardStats, Stats};
+use sluice_protocol::ids::{EgressId, TrackId, TransportId};
+use sluice_protocol::media::{PayloadType, Ssrc};
+use sluice_protocol::stats::{EgressStats, IngressStats, ShardStats, Stats, TransportStats};
 use sluice_protocol::time::Instant;
 
 use crate::conductor::{
@@ -280,6 +282,44 @@ impl Conductor for Rooms {
             counters: vec![("datagrams_received".to_owned(), 9), ("replays".to_owned(), 2)],
             discards: vec![("replayed".to_owned(), 5)],
         };
-        Ok(Stats { shards: vec![shard], ..Stats::default() })
+        let (transport, track) = (TransportId::new(0, 1, 1), TrackId::new(0, 1, 1));
+        let transports = [(4, 5), (60, 70)].map(|(received_packets, sent_packets)| TransportStats {
+            transport,
+            received_packets,
+            received_bytes: 1,
+            sent_packets,
+            sent_bytes: 2,
+            discarded_packets: 3,
+            rtt_us: 0,
+        });
+        let received = IngressStats {
+            track,
+            ssrc: Ssrc(1),
+            payload_type: PayloadType(96),
+            packets: 1,
+            bytes: 1,
+            lost: 0,
+            repaired: 0,
+            jitter: 0,
+            nacks: 0,
+            plis: 0,
+            key_frames: 0,
+        };
+        let sent = EgressStats {
+            egress: EgressId::new(0, 1, 1),
+            packets: 1,
+            bytes: 1,
+            repeats: 0,
+            nacks: 0,
+            plis: 0,
+            fraction_lost: 0,
+            jitter: 0,
+        };
+        Ok(Stats {
+            shards: vec![shard],
+            transports: transports.to_vec(),
+            ingress: vec![received; 3],
+            egress: vec![sent; 4],
+        })
     }
 }

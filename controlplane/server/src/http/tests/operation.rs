@@ -75,6 +75,11 @@ async fn metrics_count_requests_and_show_the_data_plane() {
         "sluice_dtls_unsent_total 6",
         "sluice_plan_changes_waiting 7",
         "sluice_shard_held{name=\"replays\",shard=\"1\"} 2",
+        "sluice_transports 2",
+        "sluice_ingress_streams 3",
+        "sluice_egress_streams 4",
+        "sluice_transport_packets{direction=\"received\"} 64",
+        "sluice_transport_packets{direction=\"sent\"} 75",
     ] {
         assert!(text.lines().any(|own| own == line), "{line} in {text}");
     }

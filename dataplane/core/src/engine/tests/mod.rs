@@ -3,6 +3,7 @@
 mod allocation;
 mod chaos;
 mod corridor;
+mod discards;
 mod hostile;
 mod ice;
 mod key_frames;
