@@ -1,6 +1,8 @@
 //! Log lines, for people or for programs.
 
 use std::io::IsTerminal as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -50,9 +52,107 @@ pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{},{level}", QUIET.join(",")))
 }
 
+/// How many lines of a kind there may be within a second, where strangers decide how many there would be.
+#[derive(Debug)]
+pub struct Allowance {
+    per_second: u32,
+    second: Mutex<Second>,
+}
+
+#[derive(Debug)]
+struct Second {
+    began: Instant,
+    lines: u32,
+    /// Lines that were left out since the last one that was not; it outlives the second.
+    left_out: u64,
+}
+
+impl Allowance {
+    /// Starts with a full allowance.
+    #[must_use]
+    pub const fn new(per_second: u32, now: Instant) -> Self {
+        Self { per_second, second: Mutex::new(Second { began: now, lines: 0, left_out: 0 }) }
+    }
+
+    /// Takes a line, and returns how many were left out before it; `None` when this one is to be left out.
+    pub fn take(&self, now: Instant) -> Option<u64> {
+        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(second.began) >= Duration::from_secs(1) {
+            (second.began, second.lines) = (now, 0);
+        }
+        if second.lines >= self.per_second {
+            second.left_out += 1;
+            return None;
+        }
+        second.lines += 1;
+        Some(std::mem::take(&mut second.left_out))
+    }
+}
+
+/// Lines of the calling thread, kept for tests.
+#[cfg(test)]
+pub(crate) mod kept {
+    use std::io;
+    use std::sync::{Arc, Mutex, OnceLock};
+
+    use tracing::Dispatch;
+    use tracing::subscriber::{DefaultGuard, set_default};
+
+    /// A second subscriber beside that of the first test: where there is only one, a line's place that another thread comes
+    /// by first is off for all of them.
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+
+    /// The lines from info level on, as long as this lives.
+    pub(crate) struct Kept {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        _guard: DefaultGuard,
+    }
+
+    struct Writer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Writer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Kept {
+        /// Starts to keep the lines of this thread.
+        pub(crate) fn new() -> Self {
+            let _second = SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
+            let bytes = Arc::new(Mutex::new(Vec::new()));
+            let copy = Arc::clone(&bytes);
+            let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false);
+            let subscriber = lines.with_writer(move || Writer(Arc::clone(&copy))).finish();
+            Self { bytes, _guard: set_default(subscriber) }
+        }
+
+        /// Returns the lines that have a text in them.
+        pub(crate) fn with(&self, text: &str) -> Vec<String> {
+            let bytes = self.bytes.lock().unwrap();
+            let lines = std::str::from_utf8(&bytes).unwrap().lines();
+            lines.filter(|line| line.contains(text)).map(str::to_owned).collect()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_lines_is_cut_and_the_next_line_says_by_how_many() {
+        let start = Instant::now();
+        let allowance = Allowance::new(2, start);
+        let taken = [0, 10, 20, 999, 1000, 1500, 1999, 2000]
+            .map(|millis| allowance.take(start + Duration::from_millis(millis)));
+        assert_eq!(taken, [Some(0), Some(0), None, None, Some(2), Some(0), None, Some(1)]);
+    }
 
     #[test]
     fn levels_and_filters_are_taken_and_nonsense_is_not() {

@@ -1,12 +1,14 @@
 //! What the task owns, and how effects of the pure core become deeds.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use sluice_controlplane_core::plan::{Control, Effect};
 use sluice_controlplane_core::room::{Audience, Event as RoomEvent, LeaveReason, Notice, RoomId, track_text};
+use sluice_controlplane_core::session::Membership;
 use sluice_protocol::event::{Event as DataplaneEvent, Refusal};
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::TransportId;
@@ -71,7 +73,7 @@ impl Desk {
             }
             Effect::Notice { room, participant, notice } => match notice {
                 Notice::Subscribed { track, .. } => {
-                    tracing::debug!(%room, %participant, track = track_text(track), "subscribed");
+                    tracing::info!(%room, %participant, track = track_text(track), "subscribed");
                 }
                 Notice::Unsubscribed { track, .. } => {
                     tracing::debug!(%room, %participant, track = track_text(track), "unsubscribed");
@@ -144,6 +146,7 @@ impl Desk {
     pub(super) fn handle_refused(&mut self, key: &Key, refusal: Refusal) {
         tracing::error!(?key, ?refusal, "the data plane refuses an object");
         if let Some(transport) = self.control.connection_of_key(key).map(|connection| connection.transport) {
+            self.log_failure(transport, "refused by the data plane", &format_args!("{refusal:?}"));
             self.close_transport(transport, LeaveReason::Interrupted);
         }
     }
@@ -170,10 +173,18 @@ impl Desk {
             DtlsEvent::ApplicationData(_) => {}
             DtlsEvent::Failed(error) => {
                 // The peer is at fault, or the network: nothing that an operator acts on.
-                tracing::info!(?transport, %error, "DTLS failed");
+                self.log_failure(transport, "DTLS failed", &error);
                 self.close_transport(transport, LeaveReason::TransportFailed);
             }
             DtlsEvent::Closed => self.close_transport(transport, LeaveReason::Left),
+        }
+    }
+
+    /// One line for each participant whose transport failed. There are as many of them as people who were let in.
+    fn log_failure(&self, transport: TransportId, what: &str, reason: &dyn Display) {
+        let Some(session) = self.control.session_of(transport) else { return };
+        for Membership { room, participant } in &session.memberships {
+            tracing::info!(%room, %participant, session = %session.id, %reason, "{what}");
         }
     }
 

@@ -11,10 +11,12 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use sluice_controlplane_core::access::is_id;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Fault;
 use super::{Problem, Server, limits};
+use crate::log::Allowance;
 
 /// The header of a request's id, taken from the caller or made up, and given back.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -64,10 +66,12 @@ pub(super) async fn wrap(State(server): State<Server>, request: Request, next: N
     let route =
         request.extensions().get::<MatchedPath>().map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
     let audience = Audience::of(&request);
+    let joined = joined_room(&method, &route, request.uri().path());
     let mut response = bounded(&server, request, next).await;
     if let Some(problem) = problem_of(&response) {
         problem.write(&id, &mut response);
-        log(&problem, &id, method.as_str(), &route);
+        let asked = Asked { request: &id, method: method.as_str(), route: &route, joined: joined.as_deref() };
+        server.lines.log(began, &problem, &asked);
     }
     add_headers(&id, audience, response.headers_mut());
     server.metrics.count(method.as_str(), &route, response.status(), began.elapsed());
@@ -132,13 +136,67 @@ fn problem_of(response: &Response) -> Option<Problem> {
     (is_error && !is_document).then(|| Problem::of_status(status))
 }
 
-fn log(problem: &Problem, request: &str, method: &str, route: &str) {
-    let (status, code, detail) = (problem.status().as_u16(), problem.code(), problem.detail());
-    match problem.fault() {
-        Fault::Peer => tracing::debug!(request, method, route, status, code, detail, "request refused"),
-        Fault::Operator => tracing::warn!(request, method, route, status, code, detail, "request not served"),
-        Fault::Us => tracing::error!(request, method, route, status, code, detail, "request failed"),
+/// What was asked, as the log names it.
+struct Asked<'a> {
+    request: &'a str,
+    method: &'a str,
+    /// The pattern of the address.
+    route: &'a str,
+    /// The room that somebody wanted to join.
+    joined: Option<&'a str>,
+}
+
+/// The lines about requests that were not served. Strangers decide how many there would be, so each kind has an allowance;
+/// the first line after some were left out says how many.
+#[derive(Debug)]
+pub(super) struct Lines {
+    joins: Allowance,
+    unserved: Allowance,
+    failures: Allowance,
+}
+
+impl Lines {
+    pub(super) fn new(now: Instant) -> Self {
+        let allowance = || Allowance::new(limits::LINES_PER_SECOND, now);
+        Self { joins: allowance(), unserved: allowance(), failures: allowance() }
     }
+
+    /// Writes the line of a problem, at the level that tells whose fault it is.
+    fn log(&self, now: Instant, problem: &Problem, asked: &Asked<'_>) {
+        let Asked { request, method, route, joined } = *asked;
+        let (status, code) = (problem.status().as_u16(), problem.code());
+        let detail: String = problem.detail().chars().take(limits::LOGGED_DETAIL_MAX).collect();
+        let line = match (problem.fault(), joined) {
+            (Fault::Peer, Some(_)) => self.joins.take(now),
+            (Fault::Peer, None) => {
+                tracing::debug!(request, method, route, status, code, detail, "request refused");
+                return;
+            }
+            (Fault::Operator, _) => self.unserved.take(now),
+            (Fault::Us, _) => self.failures.take(now),
+        };
+        let Some(left_out) = line else { return };
+        let left_out = (left_out > 0).then_some(left_out);
+        match problem.fault() {
+            Fault::Peer => {
+                let (room, identity) = (joined, problem.identity());
+                tracing::info!(room, identity, request, route, status, reason = code, detail, left_out, "join refused");
+            }
+            Fault::Operator => {
+                tracing::warn!(request, method, route, status, code, detail, left_out, "request not served");
+            }
+            Fault::Us => tracing::error!(request, method, route, status, code, detail, left_out, "request failed"),
+        }
+    }
+}
+
+/// Returns the room that a request is to join, or to get a token for; empty where the address names none that can be.
+fn joined_room(method: &Method, route: &str, path: &str) -> Option<String> {
+    let (before, after) = route.split_once("{room_id}")?;
+    let is_join =
+        method == Method::POST && matches!((before, after), ("/whip/" | "/whep/", "") | ("/api/rooms/", "/tokens"));
+    let room = is_join.then(|| path.strip_prefix(before)?.strip_suffix(after))??;
+    Some(if is_id(room) { room.to_owned() } else { String::new() })
 }
 
 /// Returns the caller's id of a request where it is short and plain, else 64 random bits.

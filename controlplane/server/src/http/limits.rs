@@ -38,6 +38,12 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Characters of a request id that a caller chose.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// Lines about refused joins within a second, and about requests that were not served or failed: whoever asks decides how
+/// many there would be.
+pub const LINES_PER_SECOND: u32 = 10;
+/// Characters of a detail in the log: some name what was sent.
+pub const LOGGED_DETAIL_MAX: usize = 200;
+
 /// Entries of one page of a list.
 pub const PAGE_MAX: usize = 200;
 /// Entries of one page unless the caller says.

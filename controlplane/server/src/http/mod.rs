@@ -80,6 +80,7 @@ pub struct Server(Arc<Inner>);
 pub struct Inner {
     parts: Parts,
     metrics: metrics::Metrics,
+    lines: layers::Lines,
     guest_counts: guests::GuestCounts,
     requests: Arc<Semaphore>,
     /// Bodies that are waited for, of all and by network.
@@ -98,6 +99,7 @@ impl Server {
         Self(Arc::new(Inner {
             parts,
             metrics: metrics::Metrics::new(),
+            lines: layers::Lines::new(Instant::now()),
             guest_counts: guests::GuestCounts::new(Instant::now()),
             requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
             bodies: Arc::new(Semaphore::new(limits::BODIES_MAX)),

@@ -17,7 +17,7 @@ use crate::conductor::ConductorError;
 /// Whose fault an error is: sets the level of its log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The caller's: no line but at debug level.
+    /// The caller's: a line at debug level, and at info level where somebody wanted to join.
     Peer,
     /// Something that the operator can change: a warning.
     Operator,
@@ -38,6 +38,8 @@ struct Contents {
     field: Option<String>,
     value: Option<String>,
     header: Option<(HeaderName, HeaderValue)>,
+    /// Who asked, for the log alone.
+    identity: Option<String>,
 }
 
 /// A problem document (RFC 9457).
@@ -76,6 +78,7 @@ impl Problem {
             field: None,
             value: None,
             header: None,
+            identity: None,
         }))
     }
 
@@ -101,6 +104,13 @@ impl Problem {
     #[must_use]
     pub fn with_value(mut self, value: impl Into<String>) -> Self {
         self.0.value = Some(value.into());
+        self
+    }
+
+    /// Names who asked, as a token that holds says. It stands in the log, not in the document.
+    #[must_use]
+    pub fn of_identity(mut self, identity: Option<&str>) -> Self {
+        self.0.identity = identity.map(str::to_owned);
         self
     }
 
@@ -167,10 +177,10 @@ impl Problem {
         &self.0.detail
     }
 
-    /// Returns the field that is wrong.
+    /// Returns who asked, where a token said so.
     #[must_use]
-    pub fn field(&self) -> Option<&str> {
-        self.0.field.as_deref()
+    pub fn identity(&self) -> Option<&str> {
+        self.0.identity.as_deref()
     }
 
     /// Returns whose fault it is.

@@ -102,7 +102,9 @@ pub(super) async fn publish(
 ) -> Result<Response, Problem> {
     let entrant = server.entrant(&shown, &ids.room_id, Endpoint::Publish)?;
     let offer = offer(&server, client, request).await?;
-    let answer = server.conductor.publish(&ids.room_id, entrant, offer).await?;
+    let identity = entrant.identity.clone();
+    let answer =
+        server.conductor.publish(&ids.room_id, entrant, offer).await.map_err(|error| named(error, &identity))?;
     Ok(created(Front::Whip, &ids.room_id, answer))
 }
 
@@ -125,8 +127,15 @@ pub(super) async fn play(
         check_id("participant", participant)?;
     }
     let offer = offer(&server, client, request).await?;
-    let answer = server.conductor.play(&ids.room_id, entrant, participant, offer).await?;
+    let identity = entrant.identity.clone();
+    let played = server.conductor.play(&ids.room_id, entrant, participant, offer).await;
+    let answer = played.map_err(|error| named(error, &identity))?;
     Ok(created(Front::Whep, &ids.room_id, answer))
+}
+
+/// Makes the problem of a refusal that says in the log who was refused.
+fn named(error: ConductorError, identity: &str) -> Problem {
+    Problem::from(error).of_identity(Some(identity))
 }
 
 async fn offer(server: &Server, client: Client, request: Request) -> Result<SignalledOffer, Problem> {
@@ -138,12 +147,13 @@ impl Server {
     /// Returns who wants to publish or play. What was revoked is the conductor's to know.
     fn entrant(&self, shown: &Shown, room_id: &str, endpoint: Endpoint) -> Result<Entrant, Problem> {
         let bearer = shown.0.as_ref().ok_or_else(Problem::unauthenticated)?;
-        let caller = self.caller(bearer, Some(room_id), endpoint)?;
         let claims = match bearer {
             Bearer::Key { .. } => None,
             Bearer::Token(claims) => Some(claims.as_ref()),
         };
         let identity = claims.map(|claims| claims.user_id.clone()).filter(|identity| is_id(identity));
+        let caller = self.caller(bearer, Some(room_id), endpoint);
+        let caller = caller.map_err(|problem| problem.of_identity(identity.as_deref()))?;
         // Whoever shows an API key has no identity of its own; each of its sessions is somebody else.
         let identity = identity.unwrap_or_else(|| format!("{KEY_IDENTITY_PREFIX}{:016x}", rand::random::<u64>()));
         let text = |field: fn(&Claims) -> &String| claims.map(field).cloned().unwrap_or_default();

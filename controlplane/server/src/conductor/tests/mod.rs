@@ -23,6 +23,7 @@ use crate::dataplane::{self, Supervisor, tests::fake};
 use crate::dtls::Certificate;
 use crate::events::{Events, Next};
 use crate::http::{Parts, Peer, Server, router};
+use crate::log::kept::Kept;
 use crate::store::Store;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -155,6 +156,7 @@ fn supervision(folder: &Path) -> dataplane::Setup {
 #[tokio::test]
 async fn an_offer_whose_plan_the_data_plane_refuses_is_answered_503_and_leaves_nobody_behind() {
     let rig = Rig::new().await;
+    let kept = Kept::new();
     let published = rig.send("POST", "/whip/a", "application/sdp", TO_PUBLISH).await;
     assert_eq!(published.status, 201, "what is carried out is answered");
     assert!(published.location.starts_with("/whip/a/"), "{}", published.location);
@@ -169,6 +171,14 @@ async fn an_offer_whose_plan_the_data_plane_refuses_is_answered_503_and_leaves_n
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(rig.participants().await, 1, "the publisher alone");
+    // An operator reads the same in as many lines.
+    for (what, count) in [(" joined ", 2), (" published ", 2), (" subscribed ", 2), (" left ", 1)] {
+        let lines = kept.with(what);
+        assert_eq!(lines.len(), count, "{what}: {lines:?}");
+        assert!(lines.iter().all(|line| line.contains("room=a participant=PA_")), "{lines:?}");
+    }
+    let failed = kept.with("refused by the data plane");
+    assert!(failed[0].contains("room=a participant=PA_") && failed[0].contains("reason=NoSuchReference"), "{failed:?}");
     rig.supervisor.shut_down().await;
 }
 

@@ -7,6 +7,7 @@ mod connections;
 mod documents;
 mod event_streams;
 mod guests;
+mod lines;
 mod operation;
 mod page;
 mod rooms;
