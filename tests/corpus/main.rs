@@ -25,6 +25,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("ipc_frames", sluice_protocol::fuzzing::ipc_frames),
     ("packet_batch", sluice_protocol::fuzzing::packet_batch),
     ("sdp_offer", sluice_controlplane_core::fuzzing::sdp_offer),
+    ("sdp_answer", sluice_controlplane_core::fuzzing::sdp_answer),
     ("sdp_fragment", sluice_controlplane_core::fuzzing::sdp_fragment),
     ("client_hello", sluice_controlplane::dtls::fuzzing::client_hello),
     ("open_datagram", sluice_controlplane::dtls::fuzzing::open_datagram),

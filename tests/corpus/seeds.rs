@@ -38,6 +38,7 @@ pub(crate) fn of(target: &str) -> Seeds {
         "ipc_frames" => ipc(),
         "packet_batch" => vec![named("batch", batch())],
         "sdp_offer" => offers(),
+        "sdp_answer" => answers(),
         "sdp_fragment" => vec![named("fragment", FRAGMENT.as_bytes().to_vec())],
         "client_hello" => flights().into_iter().map(|(name, datagrams)| (name, prefixed(&datagrams))).collect(),
         "open_datagram" => flights().into_iter().map(|(name, datagrams)| (name, last(&datagrams))).collect(),
@@ -102,6 +103,12 @@ fn offers() -> Seeds {
     ];
     let offer = |name: &str| (name.to_owned(), fs::read(folder.join(format!("{name}.offer.sdp"))).unwrap());
     names.into_iter().map(offer).collect()
+}
+
+fn answers() -> Seeds {
+    let folder = repository().join("controlplane/core/tests/vectors/answers");
+    let answer = |name: &str| (name.to_owned(), fs::read(folder.join(format!("{name}.answer.sdp"))).unwrap());
+    ["chromium-1", "chromium-2", "firefox-2"].into_iter().map(answer).collect()
 }
 
 fn rtp() -> Seeds {

@@ -3,8 +3,8 @@
 use sluice_protocol::media::Ssrc;
 
 use crate::sdp::{
-    Fingerprint, Fragment, LocalTransport, Negotiated, Offer, OfferError, Parameters, Role, Simulcast, negotiate,
-    write_answer,
+    Answer, Feedback, Fingerprint, Fragment, LocalTransport, Negotiated, NegotiatedCodec, Offer, OfferError,
+    Parameters, PayloadTypes, Role, Simulcast, apply_answer, negotiate, renegotiate, write_answer,
 };
 
 /// Reads an offer, answers it in both roles, and checks that the answers are descriptions that fit the offer, and that
@@ -21,7 +21,35 @@ pub fn sdp_offer(bytes: &[u8]) {
     }
     if let Ok(negotiated) = negotiate_with(&offer, Role::Publish, Simulcast::All) {
         check_answer(&offer, &negotiated);
+        let again = renegotiate(&negotiated, &offer, Simulcast::All).expect("a description may follow itself");
+        assert_eq!(again.session_version, negotiated.session_version + 1);
+        assert_eq!(again.sections, negotiated.sections, "it says the same again");
     }
+}
+
+/// Reads an answer and applies it to an offer of its m-lines, with all that our offers have in common; checks that no more
+/// is left than was offered.
+///
+/// # Panics
+/// When more is left, or when it does not survive storage.
+pub fn sdp_answer(bytes: &[u8]) {
+    let Ok(answer) = Answer::parse(bytes) else { return };
+    let types = PayloadTypes::default();
+    let offered = answer.as_if_offered(&types);
+    let Ok(answered) = apply_answer(&offered, &answer) else { return };
+    for (own, before) in answered.sections.iter().zip(&offered.sections) {
+        assert_eq!((own.mid, own.media), (before.mid, before.media));
+        assert!(!own.is_served() || (before.is_served() && !own.codecs.is_empty()), "nothing is served unasked");
+        for codec in own.codecs.iter().filter(|_| own.is_served()) {
+            let is_offered = |known: &&NegotiatedCodec| known.payload_type == codec.payload_type;
+            let known = before.codecs.iter().find(is_offered).expect("codecs are ours");
+            assert!(codec.rtx.is_none() || codec.rtx == known.rtx, "and so are repairs");
+            assert!(known.feedback.contains(codec.feedback), "and feedback");
+            assert_eq!(codec.rtx.is_some(), codec.feedback.contains(Feedback::NACK), "repairs go with NACK");
+        }
+    }
+    let stored = serde_json::to_vec(&answered).expect("what was negotiated can be stored");
+    assert_eq!(serde_json::from_slice::<Negotiated>(&stored).ok(), Some(answered), "and read again");
 }
 
 /// Reads a trickle fragment.

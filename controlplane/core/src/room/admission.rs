@@ -99,8 +99,13 @@ impl Room {
         let (audience, event) = (participant.audience(), joined(&participant));
         self.empty_since = None;
         self.deadlines.extend(participant.state.deadline().map(|deadline| (deadline, id.clone())));
-        self.participants.insert(id, participant);
+        let is_signalled = participant.is_signalled;
+        self.participants.insert(id.clone(), participant);
         output.push(Output::Event { audience, event });
+        if is_signalled {
+            // Others have nowhere to receive yet.
+            self.refresh(&id, output);
+        }
         Ok(())
     }
 

@@ -67,6 +67,28 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Returns an offer of its m-lines, which it could be the answer to.
+    pub(crate) fn as_if_offered(&self, types: &super::PayloadTypes) -> Negotiated {
+        let section = |theirs: &Section| NegotiatedSection {
+            media: theirs.media,
+            protocol: theirs.protocol.clone(),
+            first_format: theirs.first_format.clone(),
+            mid: theirs.mid,
+            direction: Direction::SendOnly,
+            rejection: theirs.media.kind().is_none().then_some(Rejection::NotMedia),
+            codecs: theirs.media.kind().map_or_else(Vec::new, |kind| types.clone().offer(kind, &[])),
+            extensions: sluice_protocol::media::ExtensionIds::default(),
+            directed_extensions: Vec::new(),
+            rtcp_rsize: true,
+            encodings: Vec::new(),
+            sent: None,
+        };
+        let nothing = crate::session::PeerConnection::nothing_negotiated(1, "stream".to_owned());
+        Negotiated { sections: self.0.sections.iter().map(section).collect(), ..nothing }
+    }
+}
+
 /// Returns what `answer` leaves of `offered`: codecs and extensions that both have; sections that the client does not
 /// receive are inactive, those that it disabled have left the bundle.
 ///

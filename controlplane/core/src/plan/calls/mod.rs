@@ -1,5 +1,6 @@
 //! Calls: sessions with a signalling connection, scenario by scenario, and against a model.
 
+mod browsers;
 mod client;
 mod model;
 mod scenarios;

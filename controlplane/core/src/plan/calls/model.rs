@@ -7,7 +7,8 @@ use sluice_protocol::plan::apply;
 
 use super::client::LineState;
 use super::*;
-use crate::room::{LeaveReason, SubscriptionChange};
+use crate::access::PermissionOverrides;
+use crate::room::{Actor, LeaveReason, ParticipantChange, SubscriptionChange};
 
 const USERS: u32 = 4;
 
@@ -36,6 +37,9 @@ enum Step {
     RepeatAnswer(u32),
     AnswerAnother(u32, u64),
     Finish(u32),
+    /// Changes whether somebody may publish and subscribe in a room.
+    Permit(u32, u8, bool, bool),
+    Remove(u32, u8),
     Drop(u32, bool),
     ControlDies,
 }
@@ -62,6 +66,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => who.clone().prop_map(Step::RepeatAnswer),
         1 => (who.clone(), 0..9_u64).prop_map(|(who, id)| Step::AnswerAnother(who, id)),
         3 => who.clone().prop_map(Step::Finish),
+        1 => (who.clone(), 0..2_u8, flag, any::<bool>()).prop_map(|(who, room, sends, hears)| Step::Permit(who, room, sends, hears)),
+        1 => (who.clone(), 0..2_u8).prop_map(|(who, room)| Step::Remove(who, room)),
         1 => (who, flag).prop_map(|(who, publishes)| Step::Drop(who, publishes)),
         1 => Just(Step::ControlDies),
     ];
@@ -78,6 +84,9 @@ struct Model {
     /// What differs from what somebody wants of itself.
     except: BTreeSet<(u32, u8, TrackId)>,
     paused: BTreeSet<(u32, u8, TrackId)>,
+    /// Who may not publish, and who may not subscribe.
+    dumb: BTreeSet<(u32, u8)>,
+    deaf: BTreeSet<(u32, u8)>,
     /// The most tracks that somebody wanted at the same time.
     wanted_max: BTreeMap<u32, usize>,
 }
@@ -85,6 +94,8 @@ struct Model {
 impl Model {
     fn leave(&mut self, who: u32, room: u8) {
         self.inside.remove(&(who, room));
+        self.dumb.remove(&(who, room));
+        self.deaf.remove(&(who, room));
         self.published.retain(|(own, _, at)| (*own, *at) != (who, room));
         self.except.retain(|(own, at, _)| (*own, *at) != (who, room));
         self.paused.retain(|(own, at, _)| (*own, *at) != (who, room));
@@ -102,7 +113,8 @@ impl Model {
     fn wants(&self, who: u32, room: u8, track: TrackId) -> bool {
         let is_there = self.published.iter().any(|(whose, own, at)| (*own, *at) == (track, room) && *whose != who);
         let everything = self.inside.get(&(who, room));
-        is_there && everything.is_some_and(|all| *all != self.except.contains(&(who, room, track)))
+        let hears = !self.deaf.contains(&(who, room));
+        hears && is_there && everything.is_some_and(|all| *all != self.except.contains(&(who, room, track)))
     }
 
     /// What somebody is to be fed, each with whether it is paused: only where every room has it paused.
@@ -171,6 +183,12 @@ impl Call {
                 model.paused.extend((done.is_ok() && on).then_some((who, room, track)));
             }
             Step::Offer(_) | Step::Answer(..) | Step::RepeatAnswer(_) | Step::AnswerAnother(..) => self.exchange(step),
+            Step::Permit(who, room, sends, hears) => self.permit(model, (who, room), sends, hears),
+            Step::Remove(who, room) => {
+                let input = Input::Remove { actor: Actor::Api, participant: participant(who), now_seconds: 50 };
+                assert_eq!(self.handle(room, input).is_ok(), model.inside.contains_key(&(who, room)));
+                model.leave(who, room);
+            }
             Step::Finish(who) if self.is_open(who) => self.finish(who),
             Step::Drop(who, publishes) => self.drop_connection(model, who, publishes),
             Step::ControlDies => self.restart(model, number),
@@ -213,7 +231,7 @@ impl Call {
             return;
         }
         let (old, rooms) = (self.tracks_of(who), model.inside.keys().filter(|(own, _)| *own == who));
-        let rooms: Vec<u8> = rooms.map(|(_, room)| *room).collect();
+        let rooms: Vec<u8> = rooms.map(|(_, room)| *room).filter(|room| !model.dumb.contains(&(who, *room))).collect();
         match self.publish(who, &[]) {
             Ok(_) => {
                 let new = self.tracks_of(who);
@@ -223,12 +241,36 @@ impl Call {
                 }
                 model.forget_gone();
             }
-            // The client goes back to what it had (a first offer of which nothing is sent is refused).
+            // The client goes back to what it had: a first offer of which nothing is sent is refused, and a new track that no
+            // room lets it publish.
             Err(error) => {
                 let is_first = self.control.session(&user(who)).unwrap().publisher.is_none();
-                assert!(is_first, "{error}");
+                assert!(is_first || rooms.is_empty(), "{error}");
                 self.clients.insert(who, before);
             }
+        }
+    }
+
+    fn permit(&mut self, model: &mut Model, (who, room): (u32, u8), sends: bool, hears: bool) {
+        let permissions = PermissionOverrides {
+            can_publish: Some(sends),
+            can_subscribe: Some(hears),
+            ..PermissionOverrides::default()
+        };
+        let change = Box::new(ParticipantChange { permissions: Some(permissions), ..ParticipantChange::default() });
+        if self.handle(room, Input::Update { actor: Actor::Api, participant: participant(who), change }).is_err() {
+            return;
+        }
+        model.dumb.remove(&(who, room));
+        model.deaf.remove(&(who, room));
+        if !sends {
+            model.dumb.insert((who, room));
+            model.published.retain(|(own, _, at)| (*own, *at) != (who, room));
+            model.forget_gone();
+        }
+        if !hears {
+            model.deaf.insert((who, room));
+            model.paused.retain(|(own, at, _)| (*own, *at) != (who, room));
         }
     }
 
@@ -366,7 +408,7 @@ impl Call {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 96 } else { 2048 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 200 } else { 4096 }))]
 
     /// The oracle is [`Model`]: sets of who is where, publishes and wants what.
     #[test]

@@ -282,6 +282,17 @@ fn a_refused_track_is_not_offered_again_and_its_m_line_comes_back_under_another_
 }
 
 #[test]
+fn a_late_joiner_is_offered_what_is_there() {
+    let mut call = two();
+    call.open(2, Simulcast::All).unwrap();
+    call.effects.clear();
+    call.join(2, 0, everything()).unwrap();
+    assert!(call.effects.contains(&Effect::OfferDue(user(2))), "{:?}", call.effects);
+    call.settle(2);
+    assert_eq!(call.fed_tracks(2), call.tracks_of(0));
+}
+
+#[test]
 fn a_client_that_does_not_receive_a_track_keeps_the_m_line() {
     let mut call = two();
     let offer = call.make_offer(1).unwrap();
