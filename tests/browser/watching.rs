@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sluice_tests::{Browser, in_own_network};
+use sluice_tests::{Browser, Chance, bound, in_own_network};
 
 use crate::show::{Show, heard, identity, number};
 
 /// How long a picture is watched to see that it goes on.
 const WATCHED: Duration = Duration::from_secs(5);
+/// A plane is killed at a random moment within this time.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
+/// How long a picture may stand still when the data plane is killed, on a machine that does nothing else.
+const STANDSTILL_MAX: Duration = Duration::from_secs(1);
 
 #[test]
 fn chromium_watches_chromium() {
@@ -44,6 +48,7 @@ async fn goes_on_without_a_freeze(show: &mut Show) {
 
 async fn survives_the_control_plane(show: &mut Show) {
     let sending = show.measure("publisher").await;
+    Chance::new().wait(KILLED_WITHIN).await;
     let before = show.measure("viewer").await;
     show.server.kill_controlplane().unwrap();
     show.watch_for(Duration::from_secs(3)).await;
@@ -63,6 +68,8 @@ async fn survives_the_control_plane(show: &mut Show) {
 async fn survives_the_data_plane(show: &mut Show) {
     let sending = show.measure("publisher").await;
     let before = show.measure("viewer").await;
+    let limit = bound(STANDSTILL_MAX);
+    Chance::new().wait(KILLED_WITHIN).await;
     let clock = show.browsers.clock("viewer").await.unwrap();
     let killed = show.server.dataplane_pid().await.unwrap();
     let _at = show.server.kill_dataplane().await.unwrap();
@@ -70,7 +77,11 @@ async fn survives_the_data_plane(show: &mut Show) {
     assert_ne!(show.server.dataplane_pid().await.unwrap(), killed, "another data plane has taken over");
     let standstill = show.browsers.longest_standstill("viewer", clock).await.unwrap();
     println!("measured: {standstill:?} without a new picture after the data plane was killed");
-    assert!(standstill < Duration::from_secs(1), "the picture stood still for {standstill:?}\n{}", show.server.logs());
+    assert!(
+        standstill < limit,
+        "the picture stood still for {standstill:?}, at most {limit:?}\n{}",
+        show.server.logs()
+    );
     let after = show.measure("viewer").await;
     assert!(number(&after["video"]["framesDecoded"]) > number(&before["video"]["framesDecoded"]) + 30.0);
     assert_eq!(identity(&after), identity(&before), "the viewer's page went on as it was");
