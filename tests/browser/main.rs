@@ -2,5 +2,7 @@
 #![cfg(test)]
 
 mod failures;
+mod keyboard;
+mod phone;
 mod show;
 mod watching;

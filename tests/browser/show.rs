@@ -19,12 +19,8 @@ impl Show {
     pub(crate) async fn start(publisher: Browser, viewer: Browser) -> Self {
         let server = server("create").await;
         let mut browsers = Browsers::start().unwrap();
-        browsers.open("publisher", publisher, &format!("{}/", server.base())).await.unwrap();
-        browsers.type_into("publisher", "#room-name", "A show").await.unwrap();
-        browsers.click("publisher", "form button.primary").await.unwrap();
+        create_room(&mut browsers, &server, publisher).await;
         browsers.click("publisher", "button.go").await.unwrap();
-        let sends =
-            |found: &Value| found["state"] == "connected" && number(&found["sentVideo"]["framesEncoded"]) > 10.0;
         browsers.wait_until("publisher", LIMIT, sends).await.unwrap();
         let path = browsers.evaluate("publisher", "location.pathname").await.unwrap();
         let room = path.as_str().unwrap().strip_prefix("/live/").unwrap().to_owned();
@@ -63,6 +59,18 @@ impl Show {
 pub(crate) async fn server(guests: &'static str) -> Server {
     let options = Options { announce: Some(ADDRESS.to_owned()), guests, ..Options::default() };
     Server::start(options).await.unwrap()
+}
+
+/// Opens the front page in `publisher` and creates a room there, where it is then about to go live.
+pub(crate) async fn create_room(browsers: &mut Browsers, server: &Server, browser: Browser) {
+    browsers.open("publisher", browser, &format!("{}/", server.base())).await.unwrap();
+    browsers.type_into("publisher", "#room-name", "A show").await.unwrap();
+    browsers.click("publisher", "form button.primary").await.unwrap();
+}
+
+/// Whether a page sends pictures.
+pub(crate) fn sends(found: &Value) -> bool {
+    found["state"] == "connected" && number(&found["sentVideo"]["framesEncoded"]) > 10.0
 }
 
 /// A number of a measurement; none counts as zero.

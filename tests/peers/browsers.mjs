@@ -19,10 +19,15 @@ const CHROMIUM = [
   '--disable-component-update',
   '--disable-sync',
   '--disable-dev-shm-usage',
-  '--use-fake-ui-for-media-stream',
   '--autoplay-policy=no-user-gesture-required',
   '--disable-features=OptimizationHints,MediaRouter',
 ];
+/** What a computer has, and what a phone in the hand. */
+const DESK = { viewport: { width: 1280, height: 800 } };
+const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 3, isMobile: true, hasTouch: true };
+const DEVICES = { permissions: ['camera', 'microphone'] };
+const ALLOWED = '--use-fake-ui-for-media-stream';
+const CAMERA = '--use-fake-device-for-media-stream';
 const FIREFOX = {
   'media.navigator.permission.disabled': true,
   'media.navigator.streams.fake': true,
@@ -101,6 +106,12 @@ const commands = {
   async type({ page, selector, text }) {
     await pages.get(page).view.type(selector, text);
   },
+  async press({ page, key }) {
+    await pages.get(page).view.keyboard.press(key);
+  },
+  async write({ page, text }) {
+    await pages.get(page).view.keyboard.type(text);
+  },
   async measure({ page }) {
     return pages.get(page).view.evaluate(measure);
   },
@@ -115,18 +126,19 @@ const commands = {
 };
 
 const open = {
-  chromium: () => openChromium([...CHROMIUM, '--use-fake-device-for-media-stream']),
-  'chromium-without-devices': () => openChromium(CHROMIUM),
+  chromium: () => openChromium([ALLOWED, CAMERA], { ...DESK, ...DEVICES }),
+  'chromium-without-devices': () => openChromium([ALLOWED], { ...DESK, ...DEVICES }),
+  'chromium-that-refuses': () => openChromium([`${ALLOWED}=deny`, CAMERA], DESK),
+  'chromium-on-a-phone': () => openChromium([ALLOWED, CAMERA], { ...PHONE, ...DEVICES }),
   firefox: openFirefox,
 };
 
-async function openChromium(args) {
+async function openChromium(args, options) {
   const profile = await mkdtemp(join(tmpdir(), 'sluice-chromium-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: '/usr/bin/chromium',
-    args,
-    permissions: ['camera', 'microphone'],
-    viewport: { width: 1280, height: 800 },
+    args: [...CHROMIUM, ...args],
+    ...options,
   });
   await context.addInitScript(beforeScripts);
   const view = context.pages()[0] ?? (await context.newPage());
@@ -141,7 +153,7 @@ async function openFirefox() {
     extraPrefsFirefox: FIREFOX,
   });
   const view = await browser.newPage();
-  await view.setViewport({ width: 1280, height: 800 });
+  await view.setViewport(DESK.viewport);
   await view.evaluateOnNewDocument(beforeScripts);
   return { view, close: () => browser.close() };
 }

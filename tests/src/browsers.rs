@@ -25,6 +25,10 @@ pub enum Browser {
     Chromium,
     /// Chromium on a machine without camera and microphone.
     ChromiumWithoutDevices,
+    /// Chromium of somebody who lends nobody a camera or microphone.
+    ChromiumThatRefuses,
+    /// Chromium as wide as a phone (390 by 844), with touch.
+    ChromiumOnAPhone,
     /// Debian's Firefox ESR.
     Firefox,
 }
@@ -34,6 +38,8 @@ impl Browser {
         match self {
             Self::Chromium => "chromium",
             Self::ChromiumWithoutDevices => "chromium-without-devices",
+            Self::ChromiumThatRefuses => "chromium-that-refuses",
+            Self::ChromiumOnAPhone => "chromium-on-a-phone",
             Self::Firefox => "firefox",
         }
     }
@@ -95,6 +101,22 @@ impl Browsers {
         self.command("type", json!({ "page": page, "selector": selector, "text": text })).await.map(drop)
     }
 
+    /// Presses a key, by its name in the DOM.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn press(&mut self, page: &str, key: &str) -> Result<()> {
+        self.command("press", json!({ "page": page, "key": key })).await.map(drop)
+    }
+
+    /// Types on the keyboard, wherever the page takes it.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn write(&mut self, page: &str, text: &str) -> Result<()> {
+        self.command("write", json!({ "page": page, "text": text })).await.map(drop)
+    }
+
     /// Returns what the page's newest connection is, and what its statistics say; see `measure` in the driver.
     ///
     /// # Errors
@@ -124,7 +146,8 @@ impl Browsers {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("{page} does not say {wanted:?} but:\n{text}");
+                let picture = self.picture(page).await;
+                bail!("{page} does not say {wanted:?} but:\n{text}\n{picture}");
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -142,8 +165,9 @@ impl Browsers {
                 return Ok(found);
             }
             if Instant::now() > deadline {
-                let text = self.text(page).await?;
-                bail!("{page}, after {limit:?}: {found:#}\nthe page says:\n{text}\n{}", self.script.errors());
+                let (text, picture) = (self.text(page).await?, self.picture(page).await);
+                let errors = self.script.errors();
+                bail!("{page}, after {limit:?}: {found:#}\nthe page says:\n{text}\n{picture}\n{errors}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -179,12 +203,13 @@ impl Browsers {
         Ok(Duration::from_secs_f64(longest / 1000.0))
     }
 
-    /// Writes a picture of the page to `path`.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn screenshot(&mut self, page: &str, path: &str) -> Result<()> {
-        self.command("screenshot", json!({ "page": page, "path": path })).await.map(drop)
+    /// Takes a picture of a page that is not as wanted, and returns where it is kept.
+    async fn picture(&mut self, page: &str) -> String {
+        let file = std::env::temp_dir().join(format!("sluice-{page}-{}.png", std::process::id()));
+        match self.command("screenshot", json!({ "page": page, "path": file })).await {
+            Ok(_none) => format!("a picture of it is in {}", file.display()),
+            Err(error) => format!("there is no picture of it: {error:#}"),
+        }
     }
 
     /// Closes a page and its browser.

@@ -77,14 +77,24 @@ impl Loss {
     /// # Errors
     /// When there are no nftables, or outside of [`in_own_network`].
     pub fn towards(port: u16, one_in: u32) -> Result<Self> {
+        Self::of(&format!("udp dport {port} udp length > 300 numgen inc mod {one_in} == 0"))
+    }
+
+    /// Loses all of UDP, as networks do that let the web through and nothing else.
+    ///
+    /// # Errors
+    /// When there are no nftables, or outside of [`in_own_network`].
+    pub fn of_all_udp() -> Result<Self> {
+        Self::of("meta l4proto udp")
+    }
+
+    fn of(which: &str) -> Result<Self> {
         ensure!(std::env::var_os(INSIDE).is_some(), "packets are lost in a network of the test's own");
         let loss = Self(());
         for words in [
-            "add table inet loss".to_owned(),
-            "add chain inet loss in { type filter hook input priority 0 ; }".to_owned(),
-            format!(
-                "add rule inet loss in udp dport {port} udp length > 300 numgen inc mod {one_in} == 0 counter drop"
-            ),
+            "add table inet loss",
+            "add chain inet loss in { type filter hook input priority 0 ; }",
+            &format!("add rule inet loss in {which} counter drop"),
         ] {
             run(Command::new("nft").args(words.split(' ')))?;
         }
