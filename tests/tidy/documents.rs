@@ -56,6 +56,20 @@ fn commands_of_the_readme_exist() {
 }
 
 #[test]
+fn commands_that_documents_name_exist() {
+    let makefile = text("Makefile");
+    let mut found = 0;
+    for path in files().iter().filter(|path| path.ends_with(".md")) {
+        for piece in text(path).split("`make ").skip(1) {
+            let target: String = piece.chars().take_while(|letter| letter.is_ascii_alphanumeric()).collect();
+            assert!(makefile.contains(&format!("\n{target}:")), "{path} says make {target}");
+            found += 1;
+        }
+    }
+    assert!(found > 5, "documents name commands");
+}
+
+#[test]
 fn every_target_of_the_makefile_has_a_recipe() {
     let makefile = text("Makefile");
     let phony = makefile.lines().find_map(|line| line.strip_prefix(".PHONY:")).unwrap();
