@@ -75,7 +75,10 @@ fn a_hundred_viewers_have_a_picture_at_once() {
         assert!(median < median_max, "p50 {median:?}, p99 {worst:?}, at most {median_max:?}{slow}");
         assert!(worst < worst_max, "p99 {worst:?}, at most {worst_max:?}{slow}");
         assert!(requests >= 1, "the first viewer's key frame is asked for");
-        assert!(requests <= KEY_FRAMES_ASKED_MAX, "{requests} key frames were asked of the publisher in {took:?}{slow}");
+        assert!(
+            requests <= KEY_FRAMES_ASKED_MAX,
+            "{requests} key frames were asked of the publisher in {took:?}{slow}"
+        );
         viewers.leave_all().await.unwrap();
         publisher.stop().await.unwrap();
     });
