@@ -37,7 +37,9 @@ impl Control {
         connection.keys = Some(keys);
         connection.dtls_state = dtls_state;
         self.space.connect(transport);
-        self.tell_rooms(now, transport, Input::Connected, effects);
+        if self.sessions.get(&id).is_some_and(|session| session.signalling.is_none()) {
+            self.tell_rooms(now, transport, Input::Connected, effects);
+        }
         self.sync(&id);
         Ok(())
     }

@@ -272,6 +272,9 @@ impl Control {
         match event {
             DataEvent::Learnt(object) => self.handle_learnt(object),
             DataEvent::Forgotten(key) => self.handle_forgotten(key),
+            // Who has a signalling connection is there for as long as that is.
+            DataEvent::TransportConnected(transport) | DataEvent::TransportSilent(transport)
+                if self.session_of(*transport).is_some_and(|session| session.signalling.is_some()) => {}
             DataEvent::TransportConnected(transport) => {
                 let has_keys = self.connection(*transport).is_some_and(|connection| connection.keys.is_some());
                 if has_keys {
@@ -399,7 +402,21 @@ impl Control {
         input: impl Fn(ParticipantId) -> Input,
         effects: &mut Vec<Effect>,
     ) {
-        let memberships = self.session_of(transport).map_or_else(Vec::new, |session| session.memberships.clone());
+        let session = self.session_of(transport).map(|session| session.id.clone());
+        if let Some(id) = session {
+            self.tell_rooms_of(now, &id, input, effects);
+        }
+    }
+
+    /// Tells all rooms of a session something of its participant.
+    fn tell_rooms_of(
+        &mut self,
+        now: Instant,
+        id: &SessionId,
+        input: impl Fn(ParticipantId) -> Input,
+        effects: &mut Vec<Effect>,
+    ) {
+        let memberships = self.sessions.get(id).map_or_else(Vec::new, |session| session.memberships.clone());
         for Membership { room, participant } in memberships {
             // A participant that has just left is no longer told anything.
             drop(self.handle(now, &room, input(participant), effects));

@@ -102,6 +102,42 @@ impl Control {
         self.handle(now, room, Input::Leave { participant, reason }, effects)
     }
 
+    /// Shows everybody that a session's signalling connection is gone: its participants leave unless it comes back within their
+    /// rooms' time. A front waits before it says so, so that one that resumes soon is not seen to have been away.
+    ///
+    /// # Errors
+    /// [`ControlError::NoSuchSession`].
+    pub fn signalling_lost(
+        &mut self,
+        now: Instant,
+        id: &SessionId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ControlError> {
+        self.check_signalled(id)?;
+        self.tell_rooms_of(now, id, Input::Quiet, effects);
+        Ok(())
+    }
+
+    /// Shows everybody that a session's signalling connection is back.
+    ///
+    /// # Errors
+    /// [`ControlError::NoSuchSession`].
+    pub fn signalling_resumed(
+        &mut self,
+        now: Instant,
+        id: &SessionId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ControlError> {
+        self.check_signalled(id)?;
+        self.tell_rooms_of(now, id, Input::Connected, effects);
+        Ok(())
+    }
+
+    fn check_signalled(&self, id: &SessionId) -> Result<(), ControlError> {
+        let session = self.sessions.get(id).filter(|session| session.signalling.is_some());
+        session.map(|_| ()).ok_or(ControlError::NoSuchSession)
+    }
+
     /// Ends what a transport belongs to, because its DTLS association failed or was closed, or because the data plane refused
     /// it: the whole session, or of one with a signalling connection just the peer connection, which the client makes anew.
     pub fn close_transport(

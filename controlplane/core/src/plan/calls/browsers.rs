@@ -1,4 +1,4 @@
-//! What browsers answer to offers of ours, kept as they said it.
+//! What browsers answer to offers of ours, and how they offer again, kept as they said it.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +21,22 @@ const OFFERS: [&str; 3] = [text!("sluice-1.offer"), text!("sluice-2.offer"), tex
 const ANSWERS: [(&str, [&str; 3]); 2] = [
     ("chromium", [text!("chromium-1.answer"), text!("chromium-2.answer"), text!("chromium-3.answer")]),
     ("firefox", [text!("firefox-1.answer"), text!("firefox-2.answer"), text!("firefox-3.answer")]),
+];
+
+macro_rules! publisher {
+    ($name:literal) => {
+        include_str!(concat!("../../../tests/vectors/publishers/", $name, ".offer.sdp"))
+    };
+}
+
+/// What each browser offered of one publishing connection: a camera and a screen; the screen off; the camera stopped and the
+/// screen on; another camera at the stopped m-line.
+const PUBLISHERS: [(&str, [&str; 4]); 2] = [
+    (
+        "chromium",
+        [publisher!("chromium-1"), publisher!("chromium-2"), publisher!("chromium-3"), publisher!("chromium-4")],
+    ),
+    ("firefox", [publisher!("firefox-1"), publisher!("firefox-2"), publisher!("firefox-3"), publisher!("firefox-4")]),
 ];
 
 /// Makes three offers: two tracks; one of them gone and another come; the m-line of the gone one taken again.
@@ -92,6 +108,34 @@ fn browsers_take_every_track_that_they_are_offered() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn browsers_offers_add_end_and_recycle_tracks() {
+    for (name, offers) in PUBLISHERS {
+        let mut call = Call::new();
+        call.open(0, Simulcast::All).unwrap();
+        call.join(0, 0, Wish::Tracks(Vec::new())).unwrap();
+        let mut seen: Vec<Vec<TrackId>> = Vec::new();
+        for (text, id) in offers.iter().zip(1..) {
+            let offer = Offer::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{name} {id}: {error}"));
+            let offer = ClientOffer { id: OfferId(id), offer: &offer, tracks: &[] };
+            let published = call.control.publish(at(0), &user(0), offer, &mut call.effects);
+            published.unwrap_or_else(|error| panic!("{name} {id}: {error}"));
+            seen.push(call.tracks_of(0));
+            let connection = call.control.session(&user(0)).unwrap().publisher.as_ref().unwrap();
+            assert_eq!(connection.negotiated.sections.len(), 2, "{name}");
+            assert_eq!(connection.negotiated.session_version, id, "{name}");
+        }
+        let [both, camera, screen, again] = seen.as_slice() else { panic!() };
+        assert_eq!((both.len(), camera.as_slice()), (2, &both[..1]), "{name}: the screen went");
+        assert!(screen.len() == 1 && !both.contains(&screen[0]), "{name}: the camera went, the screen is a new track");
+        assert_eq!((again.len(), again[1]), (2, screen[0]), "{name}: the screen goes on beside another camera");
+        let Some(Object::Track(track)) = call.control.plan().object(&Key::Track(again[0])) else { panic!() };
+        let rids: Vec<&str> =
+            track.encodings.iter().filter_map(|own| own.rid.as_ref()).map(|rid| rid.0.as_str()).collect();
+        assert_eq!((track.mid.0.as_str(), rids.as_slice()), ("2", ["q", "h", "f"].as_slice()), "{name}");
     }
 }
 

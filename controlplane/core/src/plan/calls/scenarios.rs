@@ -282,6 +282,31 @@ fn a_refused_track_is_not_offered_again_and_its_m_line_comes_back_under_another_
 }
 
 #[test]
+fn presence_follows_signalling_and_not_media() {
+    let mut call = two();
+    call.settle(1);
+    call.finish(1);
+    let state = |call: &Call| {
+        let room = call.control.room(&room_id(0)).unwrap();
+        room.participant(&participant(1)).map(|own| own.state.as_str())
+    };
+    let transport = call.offers[&1].transport;
+    call.control.handle_event(at(0), &DataEvent::TransportSilent(transport), &mut call.effects);
+    assert_eq!(state(&call), Some("connected"));
+    call.control.signalling_lost(at(1000), &user(1), &mut call.effects).unwrap();
+    assert_eq!((state(&call), call.fed(1).len()), (Some("reconnecting"), 2), "media goes on");
+    call.control.handle_event(at(1000), &DataEvent::TransportConnected(transport), &mut call.effects);
+    assert_eq!(state(&call), Some("reconnecting"));
+    call.control.signalling_resumed(at(2000), &user(1), &mut call.effects).unwrap();
+    assert_eq!((state(&call), call.control.poll_timeout()), (Some("connected"), None));
+    call.control.signalling_lost(at(3000), &user(1), &mut call.effects).unwrap();
+    call.control.handle_timeout(at(33_000), &mut call.effects);
+    assert_eq!((state(&call), call.fed(1).len()), (None, 0));
+    assert!(call.control.session(&user(1)).is_some(), "the session is the front's to end");
+    assert_eq!(call.control.signalling_lost(at(0), &user(7), &mut call.effects), Err(ControlError::NoSuchSession));
+}
+
+#[test]
 fn a_late_joiner_is_offered_what_is_there() {
     let mut call = two();
     call.open(2, Simulcast::All).unwrap();
