@@ -1,5 +1,6 @@
 //! Real browsers, each page in one of its own, driven through `tests/peers/browsers.mjs`.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -205,11 +206,17 @@ impl Browsers {
 
     /// Takes a picture of a page that is not as wanted, and returns where it is kept.
     async fn picture(&mut self, page: &str) -> String {
-        let file = std::env::temp_dir().join(format!("sluice-{page}-{}.png", std::process::id()));
-        match self.command("screenshot", json!({ "page": page, "path": file })).await {
-            Ok(_none) => format!("a picture of it is in {}", file.display()),
+        match self.kept_picture(page).await {
+            Ok(path) => format!("a picture of it is in {}", path.display()),
             Err(error) => format!("there is no picture of it: {error:#}"),
         }
+    }
+
+    async fn kept_picture(&mut self, page: &str) -> Result<PathBuf> {
+        let prefix = format!("sluice-{page}-");
+        let path = tempfile::Builder::new().prefix(&prefix).suffix(".png").tempfile()?.into_temp_path().keep()?;
+        let _none = self.command("screenshot", json!({ "page": page, "path": path })).await?;
+        Ok(path)
     }
 
     /// Closes a page and its browser.
