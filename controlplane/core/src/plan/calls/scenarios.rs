@@ -236,6 +236,13 @@ fn a_track_in_two_rooms_arrives_once() {
     }
     assert_eq!((in_second(&call), call.fed_tracks(1)), (2, tracks.clone()));
     assert_eq!(call.make_offer(1), None, "it has them already");
+    let pause = |call: &mut Call, room| {
+        let change = SubscriptionChange { is_paused: Some(true), detail: None };
+        call.handle(room, Input::UpdateSubscription { participant: participant(1), track: tracks[1], change }).unwrap();
+        call.fed(1)[1].1.paused
+    };
+    assert!(!pause(&mut call, 0), "the other room still shows it");
+    assert!(pause(&mut call, 1), "neither does");
     call.control.leave_room(at(0), &user(1), &room_id(0), LeaveReason::Left, &mut call.effects).unwrap();
     assert_eq!(call.fed_tracks(1), tracks, "the other room still wants them");
     call.control.leave_room(at(0), &user(0), &room_id(1), LeaveReason::Left, &mut call.effects).unwrap();
@@ -279,6 +286,26 @@ fn a_refused_track_is_not_offered_again_and_its_m_line_comes_back_under_another_
     assert!(next.sdp.contains("a=group:BUNDLE 0 2\r\n") && next.sdp.matches("m=").count() == 2, "{}", next.sdp);
     call.answer(1, &next, Reaction::TakesAll).unwrap();
     assert_eq!(call.fed_tracks(1), [tracks[0], call.tracks_of(0)[2]]);
+}
+
+#[test]
+fn a_successor_repeats_the_offer_in_flight_and_takes_its_answer() {
+    let mut call = two();
+    call.settle(1);
+    call.finish(0);
+    call.finish(1);
+    call.clients.get_mut(&0).unwrap().add(true);
+    call.publish(0, &[]).unwrap();
+    let offer = call.make_offer(1).unwrap();
+    let snapshot = call.control.plan().clone();
+    let (successor, rebuilt) = Control::rebuild(at(0), config(2), &snapshot, &mut call.effects);
+    assert_eq!((rebuilt.sessions, rebuilt.given_up.len(), successor.plan()), (2, 0, &snapshot));
+    assert!(successor.sessions().eq(call.control.sessions()));
+    call.control = successor;
+    assert_eq!(call.make_offer(1), Some(offer.clone()), "byte for byte");
+    assert_eq!(call.answer(1, &offer, Reaction::TakesAll), Ok(Taken::Settled(offer.transport)));
+    assert_eq!(call.fed_tracks(1), call.tracks_of(0));
+    assert_eq!(call.answer(1, &offer, Reaction::TakesAll), Ok(Taken::Repeated));
 }
 
 #[test]
