@@ -389,12 +389,6 @@ impl Control {
         self.connection(transport)
     }
 
-    /// Returns the session of a participant.
-    #[must_use]
-    pub fn session_of_participant(&self, room: &RoomId, participant: &ParticipantId) -> Option<&Session> {
-        self.sessions.get(self.members.get(&(room.clone(), participant.clone()))?)
-    }
-
     fn tell_rooms(
         &mut self,
         now: Instant,

@@ -126,8 +126,6 @@ pub enum Input {
     Start,
     /// The room goes off air.
     Stop,
-    /// What put the room on air failed.
-    Fail(String),
     /// The data plane found no payload type for what a subscriber should be sent.
     Undecodable {
         /// The subscriber's stream.
@@ -334,12 +332,8 @@ pub enum Event {
     TrackMuted { participant_id: ParticipantId, track_id: String, muted: bool, by_host: bool },
     /// Settings changed.
     RoomUpdated { is_locked: bool, name: String },
-    /// The room went on or off air, or failed to.
-    RoomStage {
-        stage: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
-    },
+    /// The room went on or off air.
+    RoomStage { stage: &'static str },
     /// The room ended.
     RoomClosed,
 }

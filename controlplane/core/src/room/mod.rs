@@ -26,7 +26,6 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::ids::TrackId;
 use sluice_protocol::time::Instant;
 
-use crate::limits;
 use settings::check_wish;
 
 pub use detail::{Detail, Quality};
@@ -55,8 +54,6 @@ pub enum Stage {
     OnAir,
     /// Was on air.
     Stopped,
-    /// Could not go on.
-    Failed(String),
 }
 
 impl Stage {
@@ -68,7 +65,6 @@ impl Stage {
             Self::Starting => "starting",
             Self::OnAir => "on_air",
             Self::Stopped => "stopped",
-            Self::Failed(_) => "failed",
         }
     }
 }
@@ -239,11 +235,6 @@ impl Room {
                 }
                 Ok(())
             }
-            Input::Fail(mut reason) => {
-                reason.truncate(reason.floor_char_boundary(limits::NAME_BYTES_MAX));
-                self.set_stage(Stage::Failed(reason), output);
-                Ok(())
-            }
             Input::Undecodable { egress } => {
                 self.handle_undecodable(egress, output);
                 Ok(())
@@ -396,9 +387,8 @@ impl Room {
     }
 
     fn set_stage(&mut self, stage: Stage, output: &mut Vec<Output>) {
-        let reason = if let Stage::Failed(reason) = &stage { Some(reason.clone()) } else { None };
         self.stage = stage;
-        let event = Event::RoomStage { stage: self.stage.as_str(), reason };
+        let event = Event::RoomStage { stage: self.stage.as_str() };
         output.push(Output::Event { audience: Audience::Everybody, event });
     }
 

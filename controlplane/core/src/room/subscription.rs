@@ -205,7 +205,8 @@ impl Room {
     }
 
     /// Returns who receives a track, as (participant, stream), in the order of ids.
-    pub fn subscribers(&self, track: TrackId) -> impl Iterator<Item = (&ParticipantId, EgressId)> {
+    #[cfg(test)]
+    pub(crate) fn subscribers(&self, track: TrackId) -> impl Iterator<Item = (&ParticipantId, EgressId)> {
         let receiving = self
             .participants
             .values()

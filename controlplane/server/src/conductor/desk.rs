@@ -225,7 +225,7 @@ fn log_event(room: &RoomId, event: &RoomEvent) {
             tracing::info!(%room, participant = %participant_id, track = track_id, muted, by_host, "muted");
         }
         RoomEvent::RoomUpdated { .. } => tracing::info!(%room, "room updated"),
-        RoomEvent::RoomStage { stage, reason } => tracing::info!(%room, stage, reason, "room stage"),
+        RoomEvent::RoomStage { stage } => tracing::info!(%room, stage, "room stage"),
         RoomEvent::RoomClosed => tracing::info!(%room, "room closed"),
     }
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use sluice_controlplane_core::supervision::Replacements;
 use sluice_protocol::event::Refusal;
-use sluice_protocol::ids::{TrackId, TransportId};
+use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::{Change, Key, Plan};
 use sluice_protocol::session::controller::{Controller, Ticket};
 use sluice_protocol::stats::Stats;
@@ -250,8 +250,10 @@ impl DataplaneHandle {
         self.changes_waiting() >= CHANGES_WAITING_MAX
     }
 
-    /// Asks the publisher of a track for a key frame.
-    pub fn request_key_frame(&self, track: TrackId) {
+    /// Asks the publisher of a track for a key frame. The data plane asks by itself for what viewers need; tests alone see
+    /// the contract's frame by this.
+    #[cfg(test)]
+    pub(crate) fn request_key_frame(&self, track: sluice_protocol::ids::TrackId) {
         self.shared.desired().controller.request_key_frame(track);
         self.shared.changed.notify_one();
     }

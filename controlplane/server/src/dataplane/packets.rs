@@ -70,10 +70,14 @@ pub(super) async fn receive(
     if size_bytes == 0 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
     }
-    let packets = BatchReader::new(buffer.get(..size_bytes).unwrap_or(&[]));
-    let punts = packets.filter_map(|packet| match packet.kind {
+    let mut packets = BatchReader::new(buffer.get(..size_bytes).unwrap_or(&[]));
+    let punts = packets.by_ref().filter_map(|packet| match packet.kind {
         PacketKind::Punt(transport) => Some((transport, Bytes::copy_from_slice(packet.bytes))),
         PacketKind::Dtls(_) | PacketKind::Tap(_) | PacketKind::Injection(_) => None,
     });
-    Ok(punts.collect())
+    let punts = punts.collect();
+    if packets.is_malformed() {
+        tracing::error!("a batch of the data plane is cut short; DTLS repeats what was in it");
+    }
+    Ok(punts)
 }

@@ -51,12 +51,6 @@ impl Certificate {
         bytes
     }
 
-    /// Returns the SHA-256 of the certificate.
-    #[must_use]
-    pub const fn fingerprint_sha256(&self) -> [u8; 32] {
-        self.fingerprint
-    }
-
     /// Returns the value of `a=fingerprint`: `sha-256 AA:BB:…`.
     #[must_use]
     pub fn fingerprint(&self) -> String {
@@ -166,7 +160,7 @@ mod tests {
 
     #[test]
     fn two_certificates_differ() {
-        let fingerprints = [(); 2].map(|()| Certificate::generate().unwrap().fingerprint_sha256());
+        let fingerprints = [(); 2].map(|()| Certificate::generate().unwrap().fingerprint());
         assert_ne!(fingerprints[0], fingerprints[1]);
     }
 
@@ -176,7 +170,7 @@ mod tests {
         let fingerprint = Fingerprint::parse(&certificate.fingerprint()).unwrap();
         assert!(fingerprint.matches(&certificate.der));
         assert!(!fingerprint.matches(&certificate.der[1..]));
-        assert_eq!(fingerprint.digest, certificate.fingerprint_sha256());
+        assert_eq!(fingerprint.digest, certificate.fingerprint);
     }
 
     #[test]

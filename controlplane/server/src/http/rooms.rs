@@ -46,9 +46,6 @@ pub(super) struct Room {
     empty_timeout: Option<u64>,
     /// Whether it is on air for an audience.
     state: AirState,
-    /// Why the state is `failed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
     /// How many participants are in it; those who are hidden are counted for hosts and by API key only.
     participants: usize,
     /// When it was created, by RFC 3339.
@@ -98,18 +95,15 @@ pub(super) enum AirState {
     OnAir,
     /// Was on air.
     Stopped,
-    /// Could not go on; `reason` says why.
-    Failed,
 }
 
 impl From<RoomSnapshot> for Room {
     fn from(room: RoomSnapshot) -> Self {
-        let (state, reason) = match room.stage {
-            Stage::Created => (AirState::Created, None),
-            Stage::Starting => (AirState::Starting, None),
-            Stage::OnAir => (AirState::OnAir, None),
-            Stage::Stopped => (AirState::Stopped, None),
-            Stage::Failed(reason) => (AirState::Failed, Some(reason)),
+        let state = match room.stage {
+            Stage::Created => AirState::Created,
+            Stage::Starting => AirState::Starting,
+            Stage::OnAir => AirState::OnAir,
+            Stage::Stopped => AirState::Stopped,
         };
         let RoomLimits { participants, tracks_per_participant, bitrate } = room.settings.limits;
         Self {
@@ -132,7 +126,6 @@ impl From<RoomSnapshot> for Room {
             },
             empty_timeout: room.settings.empty_timeout.map(|timeout| timeout.as_secs()),
             state,
-            reason,
             participants: room.participants,
             created_at: rfc3339(room.created_at),
             token: None,

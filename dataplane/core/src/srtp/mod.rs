@@ -248,4 +248,6 @@ fn ssrc_at(clear: &[u8], offset: usize) -> Result<[u8; 4], SrtpError> {
 }
 
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 pub(crate) mod tests;

@@ -16,7 +16,7 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
 const PROFILES: [SrtpProfile; 3] =
     [SrtpProfile::AeadAes128Gcm, SrtpProfile::AeadAes256Gcm, SrtpProfile::AesCm128HmacSha1_80];
 
-fn master() -> MasterKey {
+pub(super) fn master() -> MasterKey {
     let byte = |n: usize| u8::try_from(n * 7 + 3).unwrap();
     MasterKey { key: std::array::from_fn(byte), salt: std::array::from_fn(|n| byte(n) ^ 0xff) }
 }
@@ -36,7 +36,7 @@ pub(crate) fn oracle(profile: SrtpProfile, master: &MasterKey) -> Context {
     Context::new(key, salt, profile, None, None).unwrap()
 }
 
-fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
+pub(super) fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x90, 96];
     packet.extend(sequence.to_be_bytes());
     packet.extend([0, 0, 0, 9, 0xca, 0xfe, 0xba, 0xbe, 0xbe, 0xde, 0, 1, 0x10, 7, 0, 0]);

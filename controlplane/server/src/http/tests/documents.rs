@@ -97,9 +97,7 @@ fn one_of_each() -> Vec<Event> {
             Some(Event::TrackMuted { participant_id, track_id, muted: true, by_host: false })
         }
         Event::TrackMuted { .. } => Some(Event::RoomUpdated { is_locked: false, name: "Demo".to_owned() }),
-        Event::RoomUpdated { .. } => {
-            Some(Event::RoomStage { stage: "failed", reason: Some("nobody publishes".to_owned()) })
-        }
+        Event::RoomUpdated { .. } => Some(Event::RoomStage { stage: "on_air" }),
         Event::RoomStage { .. } => Some(Event::RoomClosed),
         Event::RoomClosed => None,
     } {
