@@ -310,16 +310,15 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "what is measured is real time")]
     fn rebuilding_four_times_as_much_takes_about_four_times_as_long() {
-        let time = |publishers| {
-            let snapshot = heard(publishers).0.control.plan().clone();
-            let rebuild = |_| {
-                let began = std::time::Instant::now();
-                drop(Control::rebuild(at(0), config(2), &snapshot, &mut Vec::new()));
-                began.elapsed()
-            };
-            (0..5).map(rebuild).min().unwrap()
+        let [small, large] = [75, 300].map(|publishers| heard(publishers).0.control.plan().clone());
+        let time = |snapshot| {
+            let began = std::time::Instant::now();
+            drop(Control::rebuild(at(0), config(2), snapshot, &mut Vec::new()));
+            began.elapsed()
         };
-        let (small, large) = (time(75), time(300));
+        // By turns, and the best of each, so that what else the machine does falls on both.
+        let rounds = (0..20).map(|_| (time(&small), time(&large)));
+        let (small, large) = rounds.reduce(|best, round| (best.0.min(round.0), best.1.min(round.1))).unwrap();
         // A walk over all sessions for each stream made it sixteen times as long.
         assert!(large < 9 * small, "{small:?} for 75 publishers, {large:?} for 300");
     }
