@@ -108,6 +108,39 @@ fn every_metric_is_explained() {
     assert!(missing.is_empty(), "docs/METRICS.md lacks {missing:?}");
 }
 
+#[test]
+fn every_explained_metric_and_discard_is_named_by_a_test() {
+    let metrics = text("docs/METRICS.md");
+    let tables = metrics.split("## What to watch").next().unwrap();
+    let names: Vec<&str> = tables.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(names.len() > 70, "the tables have rows: {names:?}");
+    let tests: String = files().iter().filter(|path| path.ends_with(".rs")).map(|path| tests_of(path)).collect();
+    let is_named = |name: &str| {
+        let discard = sluice_dataplane_core::discard::Discard::ALL.iter().find(|discard| discard.name() == name);
+        discard.is_some_and(|discard| tests.contains(&format!("Discard::{discard:?}")))
+            || tests.contains(&format!("\"{name}\""))
+            || [" ", "{", "_count"].iter().any(|next| tests.contains(&format!("\"{name}{next}")))
+            || tests.contains(&format!("\\\"{name}\\\""))
+            || tests.contains(&format!("counters().{name}"))
+    };
+    let missing: Vec<&&str> = names.iter().filter(|name| !is_named(name)).collect();
+    assert!(missing.is_empty(), "no test names {missing:?}");
+}
+
+/// Returns the part of a file that is tests: all of it in folders and files of tests, else what follows `cfg(test)`.
+fn tests_of(path: &str) -> String {
+    let source = text(path);
+    // This file names nothing itself.
+    let is_tidy = path.starts_with("tests/tidy/");
+    let is_test = path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs");
+    match source.find("#[cfg(test)]\nmod tests {") {
+        _ if is_tidy => String::new(),
+        _ if is_test => source,
+        Some(start) => source[start..].to_owned(),
+        None => String::new(),
+    }
+}
+
 /// Returns each path that `a/{b,c}.rs` stands for.
 fn alternatives(path: &str) -> Vec<String> {
     let Some((before, (list, after))) =

@@ -9,6 +9,7 @@ use sluice_protocol::plan::{self, Encoding, Layer, Object};
 use super::peer::{Media, Peer, of_kind, vp8};
 use super::stage::stage;
 use super::world::*;
+use crate::discard::Discard;
 
 const SSRCS: [Ssrc; 3] = [Ssrc(0xcafe_0010), Ssrc(0xcafe_0011), Ssrc(0xcafe_0012)];
 const RIDS: [&[u8]; 3] = [b"q", b"h", b"f"];
@@ -286,4 +287,5 @@ fn a_key_frame_that_mixes_with_the_open_frame_leaves_whole_and_behind_it() {
     let first = packets[0].header.sequence_number;
     let numbers: Vec<u16> = packets.iter().map(|it| it.header.sequence_number.wrapping_sub(first)).collect();
     assert_eq!(numbers, [0, 1, 2, 3]);
+    assert!(stage.world.discards(Discard::AwaitingFrameEnd) > 0, "it was offered while the frame was open");
 }

@@ -1,5 +1,7 @@
 //! A shard over real sockets, one step of its loop at a time.
 
+mod counters;
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -44,15 +46,7 @@ impl Stage {
         let (stream, theirs) = UnixDatagram::pair().unwrap();
         shard.attach(theirs.into());
         let ufrag = Ufrag { transport: TRANSPORT, restart: 0, random: 1 };
-        let transport = Transport {
-            id: TRANSPORT,
-            credentials: vec![ufrag],
-            keys: None,
-            cname: "peer".to_owned(),
-            extmap_allow_mixed: true,
-            remb_cap: None,
-            rtcp_rsize: true,
-        };
+        let transport = transport(TRANSPORT, ufrag);
         let path = Path { transport: TRANSPORT, local, remote: peer.local_addr().unwrap(), credentials: ufrag };
         let mut stage = Self { shard, control, stream, peer };
         for object in [Object::Transport(transport), Object::Path(path)] {
@@ -96,6 +90,19 @@ impl Stage {
                 assert_eq!(result, Ok(()));
             }
         }
+    }
+}
+
+/// A transport whose handshake is under way.
+fn transport(id: TransportId, ufrag: Ufrag) -> Transport {
+    Transport {
+        id,
+        credentials: vec![ufrag],
+        keys: None,
+        cname: "peer".to_owned(),
+        extmap_allow_mixed: true,
+        remb_cap: None,
+        rtcp_rsize: true,
     }
 }
 
