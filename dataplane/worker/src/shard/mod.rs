@@ -318,6 +318,7 @@ impl Shard {
             ("unsegmented_runs", sent.unsegmented_runs),
             ("failed_datagrams", sent.failed_datagrams),
             ("punts_dropped", self.packets.dropped()),
+            ("batches_malformed", self.packets.malformed()),
         ];
         if let Some(shard) = stats.shards.iter_mut().find(|shard| shard.shard == self.shard) {
             shard.counters.extend(counters.map(|(name, value)| (name.to_owned(), value)));

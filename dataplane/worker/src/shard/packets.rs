@@ -25,6 +25,7 @@ pub(super) struct PacketStream {
     outgoing_bytes: usize,
     outgoing_packets: u64,
     dropped: u64,
+    malformed: u64,
 }
 
 impl PacketStream {
@@ -37,6 +38,7 @@ impl PacketStream {
             outgoing_bytes: 0,
             outgoing_packets: 0,
             dropped: 0,
+            malformed: 0,
         }
     }
 
@@ -62,10 +64,15 @@ impl PacketStream {
             match rustix::net::recv(socket, &mut *self.incoming, RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => self.detach(wakeups),
                 Ok((_, size_bytes)) => {
-                    for packet in BatchReader::new(self.incoming.get(..size_bytes).unwrap_or(&[])) {
+                    let mut batch = BatchReader::new(self.incoming.get(..size_bytes).unwrap_or(&[]));
+                    for packet in batch.by_ref() {
                         if let PacketKind::Dtls(transport) = packet.kind {
                             each(transport, packet.bytes);
                         }
+                    }
+                    if batch.is_malformed() {
+                        self.malformed += 1;
+                        tracing::error!("a batch of the control plane is cut short; DTLS repeats what was in it");
                     }
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => return false,
@@ -112,6 +119,11 @@ impl PacketStream {
         }
         self.outgoing_bytes = 0;
         self.outgoing_packets = 0;
+    }
+
+    /// Returns how many batches of the control plane were cut short.
+    pub(super) const fn malformed(&self) -> u64 {
+        self.malformed
     }
 
     /// Returns how many datagrams were dropped.

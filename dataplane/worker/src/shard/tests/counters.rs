@@ -131,6 +131,25 @@ fn dtls_that_the_control_plane_does_not_take_is_counted() {
 }
 
 #[test]
+fn a_batch_that_is_cut_short_is_counted_and_what_stands_before_the_fault_leaves() {
+    executor(None, "test").make().unwrap().run(async {
+        let mut stage = Stage::new();
+        let mut buffer = [0; 2048];
+        let mut batch = BatchWriter::new(&mut buffer);
+        for _ in 0..2 {
+            batch
+                .write(Packet { kind: PacketKind::Dtls(TRANSPORT), arrival: Instant::ZERO, bytes: &FINISHED })
+                .unwrap();
+        }
+        let bytes = batch.as_bytes();
+        stage.stream.send(&bytes[..bytes.len() - 1]).unwrap();
+        stage.turn();
+        assert_eq!(stage.receive().unwrap(), FINISHED);
+        assert_eq!(stage.counters(["batches_malformed", "sent_datagrams"]), [1, 1]);
+    });
+}
+
+#[test]
 fn a_socket_that_always_fails_is_counted_and_pauses_the_loop_which_turns_on() {
     let (control, end) = link().unwrap();
     let loop_of_shard = thread::spawn(move || {
