@@ -20,7 +20,7 @@
 //!  Active: Steady ◄──────────────────────────── │  │ ───────────────► Steady, in the other encoding
 //!               ▲      wish: the present one    │  │                         ▲
 //!               │                               │  │ its key frame           │ the frame ended, or does not
-//!               │ wish: the present one         │  ▼                         │ end in time      
+//!               │ wish: the present one         │  ▼                         │ end in time
 //!               └────────────────────────────── Finishing ──────────────────┘
 //! ```
 //! - Steady, Awaiting: the present encoding is forwarded. Awaiting asks for a key frame, unless the history has a young one.
