@@ -14,7 +14,6 @@ use crate::ingress::StreamIndex;
 use crate::ingress::sources::{Source, SourceRole};
 use crate::limits::{LEARNING_WINDOW, LEARNT_PER_WINDOW_MAX};
 use crate::route::track::{Payload, Track};
-use crate::srtp::ReplayWindow;
 use crate::wire::extension::parse_label;
 use crate::wire::rtp::RtpView;
 
@@ -83,9 +82,7 @@ impl Engine {
         let stream = track.place(rid)?;
         let role = match (left.role, track.payload(view.payload_type())?) {
             (Role::Ingress, Payload::Media(_)) => SourceRole::Media,
-            (Role::IngressRtx, Payload::Rtx(_)) => {
-                SourceRole::Rtx { of: Some(left.repairs).filter(|of| *of != Ssrc(0)) }
-            }
+            (Role::IngressRtx, Payload::Rtx(_)) => SourceRole::rtx(left.repairs),
             _ => return None,
         };
         Some(Place { track: track_id, stream, role })
@@ -94,17 +91,12 @@ impl Engine {
     fn add_learnt(&mut self, id: TransportId, ssrc: Ssrc, place: Place) -> Result<Place, Discard> {
         let Place { track, stream, role } = place;
         // A predecessor may have heard it, and its controller may not have heard of that.
-        let row = self.rows.find(id, ssrc, table_role(role));
-        row.into_iter().for_each(|row| self.rows.claim(row));
-        let window = row.map_or_else(ReplayWindow::new, |row| ReplayWindow::resume(self.rows.index(row)));
-        let source = Source { ssrc, track, stream, role, window, row, heard: None };
-        let transport = self.transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
-        transport.sources.insert(source).ok_or(Discard::StreamsFull)?;
+        self.add_source(id, track, stream, ssrc, role).map_err(|_| Discard::StreamsFull)?;
         let carried = self.tracks.get(track.0).and_then(|track| track.stream(stream));
         let rid = carried.and_then(|stream| stream.rid);
         let role = match role {
             SourceRole::Media => StreamRole::Media,
-            SourceRole::Rtx { of } => StreamRole::Rtx { of: of.unwrap_or(Ssrc(0)) },
+            SourceRole::Rtx { .. } => StreamRole::Rtx { of: role.repaired() },
         };
         self.raise(Event::Learnt(Box::new(Object::Stream(plan::Stream { track, ssrc, role, rid }))));
         Ok(place)

@@ -64,10 +64,7 @@ impl Engine {
         let transport = track.plan.transport;
         let (role, stream) = match plan.role {
             StreamRole::Media => (SourceRole::Media, track.place(plan.rid)),
-            StreamRole::Rtx { of } => (
-                SourceRole::Rtx { of: Some(of).filter(|of| *of != Ssrc(0)) },
-                track.carried_by(of).or_else(|| track.place(plan.rid)),
-            ),
+            StreamRole::Rtx { of } => (SourceRole::rtx(of), track.carried_by(of).or_else(|| track.place(plan.rid))),
         };
         let stream = stream.ok_or(Refusal::PlanFull)?;
         if role == SourceRole::Media
@@ -117,7 +114,7 @@ impl Engine {
     }
 
     /// Adds a source, with its replay window resumed when a row tells where it stood.
-    fn add_source(
+    pub(super) fn add_source(
         &mut self,
         transport: TransportId,
         track: TrackId,

@@ -104,10 +104,7 @@ impl Engine {
             role: table_role(source.role),
             mid: track.map_or_else(Label::default, |track| track.plan.mid.0),
             rid: stream.and_then(|stream| stream.rid).map_or_else(Label::default, |rid| rid.0),
-            repairs: match source.role {
-                SourceRole::Media => Ssrc(0),
-                SourceRole::Rtx { of } => of.unwrap_or(Ssrc(0)),
-            },
+            repairs: source.role.repaired(),
         };
         // A full table costs a publisher's replay window over a restart, not its media.
         source.row = self.rows.occupy(&key, highest);

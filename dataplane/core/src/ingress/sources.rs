@@ -19,6 +19,21 @@ pub(crate) enum SourceRole {
     Rtx { of: Option<Ssrc> },
 }
 
+impl SourceRole {
+    /// Makes the role of a repair SSRC; `of` is 0 when nobody knows.
+    pub(crate) fn rtx(of: Ssrc) -> Self {
+        Self::Rtx { of: Some(of).filter(|of| *of != Ssrc(0)) }
+    }
+
+    /// Returns the SSRC that is repaired; 0 for media, and when nobody knows.
+    pub(crate) fn repaired(self) -> Ssrc {
+        match self {
+            Self::Media => Ssrc(0),
+            Self::Rtx { of } => of.unwrap_or(Ssrc(0)),
+        }
+    }
+}
+
 /// One SSRC. Its replay window outlives a change of the stream to another SSRC, so that nobody can play it back.
 #[derive(Debug)]
 pub(crate) struct Source {
