@@ -59,19 +59,12 @@ impl Room {
         if !is_known {
             return Err(RoomError::NoSuchTrack);
         }
-        let wish = match self.known_wish(participant) {
-            Wish::Everything { mut except } => {
-                except.retain(|word| *word != track.word());
-                Wish::Everything { except }
-            }
-            Wish::Tracks(mut words) => {
-                if !words.contains(&track.word()) {
-                    words.push(track.word());
-                }
-                Wish::Tracks(words)
-            }
-            wish @ (Wish::Participant(_) | Wish::LongestPublishing) => wish,
-        };
+        let mut wish = self.known_wish(participant);
+        match &mut wish {
+            Wish::Everything { except } => except.retain(|word| *word != track.word()),
+            Wish::Tracks(words) if !words.contains(&track.word()) => words.push(track.word()),
+            Wish::Tracks(_) | Wish::Participant(_) | Wish::LongestPublishing => {}
+        }
         self.change_wish(id, wish, output)
     }
 
@@ -86,17 +79,12 @@ impl Room {
         if participant.subscriptions.iter().all(|own| own.track != track) {
             return Err(RoomError::NoSuchTrack);
         }
-        let wish = match self.known_wish(participant) {
-            Wish::Everything { mut except } => {
-                except.push(track.word());
-                Wish::Everything { except }
-            }
-            Wish::Tracks(mut words) => {
-                words.retain(|word| *word != track.word());
-                Wish::Tracks(words)
-            }
-            wish @ (Wish::Participant(_) | Wish::LongestPublishing) => wish,
-        };
+        let mut wish = self.known_wish(participant);
+        match &mut wish {
+            Wish::Everything { except } => except.push(track.word()),
+            Wish::Tracks(words) => words.retain(|word| *word != track.word()),
+            Wish::Participant(_) | Wish::LongestPublishing => {}
+        }
         self.change_wish(id, wish, output)
     }
 
