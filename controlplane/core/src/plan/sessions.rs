@@ -10,7 +10,9 @@ use super::space::{NoSpace, rows_of};
 use super::{Control, ControlError, Effect};
 use crate::access::Permissions;
 use crate::limits;
-use crate::room::{Input, Join, LeaveReason, PublishedTrack, Receiver, RoomError, RoomId, default_source};
+use crate::room::{
+    Input, Join, LeaveReason, ParticipantId, PublishedTrack, Receiver, RoomError, RoomId, default_source,
+};
 use crate::sdp::{Negotiated, Offer, OfferError, Parameters, Role, Simulcast, negotiate};
 use crate::session::{CookieError, Membership, PeerConnection, SectionObject, Session, SessionId, SsrcMinter, kind_of};
 
@@ -132,12 +134,7 @@ impl Control {
         let session = self.sessions.get(id).ok_or(ControlError::NoSuchSession)?;
         let entered = self.rooms.get(room).ok_or(ControlError::NoSuchRoom)?;
         entered.check_join(&join)?;
-        if session.memberships.iter().any(|member| member.room == *room) {
-            return Err(RoomError::ParticipantExists.into());
-        }
-        if session.memberships.len() >= limits::ROOMS_PER_SESSION_MAX {
-            return Err(ControlError::TooManyRooms);
-        }
+        check_further_room(session, room)?;
         let tracks = self.published_tracks(session);
         let permissions = Permissions::of(join.role, &join.overrides);
         if !tracks.iter().all(|track| permissions.allows_source(track.source)) {
@@ -153,15 +150,20 @@ impl Control {
         for track in tracks {
             inputs.push(Input::Publish { participant: participant.clone(), track: Box::new(track) });
         }
-        self.members.insert((room.clone(), participant.clone()), id.clone());
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.memberships.push(Membership { room: room.clone(), participant });
-        }
+        self.add_member(id, room, participant);
         for input in inputs {
             self.handle(now, room, input, effects).expect("it was checked before");
         }
         self.sync(id);
         Ok(())
+    }
+
+    /// Notes that a session has a participant in a further room.
+    pub(super) fn add_member(&mut self, id: &SessionId, room: &RoomId, participant: ParticipantId) {
+        self.members.insert((room.clone(), participant.clone()), id.clone());
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.memberships.push(Membership { room: room.clone(), participant });
+        }
     }
 
     /// Returns what a session publishes, as its first room has it.
@@ -313,6 +315,17 @@ pub(super) fn check_size(negotiated: &Negotiated, certificate: &[u8]) -> Result<
     let is_certificate_small = certificate.len() <= limits::CERTIFICATE_BYTES_MAX;
     if size_bytes > sluice_protocol::limits::COOKIE_BYTES_MAX || !is_certificate_small {
         return Err(CookieError::TooLarge { size_bytes });
+    }
+    Ok(())
+}
+
+/// Tells whether a session may enter one more room, which is `room`.
+pub(super) fn check_further_room(session: &Session, room: &RoomId) -> Result<(), ControlError> {
+    if session.memberships.iter().any(|member| member.room == *room) {
+        return Err(RoomError::ParticipantExists.into());
+    }
+    if session.memberships.len() >= limits::ROOMS_PER_SESSION_MAX {
+        return Err(ControlError::TooManyRooms);
     }
     Ok(())
 }

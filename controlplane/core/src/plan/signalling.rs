@@ -3,11 +3,12 @@
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::time::Instant;
 
+use super::sessions::check_further_room;
 use super::{Control, ControlError, Effect, OpenError};
 use crate::limits;
-use crate::room::{Identity, Input, Join, LeaveReason, RoomError, RoomId};
+use crate::room::{Identity, Input, Join, LeaveReason, RoomId};
 use crate::sdp::{Role, Simulcast};
-use crate::session::{Membership, Session, SessionId, Signalling};
+use crate::session::{Session, SessionId, Signalling};
 
 /// A session with a signalling connection, which is in no room yet.
 #[derive(Clone, Debug)]
@@ -63,19 +64,11 @@ impl Control {
         if signalling.identity != join.identity {
             return Err(ControlError::OtherIdentity);
         }
-        if session.memberships.iter().any(|member| member.room == *room) {
-            return Err(RoomError::ParticipantExists.into());
-        }
-        if session.memberships.len() >= limits::ROOMS_PER_SESSION_MAX {
-            return Err(ControlError::TooManyRooms);
-        }
+        check_further_room(session, room)?;
         let join = Join { is_signalled: true, ..join };
         self.rooms.get(room).ok_or(ControlError::NoSuchRoom)?.check_join(&join)?;
         let participant = join.participant.clone();
-        self.members.insert((room.clone(), participant.clone()), id.clone());
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.memberships.push(Membership { room: room.clone(), participant: participant.clone() });
-        }
+        self.add_member(id, room, participant.clone());
         for input in [Input::Join(Box::new(join)), Input::Connected(participant)] {
             self.handle(now, room, input, effects).expect("it was checked before");
         }
