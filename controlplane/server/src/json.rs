@@ -3,6 +3,7 @@
 //! Callers are told by the path of a value (`tracks[0].muted`), because they know their JSON and not our types.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -54,6 +55,14 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
 /// [`JsonError::Value`].
 pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, JsonError> {
     serde_path_to_error::deserialize(value).map_err(|error| wrong(&error.path().to_string(), error.inner()))
+}
+
+/// Reads a field that is there: `null` is `Some` of what `null` stands for, as apart from a field that is absent.
+///
+/// # Errors
+/// What the value is refused for.
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 fn wrong(path: &str, error: &serde_json::Error) -> JsonError {

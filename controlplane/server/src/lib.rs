@@ -6,11 +6,13 @@ mod clock;
 pub mod conductor;
 pub mod config;
 pub mod dataplane;
+pub mod documents;
 pub mod dtls;
 pub mod events;
 pub mod http;
 pub mod json;
 pub mod log;
+pub mod signalling;
 mod startup;
 pub mod store;
 

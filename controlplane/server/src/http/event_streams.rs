@@ -18,8 +18,9 @@ use super::authorize::sight_of;
 use super::extract::{Ids, Shown};
 use super::refusals::{AccessErrors, RoomErrors};
 use super::shares::Share;
-use super::{Problem, Server, limits, now_seconds, rfc3339};
+use super::{Problem, Server, limits, now_seconds};
 use crate::auth::{Bearer, LEEWAY_SECONDS};
+use crate::clock::rfc3339;
 use crate::conductor::Sight;
 use crate::events::{Event, Events, Next, Reader};
 

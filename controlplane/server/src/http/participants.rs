@@ -2,91 +2,27 @@
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sluice_controlplane_core::access::{Endpoint, PermissionOverrides, Permissions, Role, Source};
-use sluice_controlplane_core::room::{ParticipantChange, kind_text, track_text};
+use sluice_controlplane_core::access::{Endpoint, PermissionOverrides, Role};
+use sluice_controlplane_core::room::ParticipantChange;
 use utoipa::ToSchema;
 
 use super::authorize::sight_of;
 use super::extract::{Ids, Parameters, Shown, check_id, read_json};
 use super::refusals::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
 use super::rooms::PageParameters;
-use super::tokens::{PermissionsDocument, RoleDocument, SourceDocument, check_grant};
-use super::{Problem, Server, limits, rfc3339};
-use crate::auth::{metadata_text, metadata_value};
-use crate::conductor::{ParticipantSnapshot, ParticipantUpdate};
-
-/// A participant.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Participant {
-    /// The id of this stay.
-    id: String,
-    /// Who it is to the application.
-    identity: String,
-    /// The displayed name.
-    name: String,
-    /// What the application attached.
-    metadata: Value,
-    /// The role.
-    #[schema(value_type = RoleDocument)]
-    role: Role,
-    /// What it may do: the role with what overrides it.
-    #[schema(value_type = PermissionsDocument)]
-    permissions: Permissions,
-    /// `joining`, `connected` or `reconnecting`.
-    state: &'static str,
-    /// When it joined, by RFC 3339.
-    joined_at: String,
-    /// What it publishes.
-    tracks: Vec<Track>,
-}
-
-/// A track that a participant publishes.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Track {
-    /// Its id.
-    id: String,
-    /// `audio` or `video`.
-    kind: &'static str,
-    /// Where it comes from.
-    #[schema(value_type = SourceDocument)]
-    source: Source,
-    /// Whether it is silent.
-    muted: bool,
-    /// Whether a host muted it; its publisher cannot undo that.
-    muted_by_host: bool,
-}
-
-impl From<ParticipantSnapshot> for Participant {
-    fn from(snapshot: ParticipantSnapshot) -> Self {
-        let participant = snapshot.participant;
-        let tracks = participant.tracks.iter().map(|track| Track {
-            id: track_text(track.id),
-            kind: kind_text(track.kind),
-            source: track.source,
-            muted: track.is_muted(),
-            muted_by_host: track.muted_by_host,
-        });
-        Self {
-            tracks: tracks.collect(),
-            permissions: participant.permissions(),
-            id: participant.id.0,
-            identity: participant.identity.0,
-            name: participant.name,
-            metadata: metadata_value(&participant.metadata),
-            role: participant.role,
-            state: participant.state.as_str(),
-            joined_at: rfc3339(snapshot.joined_at),
-        }
-    }
-}
+use super::tokens::check_grant;
+use super::{Problem, Server, limits};
+use crate::auth::metadata_text;
+use crate::conductor::ParticipantUpdate;
+use crate::documents::{ParticipantDocument, PermissionsDocument, RoleDocument};
 
 /// A page of participants.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ParticipantPage {
     /// Participants, in the order of their ids.
-    participants: Vec<Participant>,
+    participants: Vec<ParticipantDocument>,
     /// The cursor of the next page; `null` on the last one.
     next_cursor: Option<String>,
 }
@@ -112,7 +48,10 @@ pub(super) async fn list(
     let has_more = found.len() > limit;
     found.truncate(limit);
     let next_cursor = found.last().filter(|_| has_more).map(|last| last.participant.id.0.clone());
-    Ok(axum::Json(ParticipantPage { participants: found.into_iter().map(Participant::from).collect(), next_cursor }))
+    Ok(axum::Json(ParticipantPage {
+        participants: found.into_iter().map(ParticipantDocument::from).collect(),
+        next_cursor,
+    }))
 }
 
 /// A change of a participant; what is absent stays.
@@ -122,7 +61,7 @@ pub(super) struct ParticipantPatch {
     /// The displayed name.
     name: Option<String>,
     /// Anything; `null` takes it away.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "crate::json::present")]
     #[schema(value_type = Value)]
     metadata: Option<Value>,
     /// The role.
@@ -150,23 +89,19 @@ pub(super) struct TrackPatch {
     muted: bool,
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
-}
-
 /// Changes or mutes a participant.
 #[utoipa::path(patch, path = "/api/rooms/{room_id}/participants/{participant_id}", tag = "participants",
     security(("key" = []), ("token" = [])), params(("room_id" = String, Path, description = "The room's id"),
         ("participant_id" = String, Path, description = "The participant's id, or its identity")),
     request_body = ParticipantPatch,
-    responses((status = 200, description = "The participant as it is now", body = Participant),
+    responses((status = 200, description = "The participant as it is now", body = ParticipantDocument),
         AccessErrors, RoomErrors, BodyErrors))]
 pub(super) async fn update(
     State(server): State<Server>,
     shown: Shown,
     ids: Ids,
     request: Request,
-) -> Result<axum::Json<Participant>, Problem> {
+) -> Result<axum::Json<ParticipantDocument>, Problem> {
     let caller = server.authorize(&shown, Some(&ids.room_id), Endpoint::UpdateParticipant).await?;
     let patch: ParticipantPatch = read_json(&server, request).await?;
     if patch.room_id.is_some() {

@@ -10,7 +10,7 @@ use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_controlplane_core::access::Endpoint;
 use sluice_controlplane_core::room::{RoomChange, RoomLimits, RoomMode, RoomSettings, Stage};
@@ -20,10 +20,12 @@ use super::authorize::sight_of;
 use super::extract::{Client, Ids, Parameters, Shown, check_id, read_json};
 use super::guests::Asked;
 use super::refusals::{AccessErrors, BodyErrors, ParameterErrors, RoomErrors};
-use super::{Problem, Server, limits, rfc3339};
+use super::{Problem, Server, limits};
 use crate::auth::{metadata_text, metadata_value};
+use crate::clock::rfc3339;
 use crate::conductor::{Air, RoomPosition, RoomSnapshot, Sight};
 use crate::config::Guests;
+use crate::json;
 
 /// A room.
 #[derive(Debug, Serialize, ToSchema)]
@@ -211,19 +213,19 @@ pub(super) struct RoomPatch {
     /// The displayed name.
     name: Option<String>,
     /// Anything; `null` takes it away.
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "json::present")]
     #[schema(value_type = Value)]
     metadata: Option<Value>,
     /// Limits; what is absent stays.
     limits: Option<Limits>,
     /// A PIN; `null` takes it away.
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "json::present")]
     #[schema(value_type = Option<String>)]
     pin: Option<Option<String>>,
     /// Whether nobody but hosts enters.
     locked: Option<bool>,
     /// How long the room stays without participants, in seconds; `null` for ever.
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "json::present")]
     #[schema(value_type = Option<u64>)]
     empty_timeout: Option<Option<u64>>,
     /// Only `sfu` so far.
@@ -234,11 +236,6 @@ pub(super) struct RoomPatch {
     livestream: Option<bool>,
     /// Not built yet.
     parent: Option<String>,
-}
-
-/// Tells a field that is `null` from one that is absent.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 fn empty_timeout(seconds: Option<u64>) -> Result<Option<Duration>, Problem> {

@@ -15,59 +15,12 @@ use utoipa::ToSchema;
 use super::extract::{Client, Ids, Shown, check_id, read_json};
 use super::guests::{Asked, Holder};
 use super::refusals::{AccessErrors, BodyErrors, RoomErrors};
-use super::{Problem, Server, limits, now_seconds, rfc3339};
+use super::{Problem, Server, limits, now_seconds};
 use crate::auth::{Bearer, issue, metadata_text};
+use crate::clock::rfc3339;
 use crate::conductor::{ConductorError, RoomSnapshot};
 use crate::config::Guests;
-
-/// A participant's role in a room.
-#[derive(ToSchema)]
-#[schema(as = Role)]
-#[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes the control core's type in the OpenAPI document")]
-pub(super) enum RoleDocument {
-    /// Subscribes only.
-    Attendee,
-    /// Publishes and subscribes.
-    Speaker,
-    /// Publishes, subscribes and manages.
-    Host,
-}
-
-/// Where a track comes from.
-#[derive(ToSchema)]
-#[schema(as = Source)]
-#[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes the control core's type in the OpenAPI document")]
-pub(super) enum SourceDocument {
-    /// A camera.
-    Camera,
-    /// A microphone.
-    Microphone,
-    /// A screen.
-    ScreenShare,
-    /// The sound of a screen.
-    ScreenShareAudio,
-}
-
-/// Fine-grained permissions, each overriding what the role says.
-#[derive(ToSchema)]
-#[schema(as = Permissions)]
-#[expect(dead_code, reason = "describes the control core's type in the OpenAPI document")]
-pub(super) struct PermissionsDocument {
-    /// Whether tracks may be published.
-    can_publish: Option<bool>,
-    /// Which sources may be published; absent for all.
-    can_publish_sources: Option<Vec<SourceDocument>>,
-    /// Whether tracks may be subscribed to.
-    can_subscribe: Option<bool>,
-    /// Whether data may be published.
-    can_publish_data: Option<bool>,
-    /// Whether others are not told of the participant.
-    hidden: Option<bool>,
-    /// Whether the participant records the room.
-    recorder: Option<bool>,
-}
+use crate::documents::{PermissionsDocument, RoleDocument};
 
 /// Whom a token is for.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -280,36 +233,4 @@ async fn granted(
         claims.exp = claims.exp.min(own.exp);
     }
     server.sign(&claims)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-    use sluice_controlplane_core::access::{PermissionOverrides, Source};
-    use utoipa::PartialSchema as _;
-
-    use super::*;
-
-    #[test]
-    fn what_the_document_describes_has_the_names_that_the_control_core_reads_and_writes() {
-        let described = |schema| serde_json::to_value(schema).unwrap();
-        assert_eq!(described(RoleDocument::schema())["enum"], json!([Role::Attendee, Role::Speaker, Role::Host]));
-        let sources = [Source::Camera, Source::Microphone, Source::ScreenShare, Source::ScreenShareAudio];
-        assert_eq!(described(SourceDocument::schema())["enum"], json!(sources));
-        let all = PermissionOverrides {
-            can_publish: Some(true),
-            can_publish_sources: Some(sources.to_vec()),
-            can_subscribe: Some(true),
-            can_publish_data: Some(true),
-            hidden: Some(true),
-            recorder: Some(true),
-        };
-        let written = json!(all);
-        let names = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        let mut properties = names(&described(PermissionsDocument::schema())["properties"]);
-        properties.sort();
-        let mut fields = names(&written);
-        fields.sort();
-        assert_eq!(properties, fields);
-    }
 }
