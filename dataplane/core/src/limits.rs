@@ -30,6 +30,9 @@ pub(crate) const SSRC_SILENCE_MIN: Duration = Duration::from_millis(500);
 pub(crate) const ENCODING_SILENCE_MIN: Duration = Duration::from_millis(300);
 /// Frames that the others begin meanwhile at least, so that few frames a second are no silence.
 pub(crate) const ENCODING_SILENCE_FRAMES: u8 = 6;
+/// Template structures of one SSRC that its packets in the history may refer to; a packet with a further one is forwarded
+/// without what its dependency descriptor says. Browsers make a new one when the layers change.
+pub(crate) const STRUCTURES_MAX: usize = 8;
 
 /// DTLS datagrams waiting for the next flush to hand them to the control plane; more are dropped.
 pub(crate) const PUNT_QUEUE_MAX: usize = 256;

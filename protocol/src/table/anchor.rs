@@ -24,8 +24,9 @@ pub struct Anchor {
     pub frame_number: u16,
     /// Egress frame number minus source frame number, modulo 2^16.
     pub frame_number_offset: u16,
-    /// Free, zero.
-    pub spare: u16,
+    /// The dependency descriptor's template ids: in the high byte egress minus source id, modulo 64, in the low one the id
+    /// behind the last structure's. Zero where there are none.
+    pub template_ids: u16,
     /// Packets sent, as sender reports count them, modulo 2^32.
     pub packets: u32,
     /// Payload bytes sent, as sender reports count them, modulo 2^32.
@@ -43,7 +44,7 @@ impl Anchor {
                 | (u64::from(self.tl0picidx) << 8)
                 | (u64::from(self.frame_number) << 16)
                 | (u64::from(self.frame_number_offset) << 32)
-                | (u64::from(self.spare) << 48),
+                | (u64::from(self.template_ids) << 48),
             u64::from(self.packets) | (u64::from(self.payload_bytes) << 32),
         ]
     }
@@ -62,7 +63,7 @@ impl Anchor {
             tl0picidx: ((third >> 8) & 0xff) as u8,
             frame_number: ((third >> 16) & 0xffff) as u16,
             frame_number_offset: ((third >> 32) & 0xffff) as u16,
-            spare: (third >> 48) as u16,
+            template_ids: (third >> 48) as u16,
             packets: (fourth & 0xffff_ffff) as u32,
             payload_bytes: (fourth >> 32) as u32,
         }

@@ -380,7 +380,7 @@ mod tests {
                 tl0picidx: 0x77,
                 frame_number: 0x88,
                 frame_number_offset: 0x99,
-                spare: 0,
+                template_ids: 0x0c15,
                 packets: 0xaa,
                 payload_bytes: 0xbb,
             },
@@ -403,7 +403,7 @@ mod tests {
                 0,
                 0x0000_0022_0000_0011,
                 0x0055_0044_0000_0033,
-                0x0000_0099_0088_7766,
+                0x0c15_0099_0088_7766,
                 0x0000_00bb_0000_00aa,
             ]
         );

@@ -9,6 +9,7 @@
 //! a packet that it was sent already is discarded, so offering twice does no harm.
 
 mod closing;
+mod decode_target;
 pub(crate) mod limits;
 mod picture;
 mod renumber;
@@ -37,10 +38,10 @@ use crate::ingress::alive::Alive;
 use crate::ingress::{Accepted, ExtendedSequence, StreamIndex};
 use crate::wire::extension::{AbsSendTime, PlayoutDelay};
 use picture::Pictures;
-use renumber::{Order, Renumber, Step};
+use renumber::{Left, Order, Renumber};
 use repeat::Repeats;
 use rewrite::{Format, Identity};
-use select::Selector;
+use select::{Chosen, Selector};
 use timestamp::Stamp;
 
 /// One egress stream.
@@ -144,16 +145,17 @@ impl EgressStream {
     /// The reason why it is not forwarded. [`Discard::PayloadTypeUnmapped`] is for the controller to know.
     pub(crate) fn plan_packet(&mut self, packet: &Accepted<'_>) -> Result<Outgoing, Discard> {
         let order = self.renumber.order(packet)?;
-        let (step, payload_type) = match self.choose(packet, order) {
+        let (chosen, payload_type) = match self.choose(packet, order) {
             Ok(chosen) => chosen,
             Err(discard) => {
                 if self.selector.layer().forwards(packet.ssrc) {
-                    self.renumber.shed(order, packet);
+                    self.renumber.shed(order, packet, self.left_out(packet));
                 }
                 return Err(discard);
             }
         };
-        let numbers = self.renumber.number(step, order, packet)?;
+        self.renumber.pictures_mut().tell(self.selector.layer().told_targets());
+        let numbers = self.renumber.number(chosen, order, packet)?;
         if packet.playout_delay.is_some() && !self.playout_delay_planned {
             self.format.playout_delay = packet.playout_delay;
         }
@@ -165,6 +167,7 @@ impl EgressStream {
             index: numbers.sequence,
             timestamp: numbers.timestamp,
             payload_type,
+            marker: numbers.marker,
             picture: numbers.picture,
             original: None,
         };
@@ -183,7 +186,7 @@ impl EgressStream {
         if self.selector.layer().forwards(packet.ssrc)
             && let Ok(order) = self.renumber.order(packet)
         {
-            self.renumber.shed(order, packet);
+            self.renumber.shed(order, packet, Left::Picture);
             if self.kind == MediaKind::Video {
                 self.selector.layer_mut().interrupt();
             }
@@ -228,16 +231,17 @@ impl EgressStream {
         }
         let ssrc = self.rtx.ok_or(Discard::RepeatGone)?;
         let payload_type = self.mapped(packet.payload_type).and_then(|map| map.rtx).ok_or(Discard::RepeatGone)?;
-        let (timestamp, picture) = match repeat.sent {
+        let (timestamp, marker, picture) = match repeat.sent {
             Some(sent) => sent.numbers(packet),
             None => {
                 let missing = self.renumber.missing(repeat.original);
                 missing.filter(|it| *it == (packet.ssrc, packet.sequence)).ok_or(Discard::RepeatGone)?;
-                self.plan_packet(packet).map(|first| (first.timestamp, first.picture))?
+                self.plan_packet(packet).map(|first| (first.timestamp, first.marker, first.picture))?
             }
         };
         let index = self.rtx_index + 1;
-        let identity = Identity { ssrc, index, timestamp, payload_type, picture, original: Some(repeat.original) };
+        let original = Some(repeat.original);
+        let identity = Identity { ssrc, index, timestamp, payload_type, marker, picture, original };
         let outgoing = self.format.outgoing(&identity, packet)?;
         self.rtx_index = index;
         Ok(outgoing)
@@ -346,10 +350,15 @@ impl EgressStream {
         self.renumber.source().map(|_| self.renumber.timeline().offset())
     }
 
-    fn choose(&mut self, packet: &Accepted<'_>, order: Order) -> Result<(Step, PayloadType), Discard> {
+    fn choose(&mut self, packet: &Accepted<'_>, order: Order) -> Result<(Chosen, PayloadType), Discard> {
         let payload_type = self.mapped(packet.payload_type).ok_or(Discard::PayloadTypeUnmapped)?.to;
-        let step = self.selector.select(packet, order)?;
-        Ok((step, payload_type))
+        let chosen = self.selector.select(packet, order)?;
+        Ok((chosen, payload_type))
+    }
+
+    /// Returns what is left out with a packet.
+    fn left_out(&self, packet: &Accepted<'_>) -> Left {
+        if self.selector.layer().shows_picture_of(packet) { Left::Layer } else { Left::Picture }
     }
 
     fn mapped(&self, payload_type: PayloadType) -> Option<&PayloadMap> {

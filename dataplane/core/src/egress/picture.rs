@@ -6,6 +6,7 @@ use sluice_protocol::table::Anchor;
 use super::closing::Closing;
 use super::limits::GAP_PICTURES_MAX;
 use crate::ingress::Accepted;
+use crate::wire::dependency_descriptor::Rewrite;
 use crate::wire::picture_id::PictureId;
 
 /// Picture ids on the wire: 15 bits always. A source's 7 bits are widened, since receivers take every id for 15 bits
@@ -22,8 +23,8 @@ pub(crate) struct PictureNumbers {
     pub picture_id: Option<u16>,
     /// `TL0PICIDX`, where the source has one.
     pub tl0picidx: Option<u8>,
-    /// The frame number of the dependency descriptor, where the source has one.
-    pub frame_number: Option<u16>,
+    /// What the dependency descriptor is to say, where the source has one.
+    pub descriptor: Option<Rewrite>,
 }
 
 /// The continuity of pictures. A picture shed as a whole closes up, one that was lost keeps its id; a source without ids
@@ -43,6 +44,14 @@ pub(super) struct Pictures {
     /// Ours minus the source's frame number; unset while the source has shown none.
     frame_offset: Option<u16>,
     last_frame: u16,
+    /// Ours minus the source's template ids, modulo 64, and the id behind the last structure's. A source that starts has its
+    /// structure moved behind the one before, so that no packet of one is taken for the other's.
+    template_shift: u8,
+    next_template: u8,
+    /// Whether the source's structure has to be moved.
+    is_new_source: bool,
+    /// The decode targets that the receiver is told, where they are not the source's own.
+    told: Option<u32>,
     /// The offset of an anchor whose source has not been heard yet.
     resumed_id_offset: Option<u16>,
 }
@@ -59,6 +68,10 @@ impl Pictures {
             last_tl0: tl0picidx,
             frame_offset: None,
             last_frame: frame_number,
+            template_shift: 0,
+            next_template: 0,
+            is_new_source: true,
+            told: None,
             resumed_id_offset: None,
         }
     }
@@ -69,6 +82,8 @@ impl Pictures {
         self.resumed_id_offset = Some(anchor.picture_id_offset);
         self.tl0_offset = Some(anchor.tl0picidx_offset);
         self.frame_offset = Some(anchor.frame_number_offset);
+        [self.template_shift, self.next_template] = anchor.template_ids.to_be_bytes().map(|id| id & 0x3f);
+        self.is_new_source = false;
     }
 
     /// Writes what a successor needs into `anchor`.
@@ -79,6 +94,7 @@ impl Pictures {
         anchor.tl0picidx_offset = self.tl0_offset.unwrap_or(0);
         anchor.frame_number = self.last_frame;
         anchor.frame_number_offset = self.frame_offset.unwrap_or(0);
+        anchor.template_ids = u16::from_be_bytes([self.template_shift, self.next_template]);
     }
 
     /// Forgets the source: the next numbers follow the last ones sent.
@@ -87,6 +103,12 @@ impl Pictures {
         self.resumed_id_offset = None;
         self.tl0_offset = None;
         self.frame_offset = None;
+        self.is_new_source = true;
+    }
+
+    /// Sets which decode targets the receiver is told from now on; `None` for the source's own ones.
+    pub(super) const fn tell(&mut self, targets: Option<u32>) {
+        self.told = targets;
     }
 
     /// Returns the numbers of a packet that is newer than all before it. The flag tells that the source's numbers
@@ -111,6 +133,7 @@ impl Pictures {
             mapped
         });
         let frame_number = packet.frame.frame_number.map(|value| {
+            self.follow_structure(packet);
             let next = self.last_frame.wrapping_add(1);
             let back =
                 |offset: u16| fresh && value.wrapping_add(offset).wrapping_sub(self.last_frame).cast_signed() < 0;
@@ -123,7 +146,21 @@ impl Pictures {
             }
             mapped
         });
-        (PictureNumbers { picture_id, tl0picidx, frame_number }, jumped)
+        (PictureNumbers { picture_id, tl0picidx, descriptor: frame_number.map(|number| self.rewrite(number)) }, jumped)
+    }
+
+    /// Moves the template ids of a source that starts behind those used before.
+    fn follow_structure(&mut self, packet: &Accepted<'_>) {
+        let Some(structure) = packet.structure.filter(|_| packet.frame.key || self.is_new_source) else { return };
+        if std::mem::take(&mut self.is_new_source) {
+            self.template_shift = self.next_template.wrapping_sub(structure.id_offset()) & 0x3f;
+        }
+        let count = u8::try_from(structure.templates().len()).unwrap_or(0);
+        self.next_template = structure.id_offset().wrapping_add(self.template_shift).wrapping_add(count) & 0x3f;
+    }
+
+    const fn rewrite(&self, frame_number: u16) -> Rewrite {
+        Rewrite { frame_number, template_shift: self.template_shift, active_decode_targets: self.told }
     }
 
     /// Returns the numbers of a packet that comes late, `None` when its picture has no place any more.
@@ -139,8 +176,8 @@ impl Pictures {
                 Some(value) => Some(value.wrapping_add(self.tl0_offset?)),
                 None => None,
             },
-            frame_number: match packet.frame.frame_number {
-                Some(value) => Some(value.wrapping_add(self.frame_offset?)),
+            descriptor: match packet.frame.frame_number {
+                Some(value) => Some(self.rewrite(value.wrapping_add(self.frame_offset?))),
                 None => None,
             },
         })
@@ -161,9 +198,9 @@ impl Pictures {
         self.tl0_offset.unwrap_or(0)
     }
 
-    /// Returns ours minus the source's frame number.
-    pub(super) fn frame_offset(&self) -> u16 {
-        self.frame_offset.unwrap_or(0)
+    /// Returns what dependency descriptors are changed by: ours minus the source's frame number, and the rest as it is.
+    pub(super) fn descriptors(&self) -> Rewrite {
+        self.rewrite(self.frame_offset.unwrap_or(0))
     }
 
     fn advance_id(&mut self, id: PictureId) -> (Option<u16>, bool) {

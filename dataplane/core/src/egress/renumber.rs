@@ -11,6 +11,7 @@ use super::closing::Closing;
 use super::limits::{GAP_PACKETS_MAX, LATE_PACKETS_MAX};
 use super::picture::{PictureNumbers, Pictures};
 use super::rewrite::low_sequence;
+use super::select::Chosen;
 use super::timestamp::{Stamp, Timeline};
 use crate::discard::Discard;
 use crate::ingress::{Accepted, ExtendedSequence};
@@ -43,7 +44,18 @@ pub(super) struct Numbers {
     /// The SRTP index: roll-over counter << 16 | sequence number.
     pub(super) sequence: u64,
     pub(super) timestamp: u32,
+    /// Whether it is the last one of its picture.
+    pub(super) marker: bool,
     pub(super) picture: PictureNumbers,
+}
+
+/// What is left out with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The rest of its picture, or all of it.
+    Picture,
+    /// One layer of its picture, of which others are sent.
+    Layer,
 }
 
 /// The numbering of an egress stream over all its sources.
@@ -128,22 +140,24 @@ impl Renumber {
     ///
     /// # Errors
     /// [`Discard::EgressTooLate`] for a late packet whose numbers were given away.
-    pub(super) fn number(&mut self, step: Step, order: Order, packet: &Accepted<'_>) -> Result<Numbers, Discard> {
-        match (step, order) {
-            (Step::Continue, Order::Late) => self.number_late(packet),
-            (Step::Continue, Order::New) => Ok(self.number_new(packet)),
-            (Step::Resume | Step::Start, _) => Ok(self.number_first(step, packet)),
+    pub(super) fn number(&mut self, chosen: Chosen, order: Order, packet: &Accepted<'_>) -> Result<Numbers, Discard> {
+        match (chosen.step, order) {
+            (Step::Continue, Order::Late) => self.number_late(chosen, packet),
+            (Step::Continue, Order::New) => Ok(self.number_new(chosen, packet)),
+            (Step::Resume | Step::Start, _) => Ok(self.number_first(chosen, packet)),
         }
     }
 
     /// Notes that a packet of the current source was shed. The number is given away, unless the frame before is open.
-    pub(super) fn shed(&mut self, order: Order, packet: &Accepted<'_>) {
+    pub(super) fn shed(&mut self, order: Order, packet: &Accepted<'_>, left: Left) {
         if self.source != Some(packet.ssrc) {
             return;
         }
         if order == Order::New {
             self.shed_number(packet.sequence, Whole::PartOfAFrame);
-            self.pictures.shed(packet);
+            if left == Left::Picture {
+                self.pictures.shed(packet);
+            }
         } else {
             self.seen.set(packet.sequence.0);
         }
@@ -190,7 +204,7 @@ impl Renumber {
         &self.pictures
     }
 
-    fn number_first(&mut self, step: Step, packet: &Accepted<'_>) -> Numbers {
+    fn number_first(&mut self, chosen: Chosen, packet: &Accepted<'_>) -> Numbers {
         let same = self.source == Some(packet.ssrc);
         self.source = Some(packet.ssrc);
         let sequence = self.last + if self.closed { 1 } else { 2 };
@@ -201,15 +215,15 @@ impl Renumber {
             self.timeline.anchor(&Stamp::of(packet));
             self.timeline.last()
         };
-        if step == Step::Start {
+        if chosen.step == Step::Start {
             self.pictures.start();
         }
         let (picture, _) = self.pictures.advance(packet);
-        self.sent(sequence, packet);
-        Numbers { sequence, timestamp, picture }
+        self.sent(sequence, chosen);
+        Numbers { sequence, timestamp, marker: is_marked(chosen, packet), picture }
     }
 
-    fn number_new(&mut self, packet: &Accepted<'_>) -> Numbers {
+    fn number_new(&mut self, chosen: Chosen, packet: &Accepted<'_>) -> Numbers {
         let source = packet.sequence.0;
         let step = source - self.sequences.highest();
         if step > GAP_PACKETS_MAX {
@@ -223,22 +237,23 @@ impl Renumber {
         self.seen.advance(self.sequences.highest(), source);
         self.sequences.keep(source);
         let sequence = self.sequences.place(source).unwrap_or(self.last + 1);
-        self.sent(sequence, packet);
-        Numbers { sequence, timestamp, picture }
+        self.sent(sequence, chosen);
+        Numbers { sequence, timestamp, marker: is_marked(chosen, packet), picture }
     }
 
-    fn number_late(&mut self, packet: &Accepted<'_>) -> Result<Numbers, Discard> {
-        let numbers = self.place_late(packet).ok_or(Discard::EgressTooLate)?;
+    fn number_late(&mut self, chosen: Chosen, packet: &Accepted<'_>) -> Result<Numbers, Discard> {
+        let numbers = self.place_late(chosen, packet).ok_or(Discard::EgressTooLate)?;
         self.seen.set(packet.sequence.0);
         // What came after it may all have been shed, so that it is the highest number that was ever sealed.
         self.last_sent = self.last_sent.max(numbers.sequence);
         Ok(numbers)
     }
 
-    fn place_late(&self, packet: &Accepted<'_>) -> Option<Numbers> {
+    fn place_late(&self, chosen: Chosen, packet: &Accepted<'_>) -> Option<Numbers> {
         let numbers = Numbers {
             sequence: self.sequences.place(packet.sequence.0)?,
             timestamp: self.timeline.place_late(packet.timestamp)?,
+            marker: is_marked(chosen, packet),
             picture: self.pictures.place_late(packet)?,
         };
         // Above everything that was sent there is only the rest of the newest frame. A repair may say another time than
@@ -247,16 +262,21 @@ impl Renumber {
         fits.then_some(numbers)
     }
 
+    /// Returns the picture numbers.
+    pub(super) const fn pictures_mut(&mut self) -> &mut Pictures {
+        &mut self.pictures
+    }
+
     fn rebase(&mut self, source: u64, egress: u64) {
         self.sequences.rebase(source, egress);
         self.seen = Seen::default();
         self.seen.set(source);
     }
 
-    fn sent(&mut self, sequence: u64, packet: &Accepted<'_>) {
+    fn sent(&mut self, sequence: u64, chosen: Chosen) {
         self.last = sequence;
         self.last_sent = sequence;
-        self.closed = packet.frame.end;
+        self.closed = chosen.ends;
     }
 
     fn shed_number(&mut self, sequence: ExtendedSequence, whole: Whole) {
@@ -283,6 +303,12 @@ impl Renumber {
         self.last = place - 1;
         self.closed |= !follows;
     }
+}
+
+/// Tells whether a packet gets the marker bit: its publisher's, or its own where it has become the last of its picture as
+/// higher layers are left out (RTP Payload Format For AV1, section 4.2; RFC 9628 section 4.1).
+const fn is_marked(chosen: Chosen, packet: &Accepted<'_>) -> bool {
+    packet.marker || packet.structure.is_some() && chosen.ends
 }
 
 /// What a number stood for that is given away.

@@ -12,6 +12,7 @@ use super::renumber::{Numbers, Renumber};
 use super::timestamp::Mapping;
 use crate::discard::Discard;
 use crate::ingress::{Accepted, ExtendedSequence};
+use crate::wire::dependency_descriptor::Rewrite;
 
 /// A packet to send again: where it is in the history, and the numbers that it was sent with. One that was not sent yet
 /// may be in the history too: it came before the key frame's start that it belongs behind. Then it is sent now.
@@ -31,18 +32,22 @@ pub(crate) struct Repeat {
 pub(super) struct SentAs {
     era: Era,
     picture_id: u16,
+    marker: bool,
 }
 
 impl SentAs {
-    /// Returns the numbers that `packet`, the one in the history, was sent with.
-    pub(super) fn numbers(&self, packet: &Accepted<'_>) -> (u32, PictureNumbers) {
+    /// Returns timestamp, marker bit and numbers that `packet`, the one in the history, was sent with.
+    pub(super) fn numbers(&self, packet: &Accepted<'_>) -> (u32, bool, PictureNumbers) {
         let frame = &packet.frame;
         let picture = PictureNumbers {
             picture_id: frame.picture_id.map(|_| self.picture_id),
             tl0picidx: frame.tl0picidx.map(|value| value.wrapping_add(self.era.tl0_offset)),
-            frame_number: frame.frame_number.map(|value| value.wrapping_add(self.era.frame_offset)),
+            descriptor: frame.frame_number.map(|value| Rewrite {
+                frame_number: value.wrapping_add(self.era.descriptors.frame_number),
+                ..self.era.descriptors
+            }),
         };
-        (self.era.times.map(packet.timestamp), picture)
+        (self.era.times.map(packet.timestamp), self.marker, picture)
     }
 }
 
@@ -54,7 +59,8 @@ pub(super) struct Era {
     first: u64,
     times: Mapping,
     tl0_offset: u8,
-    frame_offset: u16,
+    /// What is added to frame numbers, and the rest.
+    descriptors: Rewrite,
 }
 
 /// One packet, twelve bytes: there are a thousand for each viewer.
@@ -68,9 +74,20 @@ struct Entry {
     repeated_ms: u16,
     /// The number of its era, modulo 256.
     era: u8,
-    /// How often it was sent; 0 in an entry that was never filled.
+    /// How often it was sent, 0 in an entry that was never filled; with [`MARKER`] where it had the marker bit.
     times: u8,
 }
+
+/// The bit beside [`Entry::times`].
+const MARKER: u8 = 0x80;
+
+impl Entry {
+    const fn times(self) -> u8 {
+        self.times & !MARKER
+    }
+}
+
+const _: () = assert!(REPEATS_PER_PACKET_MAX + 1 < MARKER);
 
 const _: () = assert!(size_of::<Entry>() == 12);
 
@@ -97,7 +114,7 @@ impl Repeats {
             first,
             times: renumber.timeline().mapping(),
             tl0_offset: renumber.pictures().tl0_offset(),
-            frame_offset: renumber.pictures().frame_offset(),
+            descriptors: renumber.pictures().descriptors(),
         };
         if self.eras.back() != Some(&era) {
             self.begin(era);
@@ -112,7 +129,7 @@ impl Repeats {
             picture_id: numbers.picture.picture_id.unwrap_or(0),
             repeated_ms: 0,
             era: self.era,
-            times: 1,
+            times: 1 | if numbers.marker { MARKER } else { 0 },
         };
         if let Some(place) = self.entries.get_mut(usize::from(sequence) % REPEATABLE_PACKETS) {
             *place = entry;
@@ -128,14 +145,14 @@ impl Repeats {
         let entry = self
             .entries
             .get_mut(usize::from(original) % REPEATABLE_PACKETS)
-            .filter(|entry| entry.times != 0 && entry.sequence == original)
+            .filter(|entry| entry.times() != 0 && entry.sequence == original)
             .ok_or(Discard::RepeatGone)?;
         let age = usize::from(newest.wrapping_sub(entry.era));
         let era = self.eras.iter().rev().nth(age).copied().ok_or(Discard::RepeatGone)?;
         let now_ms = u16::try_from(now.nanos / 1_000_000 % (1 << 16)).unwrap_or(0);
         let interval_ms = interval.max(REPEAT_INTERVAL_MIN).as_millis();
-        let is_early = entry.times > 1 && u128::from(now_ms.wrapping_sub(entry.repeated_ms)) < interval_ms;
-        if is_early || entry.times > REPEATS_PER_PACKET_MAX {
+        let is_early = entry.times() > 1 && u128::from(now_ms.wrapping_sub(entry.repeated_ms)) < interval_ms;
+        if is_early || entry.times() > REPEATS_PER_PACKET_MAX {
             return Err(Discard::RepeatLimited);
         }
         entry.times += 1;
@@ -144,7 +161,7 @@ impl Repeats {
             source: era.source,
             sequence: ExtendedSequence(era.first + u64::from(entry.source)),
             original,
-            sent: Some(SentAs { era, picture_id: entry.picture_id }),
+            sent: Some(SentAs { era, picture_id: entry.picture_id, marker: entry.times & MARKER != 0 }),
         })
     }
 

@@ -10,7 +10,9 @@ use super::picture::PictureNumbers;
 use crate::discard::Discard;
 use crate::ingress::Accepted;
 use crate::srtp::RTP_OVERHEAD_BYTES_MAX;
-use crate::wire::dependency_descriptor::{MANDATORY_SIZE_BYTES, rewrite_frame_number};
+use crate::wire::dependency_descriptor::{
+    MANDATORY_SIZE_BYTES, SIZE_BYTES_MAX as DESCRIPTOR_SIZE_BYTES_MAX, TemplateStructure, carries_structure,
+};
 use crate::wire::extension::{ABS_SEND_TIME_SIZE_BYTES, PLAYOUT_DELAY_SIZE_BYTES};
 use crate::wire::rtp::{Extension, ExtensionForm, RtpFields, header_size_bytes, write_header};
 
@@ -18,6 +20,10 @@ use crate::wire::rtp::{Extension, ExtensionForm, RtpFields, header_size_bytes, w
 const ORIGINAL_SEQUENCE_SIZE_BYTES: usize = 2;
 /// Extensions that one packet can have.
 const EXTENSIONS_MAX: usize = 6;
+/// The largest value in the one-byte form (RFC 8285 section 4.2).
+const ONE_BYTE_FORM_SIZE_BYTES_MAX: usize = 16;
+/// Stands for a dependency descriptor of any size, while that alone counts.
+static ANY_DESCRIPTOR: [u8; DESCRIPTOR_SIZE_BYTES_MAX] = [0; DESCRIPTOR_SIZE_BYTES_MAX];
 
 /// Header extensions of a packet, as bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +97,7 @@ pub(super) struct Identity {
     pub(super) index: u64,
     pub(super) timestamp: u32,
     pub(super) payload_type: PayloadType,
+    pub(super) marker: bool,
     pub(super) picture: PictureNumbers,
     pub(super) original: Option<u16>,
 }
@@ -107,13 +114,13 @@ impl Format {
         }
         let original_size = if identity.original.is_some() { ORIGINAL_SEQUENCE_SIZE_BYTES } else { 0 };
         let body = original_size + packet.payload.len() + descriptor.growth_bytes();
-        let (extensions, form, header) = self.fitting(packet, body);
+        let (extensions, form, header) = self.fitting(packet, &identity.picture, body);
         Ok(Outgoing {
             ssrc: identity.ssrc,
             index: identity.index,
             timestamp: identity.timestamp,
             payload_type: identity.payload_type,
-            marker: packet.marker,
+            marker: identity.marker,
             picture: identity.picture,
             size_bytes: header + body,
             payload_size_bytes: body,
@@ -138,17 +145,17 @@ impl Format {
             timestamp: outgoing.timestamp,
             ssrc: outgoing.ssrc,
         };
-        let extensions = self.extensions(outgoing.extensions, packet, &abs_send_time);
+        let mut changed;
+        let descriptor = match outgoing.picture.descriptor {
+            Some(rewrite) if outgoing.extensions.has(ExtensionSet::DEPENDENCY_DESCRIPTOR) => {
+                changed = [0; DESCRIPTOR_SIZE_BYTES_MAX];
+                rewrite.write(packet.dependency_descriptor, structure_of(packet), &mut changed)?
+            }
+            _ => &[],
+        };
+        let values = Values { packet, abs_send_time: &abs_send_time, descriptor };
+        let extensions = self.extensions(outgoing.extensions, &values);
         let header = write_header(buffer, &fields, outgoing.form, &extensions).ok()?;
-        if let Some(number) = outgoing.picture.frame_number
-            && outgoing.extensions.has(ExtensionSet::DEPENDENCY_DESCRIPTOR)
-        {
-            // The descriptor is the last extension.
-            let sizes = extensions.iter().rev().skip(1).map(|extension| extension.value.len());
-            let element = if outgoing.form == ExtensionForm::OneByte { 1 } else { 2 };
-            let start = 16 + sizes.map(|size| size + element).sum::<usize>() + element;
-            rewrite_frame_number(buffer.get_mut(start..)?, number)?;
-        }
         let mut body = buffer.get_mut(header..outgoing.size_bytes)?;
         if let Some(original) = outgoing.original {
             let (number, rest) = body.split_at_mut_checked(ORIGINAL_SEQUENCE_SIZE_BYTES)?;
@@ -160,49 +167,76 @@ impl Format {
     }
 
     /// Chooses extensions and form for a packet with `body` bytes behind its header, and returns the header's size.
-    fn fitting(&self, packet: &Accepted<'_>, body: usize) -> (ExtensionSet, ExtensionForm, usize) {
+    fn fitting(
+        &self,
+        packet: &Accepted<'_>,
+        numbers: &PictureNumbers,
+        body: usize,
+    ) -> (ExtensionSet, ExtensionForm, usize) {
         let ids = &self.ids;
         let mut set = ExtensionSet(0)
             .with(ExtensionSet::MID, ids.mid != 0 && !self.mid.0.as_bytes().is_empty())
             .with(ExtensionSet::ABS_SEND_TIME, ids.abs_send_time != 0)
             .with(ExtensionSet::AUDIO_LEVEL, ids.audio_level != 0 && packet.audio_level.is_some())
             .with(ExtensionSet::PLAYOUT_DELAY, ids.playout_delay != 0 && self.playout_delay.is_some())
-            .with(ExtensionSet::VIDEO_ORIENTATION, ids.video_orientation != 0 && packet.video_orientation.is_some())
-            .with(
-                ExtensionSet::DEPENDENCY_DESCRIPTOR,
-                ids.dependency_descriptor != 0 && packet.dependency_descriptor.len() >= MANDATORY_SIZE_BYTES,
-            );
-        let mut form = self.form(&mut set, packet);
-        let mut header = self.header_size(set, form, packet);
+            .with(ExtensionSet::VIDEO_ORIENTATION, ids.video_orientation != 0 && packet.video_orientation.is_some());
+        let mut values = Values { packet, abs_send_time: &[0; ABS_SEND_TIME_SIZE_BYTES], descriptor: &[] };
+        if let Some(size) = self.descriptor_size_bytes(packet, numbers) {
+            set = set.with(ExtensionSet::DEPENDENCY_DESCRIPTOR, true);
+            values.descriptor = ANY_DESCRIPTOR.get(..size).unwrap_or(&[]);
+        }
+        let mut form = self.form(&mut set, &values);
+        let mut header = self.header_size(set, form, &values);
         for optional in ExtensionSet::OPTIONAL {
             if header + body + RTP_OVERHEAD_BYTES_MAX <= DATAGRAM_BYTES_COMFORTABLE {
                 break;
             }
             set = set.without(optional);
-            form = self.form(&mut set, packet);
-            header = self.header_size(set, form, packet);
+            form = self.form(&mut set, &values);
+            header = self.header_size(set, form, &values);
         }
         (set, form, header)
     }
 
+    /// Returns the size of a packet's dependency descriptor, where it is sent: of codecs whose receivers cannot do without
+    /// it. VP8 and H264 are decoded in the order of their packets, and sources with and without it take turns.
+    ///
+    /// Where only the one-byte form may be used, descriptors whose structure does not fit into it are of no use.
+    fn descriptor_size_bytes(&self, packet: &Accepted<'_>, numbers: &PictureNumbers) -> Option<usize> {
+        let rewrite = numbers.descriptor.filter(|_| self.ids.dependency_descriptor != 0)?;
+        let (value, structure) = (packet.dependency_descriptor, structure_of(packet));
+        let is_needed = matches!(packet.codec, CodecKind::Av1 | CodecKind::Vp9);
+        // A structure that was not taken cannot be rewritten.
+        let is_known = structure.is_some() || !carries_structure(value);
+        if !is_needed || !is_known || value.len() < MANDATORY_SIZE_BYTES {
+            return None;
+        }
+        let fits = |structure: &TemplateStructure| structure.descriptor_size_bytes() <= ONE_BYTE_FORM_SIZE_BYTES_MAX;
+        if !self.mixed && !structure.is_some_and(fits) {
+            return None;
+        }
+        let size = rewrite.size_bytes(value, structure);
+        (size <= DESCRIPTOR_SIZE_BYTES_MAX).then_some(size)
+    }
+
     /// Chooses the form that carries `set`; where only the one-byte form may be used, what it cannot carry is left out.
-    fn form(&self, set: &mut ExtensionSet, packet: &Accepted<'_>) -> ExtensionForm {
+    fn form(&self, set: &mut ExtensionSet, values: &Values<'_>) -> ExtensionForm {
         if self.mixed {
-            return ExtensionForm::fitting(&self.extensions(*set, packet, &[0; ABS_SEND_TIME_SIZE_BYTES]));
+            return ExtensionForm::fitting(&self.extensions(*set, values));
         }
         for (extension, id) in self.members() {
             if id > 14 {
                 *set = set.without(extension);
             }
         }
-        if packet.dependency_descriptor.len() > 16 {
+        if values.descriptor.len() > ONE_BYTE_FORM_SIZE_BYTES_MAX {
             *set = set.without(ExtensionSet::DEPENDENCY_DESCRIPTOR);
         }
         ExtensionForm::OneByte
     }
 
-    fn header_size(&self, set: ExtensionSet, form: ExtensionForm, packet: &Accepted<'_>) -> usize {
-        let extensions = self.extensions(set, packet, &[0; ABS_SEND_TIME_SIZE_BYTES]);
+    fn header_size(&self, set: ExtensionSet, form: ExtensionForm, values: &Values<'_>) -> usize {
+        let extensions = self.extensions(set, values);
         header_size_bytes(form, extensions.iter().map(|extension| extension.value.len()))
     }
 
@@ -217,13 +251,9 @@ impl Format {
         ]
     }
 
-    /// Returns the extensions of `set` with their values, the dependency descriptor last.
-    fn extensions<'a>(
-        &'a self,
-        set: ExtensionSet,
-        packet: &'a Accepted<'_>,
-        abs_send_time: &'a [u8; ABS_SEND_TIME_SIZE_BYTES],
-    ) -> ArrayVec<Extension<'a>, EXTENSIONS_MAX> {
+    /// Returns the extensions of `set` with their values.
+    fn extensions<'a>(&'a self, set: ExtensionSet, values: &Values<'a>) -> ArrayVec<Extension<'a>, EXTENSIONS_MAX> {
+        let Values { packet, abs_send_time, descriptor } = *values;
         let ids = &self.ids;
         let mut list = ArrayVec::new();
         let mut push = |extension, id, value: Option<&'a [u8]>| {
@@ -242,9 +272,22 @@ impl Format {
             ids.video_orientation,
             packet.video_orientation.as_ref().map(slice::from_ref),
         );
-        push(ExtensionSet::DEPENDENCY_DESCRIPTOR, ids.dependency_descriptor, Some(packet.dependency_descriptor));
+        push(ExtensionSet::DEPENDENCY_DESCRIPTOR, ids.dependency_descriptor, Some(descriptor));
         list
     }
+}
+
+/// What the extensions of one packet say.
+#[derive(Clone, Copy, Debug)]
+struct Values<'a> {
+    packet: &'a Accepted<'a>,
+    abs_send_time: &'a [u8; ABS_SEND_TIME_SIZE_BYTES],
+    /// The dependency descriptor as it is sent.
+    descriptor: &'a [u8],
+}
+
+fn structure_of<'a>(packet: &Accepted<'a>) -> Option<&'a TemplateStructure> {
+    packet.structure.map(|structure| &**structure)
 }
 
 /// Where picture id and TL0PICIDX stand in a payload, and what is written there.

@@ -33,12 +33,22 @@ use sluice_protocol::media::{CodecKind, MediaKind, PayloadType, Ssrc};
 use sluice_protocol::plan::Layer;
 use sluice_protocol::time::Instant;
 
+use super::decode_target::{DecodeTargets, Judgement};
 use super::limits::SILENCE_MAX;
 use super::renumber::{Order, Step};
 use super::wish::{Wanted, Wish, wish};
 use crate::discard::Discard;
 use crate::ingress::alive::Alive;
 use crate::ingress::{Accepted, StreamIndex};
+
+/// What is decided about a packet that is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// How it joins what was sent before.
+    pub(super) step: Step,
+    /// Whether it is the last packet of its picture that is forwarded.
+    pub(super) ends: bool,
+}
 
 /// What chooses among the packets of a track.
 #[derive(Clone, Debug)]
@@ -62,7 +72,7 @@ impl Selector {
     ///
     /// # Errors
     /// The reason why it is not forwarded.
-    pub(super) fn select(&mut self, packet: &Accepted<'_>, order: Order) -> Result<Step, Discard> {
+    pub(super) fn select(&mut self, packet: &Accepted<'_>, order: Order) -> Result<Chosen, Discard> {
         match self {
             Self::Sound(layer) => layer.select(packet, order, Entry::AnyPacket),
             Self::Pictures(layer) => layer.select(packet, order, entry_of(packet.codec)),
@@ -129,6 +139,8 @@ pub(super) struct OneLayer {
     alive: Alive,
     /// What follows from the two.
     wish: Wish,
+    /// The choice among the layers of the stream that is forwarded, where it has dependency descriptors.
+    targets: Option<Box<DecodeTargets>>,
 }
 
 #[derive(Clone, Debug)]
@@ -190,6 +202,7 @@ impl OneLayer {
             wanted: Wanted { max: Layer::MAX, paused: false },
             alive: Alive::NONE,
             wish: Wish::First,
+            targets: None,
         }
     }
 
@@ -330,7 +343,12 @@ impl OneLayer {
             State::Idle => false,
             State::Waiting | State::Resumed(_) => true,
             State::Active(active) => match active.turn {
-                Turn::No => active.wants_key_frame || self.awaited().is_some(),
+                Turn::No => {
+                    let targets = self.targets.as_ref();
+                    active.wants_key_frame
+                        || self.awaited().is_some()
+                        || targets.is_some_and(|targets| targets.wants_key_frame())
+                }
                 Turn::Finishing { .. } => false,
                 Turn::Cut => true,
             },
@@ -341,16 +359,36 @@ impl OneLayer {
         self.wanted.paused
     }
 
-    fn select(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Step, Discard> {
-        let is_paused = self.is_paused();
+    /// Returns the decode targets that the receiver is to be told, where they are not the source's own.
+    pub(super) fn told_targets(&self) -> Option<u32> {
+        self.targets.as_ref().and_then(|targets| targets.told())
+    }
+
+    /// Tells whether other layers of a packet's picture are forwarded.
+    pub(super) fn shows_picture_of(&self, packet: &Accepted<'_>) -> bool {
+        packet.structure.is_some() && self.targets.as_ref().is_some_and(|targets| targets.shows_picture_of(packet))
+    }
+
+    /// Returns the highest layer within the stream that is forwarded. Spatial layers of a stream are counted where it is the
+    /// only one of its track, as [`Layer::spatial`] counts encodings where there are several.
+    fn limit(&self) -> Layer {
+        let is_only = self.alive == Alive::NONE || self.alive == Alive::NONE.with(StreamIndex(0));
+        if is_only { self.wanted.max } else { Layer { spatial: u8::MAX, ..self.wanted.max } }
+    }
+
+    fn select(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Chosen, Discard> {
+        let (is_paused, limit) = (self.is_paused(), self.limit());
+        let targets = &mut self.targets;
         match &mut self.state {
             State::Idle => Err(Discard::LayerNotSelected),
             State::Waiting | State::Resumed(_) if is_paused => Err(Discard::Paused),
             State::Waiting => self.start(packet, order, entry, None),
             State::Resumed(source) if *source == packet.ssrc && packet.frame.start => {
-                let active = Active::new(packet, None, self.wanted.max);
+                *targets = packet.structure.map(|structure| Box::new(DecodeTargets::new(packet, structure, limit)));
+                let judgement = judge(targets, packet, limit);
+                let active = Active::new(packet, judgement.ends, None, self.wanted.max);
                 self.state = State::Active(Active { wants_key_frame: !entry.admits(packet), ..active });
-                Ok(Step::Resume)
+                Ok(Chosen { step: Step::Resume, ends: judgement.ends })
             }
             State::Resumed(_) => self.start(packet, order, entry, None),
             State::Active(active) if is_paused => {
@@ -358,8 +396,8 @@ impl OneLayer {
                     return Err(Discard::Paused);
                 }
                 if active.timestamp == packet.timestamp && active.open {
-                    active.pass(packet, order);
-                    return Ok(Step::Continue);
+                    let judgement = judge(targets, packet, limit);
+                    return active.pass(packet, order, judgement);
                 }
                 if order == Order::New {
                     self.state = State::Waiting;
@@ -367,7 +405,7 @@ impl OneLayer {
                 Err(Discard::Paused)
             }
             State::Active(active) if active.ssrc == packet.ssrc && active.turn == Turn::No => {
-                active.follow(packet, order, entry, self.wanted.max)
+                active.follow(packet, order, entry, Limits { layer: limit, targets })
             }
             State::Active(active) if active.ssrc == packet.ssrc => self.leave(packet, order, entry),
             State::Active(_) => self.turn_to(packet, order, entry),
@@ -375,28 +413,29 @@ impl OneLayer {
     }
 
     /// Decides on a packet of the encoding that is being left.
-    fn leave(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Step, Discard> {
+    fn leave(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Chosen, Discard> {
+        let limits = Limits { layer: self.limit(), targets: &mut self.targets };
         let State::Active(active) = &mut self.state else { return Err(Discard::LayerNotSelected) };
         if active.turn == Turn::Cut && order == Order::New {
             if !entry.admits(packet) {
                 return Err(Discard::AwaitingKeyFrame);
             }
             active.turn = Turn::No;
-            return active.follow(packet, order, entry, self.wanted.max);
+            return active.follow(packet, order, entry, limits);
         }
         if order == Order::New && packet.timestamp != active.timestamp {
             active.turn = Turn::Finishing { is_cut: true };
             return Err(Discard::LayerNotSelected);
         }
-        let step = active.follow(packet, order, entry, self.wanted.max)?;
+        let chosen = active.follow(packet, order, entry, limits)?;
         // The last packet may come late, behind one of the next frame.
-        active.open &= !(packet.frame.end && packet.timestamp == active.timestamp);
-        Ok(step)
+        active.open &= !(chosen.ends && packet.timestamp == active.timestamp);
+        Ok(chosen)
     }
 
     /// Decides on a packet of another SSRC than the present one: of the encoding that is to take its place, of the same
     /// one under a new SSRC, or of any when the present one fell silent.
-    fn turn_to(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Step, Discard> {
+    fn turn_to(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Chosen, Discard> {
         let State::Active(active) = &mut self.state else { return Err(Discard::LayerNotSelected) };
         let former = active.ssrc;
         let is_silent = packet.arrival.saturating_since(active.heard) >= SILENCE_MAX;
@@ -424,7 +463,7 @@ impl OneLayer {
         order: Order,
         entry: Entry,
         former: Option<Ssrc>,
-    ) -> Result<Step, Discard> {
+    ) -> Result<Chosen, Discard> {
         if !self.allows(packet.stream) {
             return Err(Discard::LayerNotSelected);
         }
@@ -437,13 +476,16 @@ impl OneLayer {
             }
             return Err(Discard::AwaitingKeyFrame);
         }
-        self.state = State::Active(Active::new(packet, former, self.wanted.max));
-        Ok(Step::Start)
+        let limit = self.limit();
+        self.targets = packet.structure.map(|structure| Box::new(DecodeTargets::new(packet, structure, limit)));
+        let judgement = judge(&mut self.targets, packet, limit);
+        self.state = State::Active(Active::new(packet, judgement.ends, former, self.wanted.max));
+        Ok(Chosen { step: Step::Start, ends: judgement.ends })
     }
 }
 
 impl Active {
-    const fn new(packet: &Accepted<'_>, former: Option<Ssrc>, max: Layer) -> Self {
+    const fn new(packet: &Accepted<'_>, ends: bool, former: Option<Ssrc>, max: Layer) -> Self {
         Self {
             ssrc: packet.ssrc,
             stream: packet.stream,
@@ -451,7 +493,7 @@ impl Active {
             former,
             heard: packet.arrival,
             timestamp: packet.timestamp,
-            open: !packet.frame.end,
+            open: !ends,
             turn: Turn::No,
             wants_key_frame: false,
             temporal: max.temporal,
@@ -466,7 +508,13 @@ impl Active {
         alive == Alive::NONE || alive.has(self.stream)
     }
 
-    fn follow(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry, max: Layer) -> Result<Step, Discard> {
+    fn follow(
+        &mut self,
+        packet: &Accepted<'_>,
+        order: Order,
+        entry: Entry,
+        limits: Limits<'_>,
+    ) -> Result<Chosen, Discard> {
         if order == Order::New {
             let starts = entry.admits(packet);
             if packet.payload_type != self.payload_type && !starts {
@@ -478,16 +526,16 @@ impl Active {
             self.payload_type = packet.payload_type;
             self.wants_key_frame &= !starts;
             if packet.timestamp != self.timestamp {
-                self.begin_frame(packet, starts, max);
+                self.begin_frame(packet, starts, limits.layer);
             }
+        }
+        let judgement = judge(limits.targets, packet, limits.layer);
+        if packet.structure.is_some() {
+            return self.pass(packet, order, judgement);
         }
         let is_before = packet.timestamp.wrapping_sub(self.since).cast_signed() < 0;
         let temporal = if is_before { self.temporal_before } else { self.temporal };
-        if packet.frame.temporal > temporal {
-            return Err(Discard::LayerNotSelected);
-        }
-        self.pass(packet, order);
-        Ok(Step::Continue)
+        self.pass(packet, order, Judgement { passes: packet.frame.temporal <= temporal, ..judgement })
     }
 
     /// Moves the temporal limit where the frame that begins allows it. Down goes at once; up where nothing that was
@@ -513,10 +561,32 @@ impl Active {
         self.open = false;
     }
 
-    const fn pass(&mut self, packet: &Accepted<'_>, order: Order) {
-        if matches!(order, Order::New) {
+    fn pass(&mut self, packet: &Accepted<'_>, order: Order, judgement: Judgement) -> Result<Chosen, Discard> {
+        if !judgement.passes {
+            return Err(Discard::LayerNotSelected);
+        }
+        if order == Order::New {
             self.heard = packet.arrival;
-            self.open = !packet.frame.end;
+            self.open = !judgement.ends;
+        }
+        Ok(Chosen { step: Step::Continue, ends: judgement.ends })
+    }
+}
+
+/// The highest layer that is forwarded, and the choice among those that dependency descriptors tell.
+#[derive(Debug)]
+struct Limits<'a> {
+    layer: Layer,
+    targets: &'a mut Option<Box<DecodeTargets>>,
+}
+
+/// Judges a packet by its dependency descriptor; one without passes.
+fn judge(targets: &mut Option<Box<DecodeTargets>>, packet: &Accepted<'_>, limit: Layer) -> Judgement {
+    match packet.structure {
+        None => Judgement { passes: true, ends: packet.frame.end },
+        Some(structure) => {
+            let targets = targets.get_or_insert_with(|| Box::new(DecodeTargets::new(packet, structure, limit)));
+            targets.judge(packet, structure, limit)
         }
     }
 }

@@ -198,7 +198,8 @@ fn accept_media(now: Instant, track: &mut Track, opened: &Opened<'_>) -> Result<
     if plan.muted {
         return Err(Discard::Muted);
     }
-    let extensions = Extensions::read(view, &plan.extensions);
+    let extensions = Extensions::read(view, &plan.extensions, codec.kind);
+    let description = stream.described(sequence, extensions.dependency_descriptor);
     let timestamp = stream.judge(view.timestamp());
     if !view.payload().is_empty() {
         liveness.receive(opened.arrival, opened.source.stream, timestamp == Timestamp::New);
@@ -212,11 +213,19 @@ fn accept_media(now: Instant, track: &mut Track, opened: &Opened<'_>) -> Result<
         payload_type: codec.payload_type,
         codec: codec.kind,
         clock_rate: codec.clock_rate,
-        frame: describe(codec.kind, timestamp, view.marker(), view.payload(), extensions.dependency_descriptor),
+        frame: describe(
+            codec.kind,
+            timestamp,
+            view.marker(),
+            view.payload(),
+            extensions.dependency_descriptor,
+            description.as_ref(),
+        ),
         audio_level: extensions.audio_level,
         video_orientation: extensions.video_orientation,
         playout_delay: extensions.playout_delay,
         dependency_descriptor: extensions.dependency_descriptor,
+        structure: description.as_ref().map(|description| &description.structure),
         payload: view.payload(),
         arrival: opened.arrival,
         captured: stream.captured(view.timestamp(), codec.clock_rate),
@@ -251,7 +260,8 @@ fn accept_repair(now: Instant, track: &mut Track, of: Option<Ssrc>, opened: &Ope
     }
     let asked = stream.repair(sequence);
     stream.counters.bytes += payload.len() as u64;
-    let extensions = Extensions::read(view, &plan.extensions);
+    let extensions = Extensions::read(view, &plan.extensions, codec.kind);
+    let description = stream.described(sequence, extensions.dependency_descriptor);
     let timestamp = stream.judge(view.timestamp());
     let accepted = Accepted {
         stream: opened.source.stream,
@@ -262,11 +272,19 @@ fn accept_repair(now: Instant, track: &mut Track, of: Option<Ssrc>, opened: &Ope
         payload_type: codec.payload_type,
         codec: codec.kind,
         clock_rate: codec.clock_rate,
-        frame: describe(codec.kind, timestamp, view.marker(), payload, extensions.dependency_descriptor),
+        frame: describe(
+            codec.kind,
+            timestamp,
+            view.marker(),
+            payload,
+            extensions.dependency_descriptor,
+            description.as_ref(),
+        ),
         audio_level: extensions.audio_level,
         video_orientation: extensions.video_orientation,
         playout_delay: extensions.playout_delay,
         dependency_descriptor: extensions.dependency_descriptor,
+        structure: description.as_ref().map(|description| &description.structure),
         payload,
         arrival: opened.arrival,
         captured: stream.captured(view.timestamp(), codec.clock_rate),

@@ -9,7 +9,9 @@ pub use engine::{ENGINE_SCRIPT, fuzz_engine};
 
 use crate::srtp::{Opener, Sealer};
 use crate::wire::av1::Av1AggregationHeader;
-use crate::wire::dependency_descriptor::{DependencyDescriptor, frame_number, rewrite_frame_number};
+use crate::wire::dependency_descriptor::{
+    DependencyDescriptor, Rewrite, SIZE_BYTES_MAX, TemplateStructure, frame_number, target_bit,
+};
 use crate::wire::dtls;
 use crate::wire::h264::H264Payload;
 use crate::wire::rtcp::{self, RtcpPacket};
@@ -161,18 +163,29 @@ pub fn fuzz_payloads(data: &[u8]) {
     }
 }
 
-/// Parses a dependency descriptor, then again with its own structure as the one received before.
+/// Parses a dependency descriptor, then again with its own structure as the one received before, and rewrites it.
 pub fn fuzz_dependency_descriptor(data: &[u8]) {
     let Some(descriptor) = DependencyDescriptor::parse(data, None) else { return };
-    let again = DependencyDescriptor::parse(data, descriptor.structure.as_ref());
+    let structure = descriptor.structure.as_ref();
+    let again = DependencyDescriptor::parse(data, structure);
     assert_eq!(again.as_ref(), Some(&descriptor), "its own structure comes first");
     assert_eq!(frame_number(data), Some(descriptor.frame_number));
-    if let Some(structure) = &descriptor.structure {
+    if let Some(structure) = structure {
         assert!(structure.chains() <= structure.decode_targets(), "a chain is for a target");
         assert!(descriptor.layer(None).is_none_or(|layer| layer.spatial < structure.spatial_layers()));
+        let within =
+            (0..structure.decode_targets()).all(|target| structure.targets_within(target) & target_bit(target) != 0);
+        assert!(within, "each target is within itself");
     }
-    let mut copy = data.to_vec();
-    rewrite_frame_number(&mut copy, !descriptor.frame_number).expect("it parsed, so it is long enough");
-    let again = DependencyDescriptor::parse(&copy, None).expect("a rewrite keeps the shape");
-    assert_eq!(again, DependencyDescriptor { frame_number: !descriptor.frame_number, ..descriptor });
+    let active_decode_targets = structure.map(TemplateStructure::all_targets);
+    let rewrite = Rewrite { frame_number: !descriptor.frame_number, template_shift: 0, active_decode_targets };
+    let mut buffer = [0; SIZE_BYTES_MAX];
+    let Some(written) = rewrite.write(data, structure, &mut buffer) else {
+        assert!(data.len() > SIZE_BYTES_MAX, "what is no larger than an extension can be rewritten");
+        return;
+    };
+    let again = DependencyDescriptor::parse(written, structure).expect("a rewrite keeps the shape");
+    let active_decode_targets = active_decode_targets.or(descriptor.active_decode_targets);
+    let expected = DependencyDescriptor { frame_number: !descriptor.frame_number, active_decode_targets, ..descriptor };
+    assert_eq!(again, expected);
 }

@@ -1,8 +1,11 @@
 //! A media packet as ingress hands it on: opened, placed in its stream, described, and immutable from here.
 
+use std::sync::Arc;
+
 use sluice_protocol::media::{CodecKind, PayloadType, Ssrc};
 use sluice_protocol::time::Instant;
 
+use crate::wire::dependency_descriptor::{Indications, TemplateStructure};
 use crate::wire::picture_id::PictureId;
 
 /// Which encoding of its track a stream is: its place in the announced order, or in the order of appearance.
@@ -43,6 +46,9 @@ pub(crate) struct Accepted<'a> {
     pub playout_delay: Option<[u8; 3]>,
     /// The dependency descriptor as received, empty where the packet carried none.
     pub dependency_descriptor: &'a [u8],
+    /// The structure that the dependency descriptor carries or refers to, where it was received; with it come the layers
+    /// and decode targets of `frame`.
+    pub structure: Option<&'a Arc<TemplateStructure>>,
     /// The payload without RTP padding, never empty.
     pub payload: &'a [u8],
     /// When the kernel received it.
@@ -58,8 +64,10 @@ pub(crate) struct Accepted<'a> {
 pub(crate) struct FrameInfo {
     /// Whether the packet is the first of its frame, as far as the codec's descriptor tells.
     pub start: bool,
-    /// Whether the packet is the last of its frame.
+    /// Whether the packet is the last of its frame, of all spatial layers.
     pub end: bool,
+    /// Whether the packet is the last of its spatial layer's part of the frame, where a dependency descriptor tells.
+    pub layer_end: bool,
     /// Whether the frame is a key frame; set on each packet that shows it, and always on the one that starts it.
     pub key: bool,
     /// The picture id, where the codec has one (RFC 7741 section 4.2, RFC 9628 section 4.2).
@@ -74,4 +82,8 @@ pub(crate) struct FrameInfo {
     pub switching_point: bool,
     /// The dependency descriptor's frame number, where the packet carries a descriptor.
     pub frame_number: Option<u16>,
+    /// What it is to the decode targets of its structure.
+    pub indications: Indications,
+    /// The decode targets that its publisher sends.
+    pub active_targets: u32,
 }

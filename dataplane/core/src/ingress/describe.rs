@@ -3,6 +3,7 @@
 use sluice_protocol::media::{CodecKind, ExtensionIds};
 
 use super::FrameInfo;
+use super::structures::Description;
 use crate::wire::av1::Av1AggregationHeader;
 use crate::wire::dependency_descriptor::frame_number;
 use crate::wire::extension::parse_transport_sequence;
@@ -22,16 +23,51 @@ pub(crate) enum Timestamp {
     Seen,
 }
 
-/// Reads the payload descriptor of `codec`. What cannot be read is no start of anything.
+/// Reads the payload descriptor of `codec`, and what the dependency descriptor says, where there is one. What cannot be
+/// read is no start of anything.
 pub(crate) fn describe(
     codec: CodecKind,
     timestamp: Timestamp,
     marker: bool,
     payload: &[u8],
     dependency_descriptor: &[u8],
+    description: Option<&Description>,
 ) -> FrameInfo {
+    let frame = FrameInfo {
+        frame_number: frame_number(dependency_descriptor),
+        ..of_payload(codec, timestamp, marker, payload)
+    };
+    match description {
+        None => frame,
+        Some(description) => overlay(codec, frame, description),
+    }
+}
+
+/// Adds what the dependency descriptor says. It knows layers and ends of their frames better than any payload; what is a key
+/// frame, and where one begins, is left to payloads that tell it.
+fn overlay(codec: CodecKind, frame: FrameInfo, description: &Description) -> FrameInfo {
+    let starts_picture = description.start && description.layer.spatial == 0;
+    let (start, key) = match codec {
+        CodecKind::Av1 => (starts_picture, frame.key || description.key),
+        CodecKind::H264 => (starts_picture, frame.key),
+        CodecKind::Other => (starts_picture, description.key),
+        CodecKind::Opus | CodecKind::Vp8 | CodecKind::Vp9 => (frame.start, frame.key),
+    };
+    FrameInfo {
+        start,
+        key,
+        layer_end: description.end,
+        temporal: description.layer.temporal,
+        spatial: description.layer.spatial,
+        indications: description.indications,
+        active_targets: description.active_targets,
+        ..frame
+    }
+}
+
+fn of_payload(codec: CodecKind, timestamp: Timestamp, marker: bool, payload: &[u8]) -> FrameInfo {
     let is_new = timestamp == Timestamp::New;
-    let frame = FrameInfo { end: marker, frame_number: frame_number(dependency_descriptor), ..FrameInfo::default() };
+    let frame = FrameInfo { end: marker, ..FrameInfo::default() };
     match codec {
         CodecKind::Opus => FrameInfo { start: true, end: true, ..frame },
         CodecKind::Vp8 => Vp8Descriptor::parse(payload).map_or(frame, |descriptor| FrameInfo {
@@ -77,15 +113,18 @@ pub(crate) struct Extensions<'a> {
 }
 
 impl<'a> Extensions<'a> {
-    /// Reads the extensions that `ids` names, in one pass.
-    pub(crate) fn read(view: &RtpView<'a>, ids: &ExtensionIds) -> Self {
+    /// Reads the extensions that `ids` names, in one pass. The dependency descriptor of VP8 is left: its payload says as
+    /// much, also where there is none.
+    pub(crate) fn read(view: &RtpView<'a>, ids: &ExtensionIds, codec: CodecKind) -> Self {
         let mut read = Self::default();
         for extension in view.extensions() {
             match extension.id {
                 id if id == ids.audio_level => read.audio_level = extension.value.first().copied(),
                 id if id == ids.video_orientation => read.video_orientation = extension.value.first().copied(),
                 id if id == ids.playout_delay => read.playout_delay = extension.value.try_into().ok(),
-                id if id == ids.dependency_descriptor => read.dependency_descriptor = extension.value,
+                id if id == ids.dependency_descriptor && codec != CodecKind::Vp8 => {
+                    read.dependency_descriptor = extension.value;
+                }
                 _ => {}
             }
         }
@@ -103,7 +142,7 @@ mod tests {
     use super::*;
 
     fn of(codec: CodecKind, timestamp: Timestamp, payload: &[u8]) -> (bool, bool) {
-        let frame = describe(codec, timestamp, false, payload, &[]);
+        let frame = describe(codec, timestamp, false, payload, &[], None);
         (frame.start, frame.key)
     }
 
@@ -133,7 +172,10 @@ mod tests {
 
     #[test]
     fn the_frame_number_follows_the_descriptors_first_byte() {
-        assert_eq!(describe(CodecKind::Av1, Timestamp::New, true, &[0, 1], &[0xc0, 1, 2]).frame_number, Some(0x102));
-        assert_eq!(describe(CodecKind::Av1, Timestamp::New, true, &[0, 1], &[0xc0, 1]).frame_number, None);
+        assert_eq!(
+            describe(CodecKind::Av1, Timestamp::New, true, &[0, 1], &[0xc0, 1, 2], None).frame_number,
+            Some(0x102)
+        );
+        assert_eq!(describe(CodecKind::Av1, Timestamp::New, true, &[0, 1], &[0xc0, 1], None).frame_number, None);
     }
 }

@@ -9,5 +9,6 @@ pub(crate) mod reception;
 pub(crate) mod repair_time;
 pub(crate) mod sources;
 pub(crate) mod stream;
+pub(crate) mod structures;
 
 pub(crate) use accepted::{Accepted, ExtendedSequence, FrameInfo, StreamIndex};

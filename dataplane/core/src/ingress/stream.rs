@@ -7,6 +7,7 @@ use super::ExtendedSequence;
 use super::describe::Timestamp;
 use super::missing::Missing;
 use super::reception::Reception;
+use super::structures::{Description, Structures};
 use crate::limits::SSRC_SILENCE_MIN;
 use crate::srtp::estimate_index;
 
@@ -33,6 +34,8 @@ pub(crate) struct IngressStream {
     pub(crate) missing: Missing,
     /// Wall clock and RTP clock of the publisher at one moment, from its last sender report.
     pub(crate) clock: Option<(NtpTime, u32)>,
+    /// What its dependency descriptors refer to.
+    pub(crate) structures: Structures,
     pub(crate) counters: StreamCounters,
 }
 
@@ -126,6 +129,11 @@ impl IngressStream {
         Some(ticks.wrapping_add(timestamp.wrapping_sub(rtp)))
     }
 
+    /// Returns what the dependency descriptor of a packet says, where it carries one that is known.
+    pub(crate) fn described(&mut self, sequence: ExtendedSequence, value: &[u8]) -> Option<Description> {
+        if value.is_empty() { None } else { self.structures.describe(sequence, value) }
+    }
+
     /// Returns whether nothing was received of the present SSRC yet.
     pub(crate) const fn is_silent(&self) -> bool {
         self.highest.is_none()
@@ -148,5 +156,6 @@ impl IngressStream {
         self.missing.clear();
         self.clock = None;
         self.payload_type = None;
+        self.structures = Structures::default();
     }
 }

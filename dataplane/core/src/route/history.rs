@@ -5,6 +5,7 @@
 //! but that number.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_protocol::limits::ENCODINGS_MAX;
@@ -16,6 +17,7 @@ use crate::limits::{
     HISTORY_AUDIO_AGE_MAX, HISTORY_AUDIO_BYTES_MAX, HISTORY_AUDIO_PACKETS_MAX, HISTORY_VIDEO_AGE_MAX,
     HISTORY_VIDEO_BYTES_MAX, HISTORY_VIDEO_PACKETS_MAX,
 };
+use crate::wire::dependency_descriptor::TemplateStructure;
 
 /// The place of a packet in a history: counts arrivals since the track began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +62,7 @@ struct StreamPlaces {
     key_frame: Option<Position>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     stream: StreamIndex,
     ssrc: Ssrc,
@@ -76,6 +78,7 @@ struct Entry {
     playout_delay: Option<[u8; 3]>,
     arrival: Instant,
     captured: Option<u32>,
+    structure: Option<Arc<TemplateStructure>>,
     offset: usize,
     descriptor_size: u16,
     payload_size: u16,
@@ -141,6 +144,7 @@ impl History {
             playout_delay: packet.playout_delay,
             arrival: packet.arrival,
             captured: packet.captured,
+            structure: packet.structure.cloned(),
             offset,
             descriptor_size,
             payload_size,
@@ -252,7 +256,7 @@ impl History {
         self.write = write;
     }
 
-    fn lend(&self, entry: &Entry) -> Option<Accepted<'_>> {
+    fn lend<'a>(&'a self, entry: &'a Entry) -> Option<Accepted<'a>> {
         let bytes = self.bytes.get(entry.offset..entry.offset + entry.size())?;
         let (dependency_descriptor, payload) = bytes.split_at_checked(usize::from(entry.descriptor_size))?;
         Some(Accepted {
@@ -269,6 +273,7 @@ impl History {
             video_orientation: entry.video_orientation,
             playout_delay: entry.playout_delay,
             dependency_descriptor,
+            structure: entry.structure.as_ref(),
             payload,
             arrival: entry.arrival,
             captured: entry.captured,
@@ -299,6 +304,7 @@ mod tests {
             video_orientation: None,
             playout_delay: None,
             dependency_descriptor: &[],
+            structure: None,
             payload,
             arrival: Instant::from_millis(millis),
             captured: None,

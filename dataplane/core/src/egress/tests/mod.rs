@@ -3,13 +3,18 @@
 mod camera;
 mod corners;
 mod decoder;
+mod described;
 mod layers;
 mod property;
+mod receiver;
 mod repeats;
+mod scalable;
 mod simulcast;
 mod viewer;
 
 use core::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sluice_protocol::ids::{EgressId, TrackId, TransportId};
 use sluice_protocol::media::{CodecKind, ExtensionIds, Label, MediaKind, Mid, PayloadType, Ssrc};
@@ -18,6 +23,7 @@ use sluice_protocol::time::Instant;
 
 use super::*;
 use crate::ingress::FrameInfo;
+use crate::wire::dependency_descriptor::TemplateStructure;
 use crate::wire::picture_id::PictureId;
 
 /// A packet of [`Publisher`], with its bytes.
@@ -32,6 +38,7 @@ struct Packet {
     frame: FrameInfo,
     payload: Vec<u8>,
     descriptor: Vec<u8>,
+    structure: Option<Arc<TemplateStructure>>,
     arrival: Instant,
     captured: Option<u32>,
 }
@@ -52,6 +59,7 @@ impl Packet {
             video_orientation: None,
             playout_delay: None,
             dependency_descriptor: &self.descriptor,
+            structure: self.structure.as_ref(),
             payload: &self.payload,
             arrival: self.arrival,
             captured: self.captured,
@@ -137,6 +145,7 @@ impl Publisher {
                 },
                 payload,
                 descriptor: Vec::new(),
+                structure: None,
                 arrival: self.now,
                 captured: self.captured(),
             });
@@ -166,6 +175,7 @@ impl Publisher {
             frame: FrameInfo { start: true, end: true, key: true, ..FrameInfo::default() },
             payload: vec![0xfc; 80],
             descriptor: Vec::new(),
+            structure: None,
             arrival: self.now,
             captured: None,
         };

@@ -263,9 +263,11 @@ fn nonsense() -> impl Strategy<Value = Packet> {
                 temporal: layers[1] % 8,
                 spatial: layers[1] / 8 % 2,
                 frame_number,
+                ..FrameInfo::default()
             },
             payload: vec![0x5a; size],
             descriptor: vec![0xa5; descriptor],
+            structure: None,
             arrival: Instant::from_millis(millis),
             captured: (!is_near).then_some(timestamp),
         }

@@ -124,36 +124,6 @@ fn a_large_packet_sheds_optional_extensions_dearest_last() {
 }
 
 #[test]
-fn a_dependency_descriptor_is_renumbered_in_the_form_that_carries_it_or_left_out() {
-    let mut plan = plan(MediaKind::Video);
-    plan.extensions.dependency_descriptor = 12;
-    for (size, mixed, sent_size) in
-        [(3, false, Some(3)), (16, false, Some(16)), (17, false, None), (17, true, Some(17))]
-    {
-        let mut stream = EgressStream::new(&plan, mixed, 1);
-        let mut publisher = Publisher { ids: Ids::None, ..Publisher::new(7) };
-        let mut packets = [publisher.key(1), publisher.delta(1)].concat();
-        for (packet, number) in packets.iter_mut().zip([0xffff_u16, 0]) {
-            packet.descriptor = [vec![0xc1], number.to_be_bytes().to_vec(), vec![0x77; size - 3]].concat();
-            (packet.codec, packet.frame.frame_number, packet.frame.tl0picidx) = (CodecKind::Av1, Some(number), None);
-        }
-        let sent = offer(&mut stream, &packets);
-        let number = |packet: &Outgoing| packet.picture.frame_number.unwrap();
-        assert_eq!(number(&sent[1]).wrapping_sub(number(&sent[0])), 1);
-        for (outgoing, packet) in sent.iter().zip(&packets) {
-            let bytes = write(&stream, outgoing, packet);
-            let view = RtpView::parse(&bytes).unwrap();
-            let expected = sent_size.map(|size: usize| {
-                [vec![0xc1], number(outgoing).to_be_bytes().to_vec(), vec![0x77; size - 3]].concat()
-            });
-            assert_eq!(view.extension(12), expected.as_deref(), "{size} {mixed}");
-            assert_eq!(view.extension(4), Some(&b"1"[..]));
-            assert_eq!(view.payload(), &packet.payload[..]);
-        }
-    }
-}
-
-#[test]
 fn a_payload_that_ends_inside_its_descriptor_is_refused() {
     let (mut stream, mut publisher) = (video(), Publisher::new(7));
     let mut packets = publisher.key(1);

@@ -1,7 +1,10 @@
-//! Descriptors as Chromium sends them, and structures written bit by bit.
+//! Descriptors as Chromium sends them, tables of the specification, and whatever the writer writes.
 
 use proptest::prelude::*;
 
+use super::rewrite::carries;
+use super::structure::TEMPLATES_MAX;
+use super::write::{indications, structure as make, template, write};
 use super::*;
 use crate::srtp::tests::hex;
 
@@ -21,8 +24,13 @@ fn a_structure_of_three_spatial_and_three_temporal_layers_is_read() {
     assert_eq!(descriptor.active_decode_targets, Some(0x1ff));
     let structure = structure();
     assert_eq!((structure.decode_targets(), structure.chains(), structure.spatial_layers()), (9, 3, 3));
-    let highest = structure.templates().iter().map(|layer| (layer.spatial, layer.temporal)).max();
-    assert_eq!(highest, Some((2, 2)));
+    let highest = structure.templates().iter().map(|template| template.layer).max();
+    assert_eq!(highest, Some(TemplateLayer { spatial: 2, temporal: 2 }));
+    let layers = (0..9).map(|target| structure.target_layer(target));
+    assert!(layers.eq((0..9).map(|target| TemplateLayer { spatial: target / 3, temporal: target % 3 })));
+    assert_eq!(descriptor.indications(None), Some(indications("SSSSSSSSS")), "a key frame");
+    assert_eq!(descriptor.references(None), Some(ArrayVec::new()));
+    assert_eq!(structure.resolutions[..], [(119, 66), (239, 134), (479, 269)][..]);
     assert_eq!(descriptor.layer(None), Some(TemplateLayer { spatial: 0, temporal: 0 }));
 }
 
@@ -46,11 +54,12 @@ fn later_packets_refer_to_it() {
 
 #[test]
 fn templates_count_from_their_offset_and_wrap() {
-    let structure = TemplateStructure { id_offset: 62, template_count: 4, ..structure() };
-    assert_eq!(structure.layer(62), structure.templates().first().copied());
-    assert_eq!(structure.layer(1), structure.templates().get(3).copied());
-    assert_eq!(structure.layer(2), None);
-    assert_eq!(structure.layer(61), None);
+    let mut structure = TemplateStructure { id_offset: 62, ..structure() };
+    structure.templates.truncate(4);
+    assert_eq!(structure.template(62), structure.templates().first());
+    assert_eq!(structure.template(1), structure.templates().get(3));
+    assert_eq!(structure.template(2), None);
+    assert_eq!(structure.template(61), None);
 }
 
 #[test]
@@ -63,100 +72,212 @@ fn a_mask_without_a_structure_and_cut_values_are_refused() {
     }
 }
 
+/// One spatial and two temporal layers, after the table of appendix A.8.3.
+fn two_temporal_layers(id_offset: u8) -> TemplateStructure {
+    let templates =
+        vec![template(0, 0, "SS", &[], &[0]), template(0, 0, "SS", &[2], &[2]), template(0, 1, "-D", &[1], &[1])];
+    make(id_offset, 2, templates, &[0, 0])
+}
+
+/// Two spatial layers, the upper one referring to the lower one in key frames alone.
+fn two_spatial_layers() -> TemplateStructure {
+    let templates = vec![
+        template(0, 0, "S-", &[2], &[2, 1]),
+        template(0, 0, "SS", &[], &[0, 0]),
+        template(1, 0, "-S", &[1], &[1, 1]),
+        template(1, 0, "-S", &[2], &[1, 1]),
+    ];
+    make(60, 2, templates, &[0, 1])
+}
+
 #[test]
-fn a_frame_number_is_rewritten_in_place() {
-    let mut value = hex("86017340fc");
-    rewrite_frame_number(&mut value, 0xbeef).unwrap();
-    assert_eq!(value, hex("86beef40fc"));
-    assert_eq!(rewrite_frame_number(&mut [0, 0], 1), None);
+fn a_receiver_of_a_target_can_decode_those_whose_frames_it_gets() {
+    let structure = two_temporal_layers(0);
+    assert_eq!((structure.targets_within(0), structure.targets_within(1)), (0b01, 0b11));
+    let structure = two_spatial_layers();
+    assert_eq!((structure.targets_within(0), structure.targets_within(1)), (0b01, 0b10));
+    assert_eq!(structure.target_layer(1), TemplateLayer { spatial: 1, temporal: 0 });
 }
 
-/// Appends `count` low bits of `value`.
-fn push(bits: &mut Vec<bool>, value: u32, count: u32) {
-    bits.extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
+#[test]
+fn custom_references_take_the_place_of_the_templates() {
+    let structure = two_spatial_layers();
+    // The third template refers one frame back; then the flag of custom references, 300 in twelve bits and 2 in four.
+    let plain = DependencyDescriptor::parse(&hex("be000a"), Some(&structure)).unwrap();
+    assert_eq!(plain.references(Some(&structure)).unwrap()[..], [9]);
+    let custom = DependencyDescriptor { custom_references: Some([300, 2].into_iter().collect()), ..plain };
+    // 00010, 11 and 299 in twelve bits, 01 and 1 in four, 00.
+    let value = hex("be000a16256880");
+    assert_eq!(write(&custom, Some(&structure)), value);
+    let read = DependencyDescriptor::parse(&value, Some(&structure)).unwrap();
+    assert_eq!(read.references(Some(&structure)).unwrap()[..], [10u16.wrapping_sub(300), 8]);
 }
 
-/// Appends a value below `limit` as `ns(limit)`.
-fn push_non_symmetric(bits: &mut Vec<bool>, value: u32, limit: u32) {
-    let width = 32 - limit.leading_zeros();
-    let short_values = (1 << width) - limit;
-    if value < short_values { push(bits, value, width - 1) } else { push(bits, value + short_values, width) }
+/// Numbers of a rewrite, with or without a mask.
+fn rewrite(frame_number: u16, template_shift: u8, active_decode_targets: Option<u32>) -> Rewrite {
+    Rewrite { frame_number, template_shift, active_decode_targets }
+}
+
+#[test]
+fn a_rewrite_changes_what_it_names_and_nothing_else() {
+    let structure = structure();
+    let cases = [
+        ("860173", rewrite(0xbeef, 0, None), "86beef"),
+        ("860173", rewrite(0xbeef, 60, None), "82beef"),
+        ("86017340fc", rewrite(0xbeef, 1, None), "87beef40fc"),
+        // The mask of nine bits behind the flags: 01000 and 000000111, or 111111000.
+        ("86017340fc", rewrite(1, 0, Some(7)), "860001401c"),
+        ("860173", rewrite(1, 0, Some(7)), "860001401c"),
+        ("860173", rewrite(1, 0, Some(0x1f8)), "86000147e0"),
+        // Custom references, none of them, stay behind the mask: 01010, nine bits, 00.
+        ("86017310", rewrite(1, 0, Some(7)), "860001501c00"),
+        ("060173", rewrite(1, 0, Some(7)), "060001"),
+    ];
+    for (value, rewrite, expected) in cases {
+        let mut buffer = [0xaa; SIZE_BYTES_MAX];
+        let value = hex(value);
+        assert_eq!(rewrite.write(&value, Some(&structure), &mut buffer), Some(&hex(expected)[..]), "{value:02x?}");
+        assert_eq!(rewrite.size_bytes(&value, Some(&structure)), hex(expected).len());
+    }
+}
+
+#[test]
+fn a_mask_is_left_out_where_no_structure_says_how_long_it_is_or_no_room_is_left() {
+    let mut buffer = [0; SIZE_BYTES_MAX];
+    assert_eq!(rewrite(1, 0, Some(1)).write(&[0x86, 1, 0x73], None, &mut buffer), Some(&[0x86, 0, 1][..]));
+    let large = [0x80; SIZE_BYTES_MAX];
+    let written = rewrite(0x8080, 0, Some(1)).write(&large, Some(&two_temporal_layers(0)), &mut buffer).unwrap();
+    assert_eq!(written.len(), SIZE_BYTES_MAX);
+    assert_eq!(rewrite(1, 0, None).write(&[0x86, 1], None, &mut buffer), None);
+}
+
+#[test]
+fn too_many_references_are_refused() {
+    let references = |count: usize| DependencyDescriptor {
+        custom_references: Some((1..).take(count).collect()),
+        ..DependencyDescriptor::parse(&[0xc0, 0, 1], None).unwrap()
+    };
+    let mut value = write(&references(REFERENCES_MAX), None);
+    assert!(DependencyDescriptor::parse(&value, None).is_some());
+    // The end of the list, right behind the eighth distance, becomes a ninth one.
+    let end = (24 + 5 + REFERENCES_MAX * 6) / 8;
+    value[end] |= 0xff >> ((5 + REFERENCES_MAX * 6) % 8);
+    value.extend([0; 8]);
+    assert_eq!(DependencyDescriptor::parse(&value, None), None);
+}
+
+/// Indications of so many targets.
+fn any_indications(targets: u8) -> impl Strategy<Value = Indications> {
+    let text = prop::collection::vec(prop::sample::select(vec!['-', 'D', 'S', 'R']), usize::from(targets));
+    text.prop_map(|characters| indications(&characters.into_iter().collect::<String>()))
+}
+
+fn any_structure() -> impl Strategy<Value = TemplateStructure> {
+    (1u8..=32).prop_flat_map(|targets| {
+        let references = prop::collection::vec(1u8..=16, 0..REFERENCES_MAX);
+        let templates = prop::collection::vec((0u8..3, any_indications(targets), references, any::<u128>()), 1..20);
+        let chains = prop_oneof![Just(0), 1..=targets];
+        let resolutions = prop::option::of(any::<[(u16, u16); 4]>());
+        (0u8..64, templates, chains, resolutions).prop_map(move |(id_offset, templates, chains, resolutions)| {
+            let protected_by: Vec<u8> =
+                if chains == 0 { vec![] } else { (0..targets).map(|target| (target + chains - 1) % chains).collect() };
+            let mut layer = TemplateLayer::default();
+            let mut made = Vec::new();
+            for (step, indications, references, distances) in templates {
+                let distances = if chains == 32 { distances } else { distances & ((1 << (4 * chains)) - 1) };
+                made.push(Template {
+                    layer,
+                    indications,
+                    references: references.into_iter().collect(),
+                    chains: distances,
+                });
+                match step {
+                    1 if layer.temporal < 7 => layer.temporal += 1,
+                    2 if layer.spatial < 3 => layer = TemplateLayer { spatial: layer.spatial + 1, temporal: 0 },
+                    _ => {}
+                }
+            }
+            let mut structure = make(id_offset, targets, made, &protected_by);
+            if let Some(resolutions) = resolutions {
+                let count = usize::from(structure.spatial_layers());
+                structure.resolutions = resolutions.into_iter().take(count).collect();
+                structure.size_bits += u16::try_from(32 * count).unwrap();
+            }
+            structure
+        })
+    })
+}
+
+fn any_descriptor() -> impl Strategy<Value = (DependencyDescriptor, TemplateStructure)> {
+    any_structure().prop_flat_map(|structure| {
+        let (targets, chains) = (structure.decode_targets, usize::from(structure.chains));
+        let all = structure.all_targets();
+        let custom = (
+            prop::option::of(any_indications(targets)),
+            prop::option::of(prop::collection::vec(1u16..=4096, 0..REFERENCES_MAX)),
+            prop::option::of(prop::collection::vec(any::<u8>(), chains)),
+        );
+        let fields = (any::<bool>(), any::<bool>(), 0u8..64, any::<u16>(), any::<bool>(), any::<Option<u32>>());
+        (fields, custom).prop_map(move |((start, end, template_id, frame_number, attached, mask), custom)| {
+            let descriptor = DependencyDescriptor {
+                start,
+                end,
+                template_id,
+                frame_number,
+                structure: attached.then(|| structure.clone()),
+                active_decode_targets: mask.map(|mask| mask & all).or_else(|| attached.then_some(all)),
+                custom_indications: custom.0,
+                custom_references: custom.1.map(|list| list.into_iter().collect()),
+                custom_chains: custom.2.map(|list| list.into_iter().collect()),
+            };
+            (descriptor, structure.clone())
+        })
+    })
 }
 
 proptest! {
+    /// Oracle: the writer.
     #[test]
-    fn a_structure_is_read_as_it_was_written(
-        id_offset in 0u32..64,
-        targets in 1u32..=32,
-        steps in prop::collection::vec(0u32..3, 0..20),
-        differences in prop::collection::vec(0u32..4, 21),
-        chains in 0u32..=4,
-        resolutions: bool,
+    fn a_descriptor_is_read_as_it_was_written((descriptor, structure) in any_descriptor()) {
+        let value = write(&descriptor, Some(&structure));
+        let read = DependencyDescriptor::parse(&value, Some(&structure));
+        prop_assert_eq!(read.as_ref(), Some(&descriptor));
+        prop_assert!(structure.templates().len() <= TEMPLATES_MAX);
+        if value.len() > MANDATORY_SIZE_BYTES + 1 {
+            let cut = &value[..value.len() - 1];
+            prop_assert_eq!(DependencyDescriptor::parse(cut, Some(&structure)), None);
+        }
+    }
+
+    /// Oracle: the writer, told the same.
+    #[test]
+    fn a_rewritten_descriptor_reads_as_one_that_was_written_so(
+        (descriptor, structure) in any_descriptor(),
+        frame_number: u16,
+        template_shift in 0u8..64,
         mask: Option<u32>,
     ) {
-        let chains = chains.min(targets);
-        let mut layers = vec![TemplateLayer::default()];
-        let mut bits = Vec::new();
-        push(&mut bits, 0b10 | u32::from(mask.is_some()), 2);
-        push(&mut bits, 0, 3);
-        push(&mut bits, id_offset, 6);
-        push(&mut bits, targets - 1, 5);
-        for step in steps {
-            let last = *layers.last().unwrap();
-            let next = match step {
-                0 => last,
-                1 => TemplateLayer { temporal: last.temporal + 1, ..last },
-                _ => TemplateLayer { spatial: last.spatial + 1, temporal: 0 },
-            };
-            if next.temporal <= 7 && next.spatial <= 3 {
-                push(&mut bits, step, 2);
-                layers.push(next);
-            }
-        }
-        push(&mut bits, 3, 2);
-        let templates = u32::try_from(layers.len()).unwrap();
-        for _ in 0..templates * targets {
-            push(&mut bits, 2, 2);
-        }
-        for count in differences.iter().take(layers.len()) {
-            for _ in 0..*count {
-                push(&mut bits, 0b1_0101, 5);
-            }
-            push(&mut bits, 0, 1);
-        }
-        push_non_symmetric(&mut bits, chains, targets + 1);
-        if chains > 0 {
-            for target in 0..targets {
-                push_non_symmetric(&mut bits, target % chains, chains);
-            }
-            for _ in 0..templates * chains {
-                push(&mut bits, 9, 4);
-            }
-        }
-        push(&mut bits, u32::from(resolutions), 1);
-        if resolutions {
-            let spatial = layers.iter().map(|layer| layer.spatial).max().unwrap() + 1;
-            for _ in 0..spatial {
-                push(&mut bits, 0x027f_0167, 32);
-            }
-        }
-        let all = u32::MAX >> (32 - targets);
-        if let Some(mask) = mask {
-            push(&mut bits, mask & all, targets);
-        }
-        // Nothing of what follows is read, but that there is a first byte after the last bit shows that none is missing.
-        let mut value = vec![0xc0 | u8::try_from(id_offset).unwrap(), 1, 2];
-        value.extend(bits.chunks(8).map(|byte| byte.iter().enumerate().fold(0, |sum, (bit, set)| sum | u8::from(*set) << (7 - bit))));
-
-        let descriptor = DependencyDescriptor::parse(&value, None).unwrap();
-        let structure = descriptor.structure.as_ref().unwrap();
-        prop_assert_eq!(structure.templates(), &layers[..]);
-        prop_assert_eq!(u32::from(structure.decode_targets()), targets);
-        prop_assert_eq!(u32::from(structure.chains()), chains);
-        prop_assert_eq!(descriptor.active_decode_targets, Some(mask.map_or(all, |mask| mask & all)));
-        prop_assert_eq!(descriptor.layer(None), Some(layers[0]));
-        value.pop();
-        prop_assert_eq!(DependencyDescriptor::parse(&value, None), None);
+        let value = write(&descriptor, Some(&structure));
+        prop_assume!(value.len() <= SIZE_BYTES_MAX - 8);
+        let shifted = |id: u8| (id + template_shift) % 64;
+        let mask = mask.map(|mask| mask & structure.all_targets());
+        let mask = mask.filter(|_| descriptor.start || descriptor.active_decode_targets.is_some());
+        let mut buffer = [0xaa; SIZE_BYTES_MAX];
+        let rewrite = rewrite(frame_number, template_shift, mask);
+        let written = rewrite.write(&value, Some(&structure), &mut buffer).unwrap();
+        prop_assert_eq!(written.len(), rewrite.size_bytes(&value, Some(&structure)));
+        prop_assert!(mask.is_none() || carries(written, 0x40));
+        let expected = DependencyDescriptor {
+            frame_number,
+            template_id: shifted(descriptor.template_id),
+            active_decode_targets: mask.or(descriptor.active_decode_targets),
+            structure: descriptor
+                .structure
+                .clone()
+                .map(|own| TemplateStructure { id_offset: shifted(own.id_offset), ..own }),
+            ..descriptor
+        };
+        prop_assert_eq!(DependencyDescriptor::parse(written, Some(&structure)), Some(expected));
     }
 
     #[test]
