@@ -36,6 +36,15 @@ struct Served {
     unsent: Option<Unsent>,
 }
 
+/// What woke the control thread.
+struct Woken {
+    somebody_connects: bool,
+    /// Whether the connection that is served has bytes, room or an end.
+    served: bool,
+    /// Which shards have rung.
+    doorbells: Vec<bool>,
+}
+
 struct Unsent {
     transmit: Transmit<OwnedFd>,
     sent_bytes: usize,
@@ -76,26 +85,29 @@ impl Control {
     /// What made it end.
     pub(crate) fn run(&mut self) -> anyhow::Result<()> {
         loop {
-            if self.wait()? {
+            let woken = self.wait()?;
+            if woken.somebody_connects {
                 self.accept();
             }
             self.hear_newcomers();
-            self.hear_served();
-            self.take_messages()?;
+            if woken.served {
+                self.hear_served();
+            }
+            self.take_messages(&woken.doorbells)?;
             self.handle_events()?;
             self.transmit();
         }
     }
 
-    /// Sleeps until something is to be done, and wakes shards whose sockets can be written again. Returns whether somebody
-    /// connects.
-    fn wait(&self) -> io::Result<bool> {
+    /// Sleeps until something is to be done, and wakes shards whose sockets can be written again.
+    fn wait(&self) -> io::Result<Woken> {
         let mut descriptors = vec![PollFd::new(&self.listener, PollFlags::IN)];
         if let Some(served) = &self.served {
             let out = if served.unsent.is_some() { PollFlags::OUT } else { PollFlags::empty() };
             descriptors.push(PollFd::new(&served.connection, PollFlags::IN | out));
         }
         descriptors.extend(self.newcomers.iter().map(|(connection, _)| PollFd::new(connection, PollFlags::IN)));
+        let first_doorbell = descriptors.len();
         let doorbells: Vec<BorrowedFd<'_>> = self.shards.iter().map(SupervisorEnd::doorbell).collect();
         descriptors.extend(doorbells.iter().map(|doorbell| PollFd::new(doorbell, PollFlags::IN)));
         let first_socket = descriptors.len();
@@ -112,12 +124,17 @@ impl Control {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        for (descriptor, shard) in descriptors.iter().skip(first_socket).zip(blocked) {
-            if !descriptor.revents().is_empty() {
+        let fired: Vec<bool> = descriptors.iter().map(|descriptor| !descriptor.revents().is_empty()).collect();
+        for (fired, shard) in fired.iter().skip(first_socket).zip(blocked) {
+            if *fired {
                 shard.unblock();
             }
         }
-        Ok(descriptors.first().is_some_and(|listener| !listener.revents().is_empty()))
+        Ok(Woken {
+            somebody_connects: fired.first() == Some(&true),
+            served: self.served.is_some() && fired.get(1) == Some(&true),
+            doorbells: fired.get(first_doorbell..first_socket).unwrap_or_default().to_vec(),
+        })
     }
 
     fn accept(&mut self) {
@@ -168,17 +185,17 @@ impl Control {
         }
     }
 
+    /// Reads once from the connection that is served; what is left wakes this thread again.
     fn hear_served(&mut self) {
-        while let Some(served) = &mut self.served {
-            let Some(Received { bytes, descriptors, ended }) = served.connection.receive() else { return };
-            if ended {
-                tracing::info!(pid = served.connection.pid(), "the controller is gone; forwarding goes on");
-                self.disconnect();
-            } else if let Err(error) = self.session.handle_bytes(&bytes, descriptors) {
-                tracing::warn!(pid = served.connection.pid(), %error, "the controller's connection is closed");
-                self.transmit();
-                self.disconnect();
-            }
+        let Some(served) = &mut self.served else { return };
+        let Some(Received { bytes, descriptors, ended }) = served.connection.receive() else { return };
+        if ended {
+            tracing::info!(pid = served.connection.pid(), "the controller is gone; forwarding goes on");
+            self.disconnect();
+        } else if let Err(error) = self.session.handle_bytes(&bytes, descriptors) {
+            tracing::warn!(pid = served.connection.pid(), %error, "the controller's connection is closed");
+            self.transmit();
+            self.disconnect();
         }
     }
 
@@ -187,9 +204,12 @@ impl Control {
         self.session.handle_disconnected();
     }
 
-    /// Takes what the shards say.
-    fn take_messages(&mut self) -> anyhow::Result<()> {
-        for number in 0..self.shards.len() {
+    /// Takes what the shards say who have rung.
+    fn take_messages(&mut self, rang: &[bool]) -> anyhow::Result<()> {
+        for (number, _) in rang.iter().enumerate().filter(|(_, rang)| **rang) {
+            if let Some(shard) = self.shards.get(number) {
+                shard.silence();
+            }
             while let Some(shard) = self.shards.get(number) {
                 let Ok(message) = shard.receive() else { anyhow::bail!("shard {number} has ended") };
                 match message {

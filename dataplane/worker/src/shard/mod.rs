@@ -12,8 +12,6 @@ mod sockets;
 mod tests;
 mod wake;
 
-use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
@@ -29,7 +27,7 @@ pub(crate) use link::{FromShard, Gone, Setup, ShardEnd, SupervisorEnd, ToShard, 
 use outbox::BatchOutbox;
 use packets::PacketStream;
 use sockets::Sockets;
-use wake::Wakeups;
+use wake::Ready;
 
 use crate::clock;
 use crate::udp::receive::{BATCH_MESSAGES, Receiver};
@@ -82,19 +80,21 @@ pub(crate) fn executor(core: Option<usize>, name: &str) -> LocalExecutorBuilder 
 pub(crate) fn run(shard: u8, core: Option<usize>, link: ShardEnd) -> anyhow::Result<()> {
     let executor = executor(core, "sluice-shard").make().map_err(|error| anyhow::anyhow!("{error}"))?;
     executor.run(async move {
-        let wakeups = Rc::new(Wakeups::new(link.doorbell())?);
-        let Some(setup) = wait_for_setup(&link, &wakeups).await else { return Ok(()) };
-        Shard::new(shard, link, wakeups, setup)?.run().await
+        let Some(setup) = wait_for_setup(&link) else { return Ok(()) };
+        Shard::new(shard, link, setup)?.run().await
     })
 }
 
 /// Sleeps until the control thread has sent what an engine needs; `None` when it is gone.
-async fn wait_for_setup(link: &ShardEnd, wakeups: &Wakeups) -> Option<Setup> {
+fn wait_for_setup(link: &ShardEnd) -> Option<Setup> {
     loop {
         match link.receive() {
             Ok(Some(ToShard::Setup(setup))) => return Some(*setup),
             Ok(Some(_)) => {}
-            Ok(None) => wakeups.sleep(SLEEP_MAX).await,
+            Ok(None) => {
+                let _doorbell = Ready::wait(link.doorbell(), None, std::iter::empty(), SLEEP_MAX);
+                link.silence();
+            }
             Err(_) => return None,
         }
     }
@@ -102,7 +102,8 @@ async fn wait_for_setup(link: &ShardEnd, wakeups: &Wakeups) -> Option<Setup> {
 
 struct Shard {
     link: ShardEnd,
-    wakeups: Rc<Wakeups>,
+    /// What the last sleep ended with.
+    ready: Ready,
     engine: Engine,
     sockets: Sockets,
     packets: PacketStream,
@@ -111,6 +112,8 @@ struct Shard {
     blocked: bool,
     /// A command that waits for what was sent before it.
     held_command: Option<(CommandId, Box<Command>)>,
+    /// Whether messages may wait behind a doorbell that is silent.
+    messages_left: bool,
     held_event: Option<Event>,
     failures: Failures,
     counters: Counters,
@@ -118,14 +121,13 @@ struct Shard {
 }
 
 impl Shard {
-    fn new(shard: u8, link: ShardEnd, wakeups: Rc<Wakeups>, setup: Setup) -> anyhow::Result<Self> {
+    fn new(shard: u8, link: ShardEnd, setup: Setup) -> anyhow::Result<Self> {
         let now = clock::monotonic();
         let config = Config { shard, secret: setup.secret, table: setup.table, wall: (now, clock::wall_ntp()) };
         let sockets = Sockets::new(setup.sockets)?;
-        sockets.watch(&wakeups)?;
         Ok(Self {
             link,
-            wakeups,
+            ready: Ready::ANYWHERE,
             engine: Engine::new(config, setup.seed, now),
             sockets,
             packets: PacketStream::new(),
@@ -133,6 +135,7 @@ impl Shard {
             sender: Sender::new(),
             blocked: false,
             held_command: None,
+            messages_left: true,
             held_event: None,
             failures: Failures::default(),
             counters: Counters::default(),
@@ -152,18 +155,16 @@ impl Shard {
             if let Some(pause) = self.failures.pause() {
                 self.counters.receive_pauses += 1;
                 glommio::timer::sleep(pause).await;
-            } else if received || told || events {
-                glommio::yield_if_needed().await;
-            } else {
-                self.sleep(now).await;
             }
+            self.sleep(now, received || told || events);
         }
     }
 
-    /// Hands one batch of each socket to the engine. Returns whether more may wait.
+    /// Hands one batch of each socket that has one to the engine. Returns whether more may wait.
     fn receive(&mut self) -> bool {
         let (mut left, mut failed) = (false, false);
-        for (socket, port) in self.sockets.inlets() {
+        let ready = self.ready;
+        for (_, (socket, port)) in self.sockets.inlets().enumerate().filter(|(number, _)| ready.socket(*number)) {
             self.counters.receive_calls += 1;
             let messages = match self.receiver.receive(socket) {
                 Ok(messages) => messages,
@@ -198,26 +199,37 @@ impl Shard {
     /// Takes what the control plane sends and what the control thread says. Returns whether more may wait.
     fn take_in(&mut self, now: Instant) -> Result<bool, Gone> {
         // Commands wait for what was sent before them.
-        if self.take_packets(now) { Ok(true) } else { self.take_messages(now) }
+        let held = self.held_command.is_some();
+        if (held || self.ready.packets) && self.take_packets(now) {
+            return Ok(true);
+        }
+        if held || self.ready.doorbell || self.messages_left { self.take_messages(now) } else { Ok(false) }
     }
 
     /// Hands what the control plane sends over the packet stream to the engine. Returns whether more may wait.
     fn take_packets(&mut self, now: Instant) -> bool {
         let engine = &mut self.engine;
         let handle = |transport, datagram: &[u8]| engine.handle_outgoing(now, transport, datagram);
-        let left = self.packets.receive(&self.wakeups, handle);
+        let left = self.packets.receive(handle);
         self.counters.packet_budget_exhausted += u64::from(left);
         left
     }
 
     /// Carries out what the control thread says. Returns whether more may wait, and an error when it is gone.
     fn take_messages(&mut self, now: Instant) -> Result<bool, Gone> {
+        if self.ready.doorbell {
+            self.link.silence();
+        }
+        self.messages_left = true;
         if let Some((id, command)) = self.held_command.take() {
             self.carry_out(now, id, *command);
         }
         for _ in 0..MESSAGES_PER_TURN {
             match self.link.receive()? {
-                None => return Ok(false),
+                None => {
+                    self.messages_left = false;
+                    return Ok(false);
+                }
                 Some(ToShard::Command { id, command }) => {
                     // What was sent before the command goes before it: the end of a handshake before the first media under
                     // its keys, a goodbye before the end of its transport.
@@ -230,7 +242,7 @@ impl Shard {
                 Some(ToShard::SettleRows) => self.engine.settle_rows(),
                 Some(ToShard::KeyFrame(track)) => self.engine.request_key_frame(now, track),
                 Some(ToShard::PacketStream(socket)) => {
-                    self.attach(socket);
+                    self.packets.attach(socket);
                     self.engine.handle_controller();
                 }
                 Some(ToShard::Stats(id)) => self.link.send(FromShard::Stats { id, stats: Box::new(self.stats()) }),
@@ -245,12 +257,6 @@ impl Shard {
     fn carry_out(&mut self, now: Instant, id: CommandId, command: Command) {
         let result = self.engine.handle_command(now, command);
         self.link.send(FromShard::Done { id, result });
-    }
-
-    fn attach(&mut self, socket: OwnedFd) {
-        if let Err(error) = self.packets.attach(socket, &self.wakeups) {
-            tracing::error!(shard = self.shard, %error, "the packet stream to the control plane cannot be watched");
-        }
     }
 
     /// Lets the engine send, as far as the sockets take it.
@@ -281,15 +287,18 @@ impl Shard {
         true
     }
 
-    async fn sleep(&mut self, now: Instant) {
+    /// Finds out what waits, and sleeps until something does unless work is left.
+    fn sleep(&mut self, now: Instant, work_left: bool) {
         let mut longest = if self.blocked || self.held_event.is_some() { BLOCKED_SLEEP_MAX } else { SLEEP_MAX };
         if let Some(deadline) = self.engine.poll_timeout() {
             longest = longest.min(deadline.saturating_since(now));
         }
-        if !longest.is_zero() {
-            self.counters.sleeps += 1;
-            self.wakeups.sleep(longest).await;
+        if work_left {
+            longest = Duration::ZERO;
         }
+        self.counters.sleeps += u64::from(!longest.is_zero());
+        let sockets = self.sockets.inlets().map(|(socket, _)| socket);
+        self.ready = Ready::wait(self.link.doorbell(), self.packets.inlet(), sockets, longest);
     }
 
     fn stats(&self) -> Stats {

@@ -1,16 +1,12 @@
 //! The packet stream between a shard and the control plane: DTLS now, taps and injection later.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags};
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::limits::PACKET_BATCH_BYTES_MAX;
 use sluice_protocol::packet::{BatchReader, BatchWriter, Packet, PacketKind, WriteError};
 use sluice_protocol::time::Instant;
-
-use super::wake::{Wakeups, Watching};
-use crate::udp::wait::UnixWaiter;
 
 /// Batches taken in one turn.
 const BATCHES_PER_TURN: usize = 8;
@@ -19,7 +15,7 @@ const BATCHES_PER_TURN: usize = 8;
 /// leave is dropped and counted: DTLS repeats itself.
 #[derive(Debug)]
 pub(super) struct PacketStream {
-    socket: Option<(OwnedFd, Watching)>,
+    socket: Option<OwnedFd>,
     incoming: Box<[u8]>,
     outgoing: Box<[u8]>,
     outgoing_bytes: usize,
@@ -43,26 +39,21 @@ impl PacketStream {
     }
 
     /// Goes on with a new socket; the one before is closed.
-    pub(super) fn attach(&mut self, socket: OwnedFd, wakeups: &Wakeups) -> io::Result<()> {
-        self.detach(wakeups);
-        let waiter = UnixWaiter::new(socket.as_fd())?;
-        let watching = wakeups.watch(async move || waiter.readable().await);
-        self.socket = Some((socket, watching));
-        Ok(())
+    pub(super) fn attach(&mut self, socket: OwnedFd) {
+        self.socket = Some(socket);
     }
 
-    fn detach(&mut self, wakeups: &Wakeups) {
-        if let Some((_closed, watching)) = self.socket.take() {
-            wakeups.forget(&watching);
-        }
+    /// Returns what to sleep on.
+    pub(super) fn inlet(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
     }
 
     /// Hands each datagram that is to be sent to `each`. Returns whether more may wait.
-    pub(super) fn receive(&mut self, wakeups: &Wakeups, mut each: impl FnMut(TransportId, &[u8])) -> bool {
+    pub(super) fn receive(&mut self, mut each: impl FnMut(TransportId, &[u8])) -> bool {
         for _ in 0..BATCHES_PER_TURN {
-            let Some((socket, _)) = &self.socket else { return false };
+            let Some(socket) = &self.socket else { return false };
             match rustix::net::recv(socket, &mut *self.incoming, RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => self.detach(wakeups),
+                Ok((_, 0)) => self.socket = None,
                 Ok((_, size_bytes)) => {
                     let mut batch = BatchReader::new(self.incoming.get(..size_bytes).unwrap_or(&[]));
                     for packet in batch.by_ref() {
@@ -77,7 +68,7 @@ impl PacketStream {
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => return false,
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => self.detach(wakeups),
+                Err(_) => self.socket = None,
             }
         }
         true
@@ -113,7 +104,7 @@ impl PacketStream {
             return;
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = self.socket.as_ref().is_some_and(|(socket, _)| rustix::net::send(socket, batch, flags).is_ok());
+        let sent = self.socket.as_ref().is_some_and(|socket| rustix::net::send(socket, batch, flags).is_ok());
         if !sent {
             self.dropped += self.outgoing_packets;
         }

@@ -6,10 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use sluice_dataplane_core::port::FiveTuple;
 
-use super::wake::Wakeups;
 use crate::udp::send::Outlets;
 use crate::udp::socket;
-use crate::udp::wait::UdpWaiter;
 
 /// The address that a socket is bound to, often a wildcard.
 #[derive(Clone, Copy, Debug)]
@@ -36,15 +34,6 @@ impl Sockets {
             .map(|socket| socket::local_address(socket.as_fd()).map(|address| (socket, address)))
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Self { bound })
-    }
-
-    /// Has datagrams wake the shard.
-    pub(super) fn watch(&self, wakeups: &Wakeups) -> io::Result<()> {
-        for (socket, _) in &self.bound {
-            let waiter = UdpWaiter::new(socket.as_fd())?;
-            let _for_good = wakeups.watch(async move || waiter.readable().await);
-        }
-        Ok(())
     }
 
     /// Returns the sockets to receive by.

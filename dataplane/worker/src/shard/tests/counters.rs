@@ -1,7 +1,8 @@
 //! What the loop counts, by the names of `docs/METRICS.md`, as the control thread reads it.
 
-use std::net::TcpListener;
 use std::thread;
+
+use rustix::net::{AddressFamily, SocketType};
 
 use super::*;
 use crate::shard::packets::PacketStream;
@@ -154,12 +155,11 @@ fn a_socket_that_always_fails_is_counted_and_pauses_the_loop_which_turns_on() {
     let (control, end) = link().unwrap();
     let loop_of_shard = thread::spawn(move || {
         executor(None, "test").make().unwrap().run(async move {
-            let wakeups = Rc::new(Wakeups::new(end.doorbell()).unwrap());
-            // No datagram ever comes out of this one.
-            let broken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            // No datagram ever comes out of this one, which is not connected.
+            let broken = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
             let table = Mapping::create().unwrap().table();
-            let setup = Setup { secret: NodeSecret::new([7; 32]), table, sockets: vec![broken.into()], seed: 1 };
-            Shard::new(0, end, wakeups, setup).unwrap().run().await.unwrap();
+            let setup = Setup { secret: NodeSecret::new([7; 32]), table, sockets: vec![broken], seed: 1 };
+            Shard::new(0, end, setup).unwrap().run().await.unwrap();
         });
     });
     let until = std::time::Instant::now() + PATIENCE;
@@ -180,10 +180,9 @@ fn an_idle_shard_sleeps_and_says_so() {
     let (control, end) = link().unwrap();
     let loop_of_shard = thread::spawn(move || {
         executor(None, "test").make().unwrap().run(async move {
-            let wakeups = Rc::new(Wakeups::new(end.doorbell()).unwrap());
             let table = Mapping::create().unwrap().table();
             let setup = Setup { secret: NodeSecret::new([7; 32]), table, sockets: Vec::new(), seed: 1 };
-            Shard::new(0, end, wakeups, setup).unwrap().run().await.unwrap();
+            Shard::new(0, end, setup).unwrap().run().await.unwrap();
         });
     });
     let until = std::time::Instant::now() + PATIENCE;

@@ -33,18 +33,17 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let (control, link) = link().unwrap();
-        let wakeups = Rc::new(Wakeups::new(link.doorbell()).unwrap());
         let buffers = Buffers { receive_bytes: 64 * 1024, send_bytes: 64 * 1024 };
         let media = socket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), buffers).unwrap();
         let local = socket::local_address(std::os::fd::AsFd::as_fd(&media)).unwrap();
         // Mapped for the life of the process.
         let table = Mapping::create().unwrap().table();
         let setup = Setup { secret: NodeSecret::new([7; 32]), table, sockets: vec![media], seed: 1 };
-        let mut shard = Shard::new(0, link, wakeups, setup).unwrap();
+        let mut shard = Shard::new(0, link, setup).unwrap();
         let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         let (stream, theirs) = UnixDatagram::pair().unwrap();
-        shard.attach(theirs.into());
+        shard.packets.attach(theirs.into());
         let ufrag = Ufrag { transport: TRANSPORT, restart: 0, random: 1 };
         let transport = transport(TRANSPORT, ufrag);
         let path = Path { transport: TRANSPORT, local, remote: peer.local_addr().unwrap(), credentials: ufrag };
