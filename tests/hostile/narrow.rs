@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use sluice_tests::{ADDRESS, Link, Options, Server, in_own_network};
 
-use crate::metrics::Discards;
+use crate::metrics::{Discards, ShardEvents};
 use crate::stage::{LIMIT, Stage};
 
 /// A fifth of what the publisher sends, and a queue that is full after a few seconds of it.
@@ -36,6 +36,7 @@ fn a_viewer_who_stops_reading_behind_a_slow_link_takes_nothing_from_the_others()
         };
         let _sees = viewer.wait_for(LIMIT, |report| packets(report) > 100).await.unwrap();
         let (before, counted) = (stage.before().await, Discards::read(&stage.server).await);
+        let loops = ShardEvents::read(&stage.server).await;
         link.narrow(RATE, QUEUE).unwrap();
         tokio::time::sleep(SLOW).await;
         let lost = link.dropped().unwrap();
@@ -50,6 +51,10 @@ fn a_viewer_who_stops_reading_behind_a_slow_link_takes_nothing_from_the_others()
         let now = Discards::read(&stage.server).await;
         for reason in ["backlog", "overrun", "control_full"] {
             assert_eq!(now.of(reason), counted.of(reason), "{reason}: the others waited for a slow one");
+        }
+        let loops_now = ShardEvents::read(&stage.server).await;
+        for name in ["send_blocked", "blocked_turns"] {
+            assert_eq!(loops_now.of(name), loops.of(name), "{name}: the link's queue was full, not the socket");
         }
         Server::signal(viewer.pid().unwrap(), Signal::CONT).unwrap();
         stage.assert_newcomer_is_served("newcomer").await;
@@ -78,14 +83,23 @@ fn a_socket_that_a_slow_link_keeps_full_is_shed_by_name_and_left_behind_when_it_
             let mut viewer = link.aiortc("attacker_peer.py", &["play", &resource.url, &token]).unwrap();
             let _sees = viewer.wait_for(LIMIT, |report| report["heard"].is_object()).await.unwrap();
             let (before, counted) = (stage.before().await, Discards::read(&stage.server).await);
+            let loops = ShardEvents::read(&stage.server).await;
             link.narrow(RATE, DEEP_QUEUE).unwrap();
             counted.wait_rise(&stage.server, "backlog", 20).await;
+            let full = ShardEvents::read(&stage.server).await;
+            for name in ["send_blocked", "blocked_turns"] {
+                assert!(full.of(name) > loops.of(name), "{name}: a socket was full, and stayed so over a turn");
+            }
             assert_eq!(link.dropped().unwrap(), 0, "it is the socket that is full, not the queue");
             link.widen().unwrap();
             stage.assert_same_memory(&before).await;
             tokio::time::sleep(RECOVERED).await;
-            let before = stage.before().await;
+            let (before, drained) = (stage.before().await, ShardEvents::read(&stage.server).await);
             stage.assert_lost_nothing(&before).await;
+            let loops = ShardEvents::read(&stage.server).await;
+            for name in ["send_blocked", "blocked_turns"] {
+                assert_eq!(loops.of(name), drained.of(name), "{name}: no socket is full any more");
+            }
             stage.assert_newcomer_is_served("newcomer").await;
             stage.end().await;
         },
