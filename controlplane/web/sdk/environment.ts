@@ -9,8 +9,12 @@ export interface Environment {
   createConnection: (configuration: RTCConfiguration) => RTCPeerConnection;
   /** Numbers from 0 up to, not including, 1. */
   random: () => number;
+  /** Opens a WebSocket. */
+  openSocket: (url: string) => WebSocket;
   /** Calls `listener` when the network comes back; returns how to stop that. */
   onOnline: (listener: () => void) => () => void;
+  /** Calls `listener` when the network may be another one; returns how to stop that. */
+  onNetworkChange: (listener: () => void) => () => void;
   /**
    * Runs `work` when fewer than `EVENT_STREAMS_MAX` others of this browser run;
    * false means that it did not.
@@ -23,12 +27,32 @@ export function browserEnvironment(): Environment {
   return {
     fetch: (url, init) => fetch(url, init),
     createConnection: (configuration) => new RTCPeerConnection(configuration),
+    openSocket: (url) => new WebSocket(url),
     random: Math.random,
     onOnline: (listener) => {
       addEventListener('online', listener);
       return () => removeEventListener('online', listener);
     },
+    onNetworkChange,
     withStreamPlace,
+  };
+}
+
+function onNetworkChange(listener: () => void): () => void {
+  // Chromium on phones alone says when Wi-Fi becomes mobile; it also tells of
+  // each new estimate of the speed, which is no other network.
+  const network = (navigator as { connection?: EventTarget & { type?: string } }).connection;
+  let type = network?.type;
+  const onChange = (): void => {
+    if (network?.type === type) return;
+    type = network?.type;
+    listener();
+  };
+  network?.addEventListener('change', onChange);
+  addEventListener('online', listener);
+  return () => {
+    network?.removeEventListener('change', onChange);
+    removeEventListener('online', listener);
   };
 }
 

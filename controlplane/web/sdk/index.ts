@@ -1,6 +1,14 @@
-/** The Sluice SDK for browsers: rooms and tokens, publishing by WHIP, playing by WHEP. */
+/** The Sluice SDK for browsers: rooms and tokens, calls, publishing by WHIP, playing by WHEP. */
 export { SluiceApi } from './api';
 export type { ApiOptions, Health, NewRoom, NewToken, Role, Room, Token } from './api';
+export { RoomHost } from './call/host';
+export type { CallParticipant, CallPermissions, CallTrack, RoomInfo, Source } from './call/protocol';
+export type { CallRoom } from './call/rooms';
+export { CallSession, mayPublish } from './call/session';
+export type { CallEvents, CallOptions } from './call/session';
+export type { CallTokenSource } from './call/signalling';
+export type { CallEnd, CallState } from './call/state';
+export type { TileSize } from './call/tiles';
 export { claimsOf } from './claims';
 export type { Claims } from './claims';
 export { CaptureError } from './capture-error';

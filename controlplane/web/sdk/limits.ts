@@ -80,3 +80,36 @@ export const EVENT_CHARS_MAX = 256 * 1024;
 /** Participants of a room that are kept, and pages of them that are read. */
 export const ROSTER_MAX = 2_000;
 export const ROSTER_PAGES_MAX = 10;
+
+/** How long the server may take to open or to resume a session of a call. */
+export const SIGNALLING_MS_MAX = 10_000;
+
+/**
+ * How often a session of a call sends something, and how long it may hear
+ * nothing before its connection counts as lost. Together well below the time
+ * for which the server waits for a lost connection.
+ */
+export const PING_INTERVAL_MS = 4_000;
+export const SIGNALLING_SILENT_MS_MAX = 9_000;
+
+/** The same after the network changed, when the old connection is probably dead. */
+export const NETWORK_PROBE_MS_MAX = 2_000;
+
+/** Requests of a call that wait for their answer; further ones fail with `busy`. */
+export const REQUESTS_PENDING_MAX = 256;
+
+/** How often a call measures each of its tracks, and how often it looks who speaks. */
+export const TRACK_SAMPLE_INTERVAL_MS = 1_000;
+export const SPEAKING_INTERVAL_MS = 150;
+
+/** How loud somebody is who speaks (0 to 1, linear), and how long a pause still belongs to it. */
+export const SPEAKING_LEVEL_MIN = 0.01;
+export const SPEAKING_HOLD_MS = 700;
+
+/** How long a tile keeps its size before the server is told. */
+export const TILE_SETTLE_MS = 250;
+
+/** Bits per second of the layers of a camera, smallest first, of a screen, and of a microphone. */
+export const CAMERA_BITS_PER_SECOND = [150_000, 500_000, 1_700_000] as const;
+export const SCREEN_BITS_PER_SECOND = 2_500_000;
+export const SOUND_BITS_PER_SECOND = 48_000;

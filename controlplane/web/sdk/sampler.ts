@@ -64,7 +64,8 @@ export class Sampler {
   }
 }
 
-function toReport(stats: RTCStatsReport): Report {
+/** Statistics as a plain map. */
+export function toReport(stats: RTCStatsReport): Report {
   const report = new Map<string, Record<string, unknown>>();
   stats.forEach((value: Record<string, unknown>, id) => report.set(id, value));
   return report;

@@ -183,6 +183,10 @@ export function fakeWorld(): {
         return connection as unknown as RTCPeerConnection;
       },
       random: () => 0,
+      openSocket: () => {
+        throw new Error('nobody said that there are WebSockets');
+      },
+      onNetworkChange: () => () => undefined,
       onOnline: (listener) => {
         online.add(listener);
         return () => online.delete(listener);

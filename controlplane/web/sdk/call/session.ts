@@ -1,0 +1,458 @@
+import { browserEnvironment, type Environment } from '../environment';
+import { Emitter, type Listener } from '../events';
+import { SluiceError, toSluiceError } from '../failure';
+import type { QualitySample } from '../quality';
+import { RoomHost } from './host';
+import type { CallParticipant, ClientRequest, RoomJoined, ServerMessage, Source } from './protocol';
+import { PublisherConnection } from './publisher';
+import { Rooms, type CallRoom } from './rooms';
+import { Signalling, type CallTokenSource } from './signalling';
+import { levelOfReceiver, Speaking, type Voice } from './speaking';
+import type { CallEnd, CallState } from './state';
+import { SubscriberConnection } from './subscriber';
+import { Tiles, type TileSize } from './tiles';
+import { TrackQuality, type Measured } from './track-quality';
+import type { Health } from './vigil';
+
+export interface CallOptions {
+  /** Where the server is; the page's own origin when empty. */
+  server?: string;
+  token: CallTokenSource;
+  environment?: Environment;
+}
+
+export interface CallEvents {
+  state: CallState;
+  /** The rooms, with who is in them and what they publish. */
+  rooms: readonly CallRoom[];
+  /** The media of each track that arrives, by the track's id. */
+  tracks: ReadonlyMap<string, MediaStreamTrack>;
+  /** What is sent has changed. */
+  sending: void;
+  /** About one a second, by the track's id; one's own tracks too. */
+  quality: ReadonlyMap<string, QualitySample>;
+  /** The tracks of those who speak. */
+  speaking: ReadonlySet<string>;
+  /** Whether picture and sound get through, while signalling does. */
+  media: 'flowing' | 'interrupted';
+  /** Somebody entered. */
+  came: { roomId: string; participant: CallParticipant };
+  /** Somebody left, and why. */
+  went: { roomId: string; participant: CallParticipant; reason: string };
+  /** A host muted a track of ours. */
+  muted: { roomId: string; source: Source };
+  /** We are in a room no more; `moved` names the room that we are in instead. */
+  left: { roomId: string; reason: string; movedTo?: string };
+  /** The server does not let us publish this. */
+  refused: { source: Source; failure: SluiceError };
+}
+
+/** What we have to send of a source. */
+interface Own {
+  track: MediaStreamTrack | null;
+  muted: boolean;
+}
+
+/** Reasons of the server for which going back in is what everybody wants. */
+const COMES_BACK: ReadonlySet<string> = new Set(['connection_lost', 'interrupted']);
+
+const ENDS: Readonly<Record<string, CallEnd>> = {
+  removed: 'removed',
+  replaced: 'replaced',
+  room_closed: 'room_closed',
+};
+
+/**
+ * A call: one session in one room or several, which sends what it is given
+ * and receives what the others send, and comes back by itself when the
+ * network, the server or one of its parts went away.
+ */
+export class CallSession {
+  readonly #events = new Emitter<CallEvents>();
+  readonly #token: CallTokenSource;
+  readonly #signalling: Signalling;
+  readonly #publisher: PublisherConnection;
+  readonly #subscriber: SubscriberConnection;
+  readonly #tiles: Tiles;
+  readonly #rooms = new Rooms();
+  /** The rooms to be in, with whether to receive what is published there. */
+  readonly #wanted = new Map<string, boolean>();
+  /** The rooms that this session, as the server knows it, has entered. */
+  readonly #entered = new Set<string>();
+  readonly #own = new Map<Source, Own>();
+  /** What is kept from a room, as `room source`. */
+  readonly #withheld = new Set<string>();
+  readonly #health = new Map<'publisher' | 'subscriber', Health>();
+  readonly #environment: Environment;
+  #instruments: { stop: () => void }[] = [];
+
+  constructor(options: CallOptions) {
+    const { server = '', token, environment = browserEnvironment() } = options;
+    this.#token = token;
+    this.#environment = environment;
+    this.#signalling = new Signalling({
+      server,
+      token,
+      environment,
+      firstRoom: () => {
+        const [first] = this.#wanted;
+        return first && { roomId: first[0], autoSubscribe: first[1] };
+      },
+    });
+    const request = (message: ClientRequest, signal?: AbortSignal): Promise<ServerMessage> =>
+      this.#signalling.request(message, signal);
+    const iceServers = (): RTCIceServer[] => iceServersOf(this.#signalling.welcome?.ice_servers ?? []);
+    this.#tiles = new Tiles(request);
+    this.#publisher = new PublisherConnection({
+      environment,
+      iceServers,
+      request,
+      onHealth: (health) => this.#onHealth('publisher', health),
+      onChange: () => this.#events.emit('sending', undefined),
+      onRefused: (source, failure) => this.#events.emit('refused', { source, failure }),
+    });
+    this.#subscriber = new SubscriberConnection({
+      environment,
+      iceServers,
+      request,
+      onHealth: (health) => this.#onHealth('subscriber', health),
+      onTracks: () => this.#events.emit('tracks', this.#subscriber.tracks),
+    });
+    this.#signalling.on('state', (state) => this.#onState(state));
+    this.#signalling.on('opened', () => this.#onOpened());
+    this.#signalling.on('message', (message) => this.#onMessage(message));
+  }
+
+  on<Name extends keyof CallEvents>(name: Name, listener: Listener<CallEvents[Name]>): () => void {
+    return this.#events.on(name, listener);
+  }
+
+  get state(): CallState {
+    return this.#signalling.state;
+  }
+
+  get rooms(): readonly CallRoom[] {
+    return this.#rooms.all;
+  }
+
+  /** The media of each track that arrives, by the track's id. */
+  get tracks(): ReadonlyMap<string, MediaStreamTrack> {
+    return this.#subscriber.tracks;
+  }
+
+  /** Who the session is, once the server has said so. */
+  get identity(): string | undefined {
+    return this.#signalling.welcome?.identity;
+  }
+
+  /** The id of the track of ours that is published from a source. */
+  trackIdOf(source: Source): string | undefined {
+    return this.#publisher.trackIdOf(source);
+  }
+
+  /** Enters a room, and stays in it. Reports by events, never throws. */
+  start(roomId: string, options: { autoSubscribe?: boolean } = {}): void {
+    this.#wanted.set(roomId, options.autoSubscribe ?? true);
+    this.#signalling.start();
+  }
+
+  /** Enters a further room. Fails with {@link SluiceError} when that is refused. */
+  async enter(roomId: string, options: { autoSubscribe?: boolean } = {}): Promise<void> {
+    this.#wanted.set(roomId, options.autoSubscribe ?? true);
+    try {
+      await this.#join(roomId);
+    } catch (thrown) {
+      if (!this.#entered.has(roomId)) this.#wanted.delete(roomId);
+      throw thrown;
+    }
+  }
+
+  /** Leaves a room; the last one ends the call. */
+  leave(roomId: string): void {
+    this.#wanted.delete(roomId);
+    if (this.#wanted.size === 0) {
+      this.close();
+      return;
+    }
+    void this.#signalling.request({ type: 'leave_room', room_id: roomId }).catch(() => undefined);
+    this.#gone(roomId, 'left');
+  }
+
+  /** Leaves all rooms and tells the server. Safe while the page goes away. */
+  close(): void {
+    this.#end({ name: 'ended', because: 'left' });
+  }
+
+  /** Sends a track from now on, in all rooms that it is not kept from; nothing while its device is off. */
+  publish(source: Source, track: MediaStreamTrack | null, muted = false): void {
+    this.#own.set(source, { track, muted });
+    this.#wish(source);
+  }
+
+  /** Sends a source no more. */
+  unpublish(source: Source): void {
+    this.#own.delete(source);
+    this.#wish(source);
+  }
+
+  setMuted(source: Source, muted: boolean): void {
+    const own = this.#own.get(source);
+    if (own === undefined || own.muted === muted) return;
+    this.#own.set(source, { ...own, muted });
+    this.#wish(source);
+  }
+
+  /** Keeps a source from one of the rooms, or lets it go there again. */
+  share(roomId: string, source: Source, isShared: boolean): void {
+    if (isShared) this.#withheld.delete(`${roomId} ${source}`);
+    else this.#withheld.add(`${roomId} ${source}`);
+    this.#wish(source);
+  }
+
+  isShared(roomId: string, source: Source): boolean {
+    return !this.#withheld.has(`${roomId} ${source}`);
+  }
+
+  /** Says how large a track of a room is shown, in pixels of the screen; nothing while it is not seen. */
+  show(roomId: string, trackId: string, size: TileSize): void {
+    this.#tiles.show(roomId, trackId, size);
+  }
+
+  /** A track is shown no more, because it is gone. */
+  forget(roomId: string, trackId: string): void {
+    this.#tiles.forget(roomId, trackId);
+  }
+
+  /** Changes the own name in a room. */
+  async rename(roomId: string, name: string): Promise<void> {
+    await this.#signalling.request({ type: 'update_metadata', room_id: roomId, name });
+  }
+
+  /** What a host may do in a room. */
+  host(roomId: string): RoomHost {
+    return new RoomHost(roomId, (request) => this.#signalling.request(request));
+  }
+
+  async #join(roomId: string): Promise<void> {
+    for (const renew of [false, true]) {
+      const token = await this.#token({ roomId, renew });
+      const auto_subscribe = this.#wanted.get(roomId) ?? true;
+      try {
+        await this.#signalling.request({ type: 'join_room', room_id: roomId, token: token ?? null, auto_subscribe });
+        return;
+      } catch (thrown) {
+        if (renew || toSluiceError(thrown).reason !== 'unauthorized') throw thrown;
+      }
+    }
+  }
+
+  /** Enters a room again that the session lost; without it when that is refused. */
+  #rejoin(roomId: string): void {
+    this.#join(roomId).catch((thrown: unknown) => {
+      const failure = toSluiceError(thrown);
+      // The next session enters it.
+      if (failure.code === 'session_over') return;
+      this.#wanted.delete(roomId);
+      this.#rooms.apply({ type: 'room_left', room_id: roomId });
+      this.#gone(roomId, failure.reason === 'not_found' ? 'room_closed' : 'removed');
+    });
+  }
+
+  #onOpened(): void {
+    this.#entered.clear();
+    this.#publisher.close();
+    this.#subscriber.close();
+  }
+
+  #onMessage(message: ServerMessage): void {
+    const before = this.#rooms.all;
+    const isChanged = this.#rooms.apply(message);
+    this.#subscriber.handleMessage(message);
+    this.#publisher.handleMessage(message);
+    if (isChanged) this.#events.emit('rooms', this.#rooms.all);
+    this.#tellOf(message, before);
+    switch (message.type) {
+      case 'room_joined':
+        this.#onJoined(message);
+        break;
+      case 'resumed':
+        if (!message.complete) this.#onRestored(message.rooms ?? []);
+        break;
+      case 'removed':
+        this.#onRemoved(message.room_id, message.reason);
+        break;
+      case 'moved':
+        this.#wanted.delete(message.room_id);
+        this.#wanted.set(message.to_room_id, true);
+        this.#entered.delete(message.room_id);
+        this.#events.emit('left', { roomId: message.room_id, reason: 'moved', movedTo: message.to_room_id });
+        break;
+      case 'track_subscribed':
+        this.#tiles.repeatOne(message.track_id);
+        break;
+    }
+    if (isChanged) this.#wishAll();
+  }
+
+  #onJoined({ room_id }: RoomJoined): void {
+    const isFirst = this.#entered.size === 0;
+    this.#entered.add(room_id);
+    this.#tiles.repeat();
+    if (!isFirst) return;
+    for (const roomId of this.#wanted.keys()) if (roomId !== room_id) this.#rejoin(roomId);
+  }
+
+  /** Messages were missed: the rooms are those that the server names. */
+  #onRestored(rooms: readonly RoomJoined[]): void {
+    this.#entered.clear();
+    for (const { room_id } of rooms) this.#entered.add(room_id);
+    this.#tiles.repeat();
+    for (const roomId of this.#wanted.keys()) if (!this.#entered.has(roomId)) this.#rejoin(roomId);
+  }
+
+  #onRemoved(roomId: string, reason: string): void {
+    this.#entered.delete(roomId);
+    if (COMES_BACK.has(reason) && this.#wanted.has(roomId)) {
+      this.#rejoin(roomId);
+      return;
+    }
+    this.#wanted.delete(roomId);
+    this.#gone(roomId, reason);
+  }
+
+  /** We are in a room no more. */
+  #gone(roomId: string, reason: string): void {
+    this.#entered.delete(roomId);
+    this.#events.emit('rooms', this.#rooms.all);
+    this.#events.emit('left', { roomId, reason });
+    if (this.#wanted.size === 0) this.#end({ name: 'ended', because: ENDS[reason] ?? 'left' });
+    else this.#wishAll();
+  }
+
+  /** News that people want to hear. */
+  #tellOf(message: ServerMessage, before: readonly CallRoom[]): void {
+    if (message.type === 'participant_joined') {
+      const { room_id: roomId, participant } = message;
+      const isKnown = before.find(({ id }) => id === roomId)?.others.some(({ id }) => id === participant.id) ?? true;
+      if (!isKnown) this.#events.emit('came', { roomId, participant });
+    } else if (message.type === 'participant_left') {
+      const { room_id: roomId, participant_id, reason } = message;
+      const known = before.find(({ id }) => id === roomId)?.others.find(({ id }) => id === participant_id);
+      if (known !== undefined) this.#events.emit('went', { roomId, participant: known, reason });
+    } else if (message.type === 'track_muted' && message.muted && message.by_host) {
+      const me = this.#rooms.find(message.room_id)?.me;
+      const source = me?.tracks.find(({ id }) => id === message.track_id)?.source ?? this.#sourceOf(message.track_id);
+      if (source !== undefined) this.#events.emit('muted', { roomId: message.room_id, source });
+    }
+  }
+
+  #sourceOf(trackId: string): Source | undefined {
+    return [...this.#own.keys()].find((source) => this.#publisher.trackIdOf(source) === trackId);
+  }
+
+  #wishAll(): void {
+    for (const source of this.#own.keys()) this.#wish(source);
+  }
+
+  /** Tells the publisher what is to be sent of a source: where we are, may publish it, and want to. */
+  #wish(source: Source): void {
+    const own = this.#own.get(source);
+    const rooms = this.#rooms.all
+      .filter((room) => this.#entered.has(room.id) && mayPublish(room.me, source) && this.isShared(room.id, source))
+      .map(({ id }) => id);
+    this.#publisher.wish(source, own && { ...own, rooms });
+  }
+
+  #onHealth(which: 'publisher' | 'subscriber', health: Health | undefined): void {
+    const before = this.#isInterrupted();
+    if (health === undefined) this.#health.delete(which);
+    else this.#health.set(which, health);
+    const after = this.#isInterrupted();
+    if (before !== after) this.#events.emit('media', after ? 'interrupted' : 'flowing');
+  }
+
+  #isInterrupted(): boolean {
+    return [...this.#health.values()].includes('lost');
+  }
+
+  #onState(state: CallState): void {
+    const isOn = state.name === 'live' || state.name === 'reconnecting';
+    if (isOn && this.#instruments.length === 0) this.#startInstruments();
+    if (state.name === 'failed' || state.name === 'ended') this.#letGo();
+    this.#events.emit('state', state);
+  }
+
+  #end(state: CallState): void {
+    const leaving = [...this.#entered].map((room_id) => ({ type: 'leave_room', room_id }) as const);
+    this.#signalling.close(state, state.name === 'ended' && state.because === 'left' ? leaving : []);
+  }
+
+  #letGo(): void {
+    for (const instrument of this.#instruments.splice(0)) instrument.stop();
+    this.#publisher.close();
+    this.#subscriber.close();
+    this.#tiles.close();
+    this.#rooms.clear();
+    this.#wanted.clear();
+    this.#entered.clear();
+    this.#withheld.clear();
+    this.#events.emit('rooms', this.#rooms.all);
+  }
+
+  #startInstruments(): void {
+    const stopListening = this.#environment.onNetworkChange(() => {
+      this.#publisher.restartIce();
+      this.#subscriber.restartIce();
+    });
+    this.#instruments = [
+      { stop: stopListening },
+      new TrackQuality(
+        () => this.#measured(),
+        (samples) => this.#events.emit('quality', samples),
+      ),
+      new Speaking(
+        () => this.#voices(),
+        (speaking) => this.#events.emit('speaking', speaking),
+      ),
+    ];
+  }
+
+  #measured(): Measured[] {
+    const { connection: receiving, mids } = this.#subscriber;
+    const { connection: sending } = this.#publisher;
+    const own = new Map<string, string>();
+    for (const source of this.#own.keys()) {
+      const [trackId, mid] = [this.#publisher.trackIdOf(source), this.#publisher.midOf(source)];
+      if (trackId !== undefined && mid !== undefined) own.set(trackId, mid);
+    }
+    return [
+      ...(receiving === undefined ? [] : [{ direction: 'receive' as const, connection: receiving, mids }]),
+      ...(sending === undefined ? [] : [{ direction: 'send' as const, connection: sending, mids: own }]),
+    ];
+  }
+
+  #voices(): Voice[] {
+    const receivers = this.#subscriber.connection?.getReceivers() ?? [];
+    return [...this.#subscriber.tracks].flatMap(([trackId, track]) => {
+      if (track.kind !== 'audio') return [];
+      const receiver = receivers.find((candidate) => candidate.track === track);
+      return receiver === undefined ? [] : [{ trackId, level: () => levelOfReceiver(receiver) }];
+    });
+  }
+}
+
+/** Whether somebody may publish a source. */
+export function mayPublish({ permissions, role }: CallParticipant, source: Source): boolean {
+  const may = permissions.can_publish ?? role !== 'attendee';
+  return may && (permissions.can_publish_sources?.includes(source) ?? true);
+}
+
+function iceServersOf(
+  servers: readonly { urls: string; username?: string | null; credential?: string | null }[],
+): RTCIceServer[] {
+  return servers.map(({ urls, username, credential }) => ({
+    urls,
+    ...(username != null && { username }),
+    ...(credential != null && { credential }),
+  }));
+}

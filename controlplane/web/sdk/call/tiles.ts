@@ -1,0 +1,90 @@
+import { TILE_SETTLE_MS } from '../limits';
+import type { ClientRequest, ServerMessage } from './protocol';
+
+/** How large a track is shown, in pixels of the screen; nothing while it is not seen. */
+export type TileSize = { width: number; height: number } | undefined;
+
+interface Tile {
+  roomId: string;
+  trackId: string;
+  size: TileSize;
+  /** What the server was told last. */
+  told: string | undefined;
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+/** Heights between which a change of size may need another layer. */
+const RUNGS = [90, 180, 360, 540, 720, 1080] as const;
+
+/** The rung of the smallest layer that fills a tile: a tile of 200 lines wants the same as one of 300. */
+export function rungOf({ width, height }: { width: number; height: number }): number {
+  // Tiles are cut to the middle of the picture, so the larger side counts.
+  const lines = Math.max(height, (width * 9) / 16);
+  const found = RUNGS.findIndex((rung) => lines <= rung * 1.1);
+  return found === -1 ? RUNGS.length : found;
+}
+
+/**
+ * Tells the server how large each picture is shown, so that it sends no more
+ * than is seen: once a size has settled, and only where it makes a difference.
+ */
+export class Tiles {
+  readonly #request: (request: ClientRequest) => Promise<ServerMessage>;
+  readonly #tiles = new Map<string, Tile>();
+
+  constructor(request: (request: ClientRequest) => Promise<ServerMessage>) {
+    this.#request = request;
+  }
+
+  /** Says how large a picture is shown from now on. */
+  show(roomId: string, trackId: string, size: TileSize): void {
+    const key = `${roomId} ${trackId}`;
+    const tile = this.#tiles.get(key) ?? { roomId, trackId, size, told: undefined, timer: undefined };
+    this.#tiles.set(key, tile);
+    tile.size = size;
+    clearTimeout(tile.timer);
+    tile.timer = setTimeout(() => this.#tell(tile), TILE_SETTLE_MS);
+  }
+
+  /** A picture is shown no more, because its track is gone. */
+  forget(roomId: string, trackId: string): void {
+    const key = `${roomId} ${trackId}`;
+    clearTimeout(this.#tiles.get(key)?.timer);
+    this.#tiles.delete(key);
+  }
+
+  /** The server may know nothing of it any more. */
+  repeat(): void {
+    for (const tile of this.#tiles.values()) this.#again(tile);
+  }
+
+  /** The same for one track, which arrives from now on. */
+  repeatOne(trackId: string): void {
+    for (const tile of this.#tiles.values()) if (tile.trackId === trackId) this.#again(tile);
+  }
+
+  close(): void {
+    for (const tile of this.#tiles.values()) clearTimeout(tile.timer);
+    this.#tiles.clear();
+  }
+
+  #again(tile: Tile): void {
+    tile.told = undefined;
+    clearTimeout(tile.timer);
+    tile.timer = setTimeout(() => this.#tell(tile), TILE_SETTLE_MS);
+  }
+
+  #tell(tile: Tile): void {
+    const { roomId: room_id, trackId: track_id, size } = tile;
+    const told = size === undefined ? 'hidden' : `rung ${rungOf(size)}`;
+    if (told === tile.told) return;
+    tile.told = told;
+    const seen =
+      size === undefined
+        ? { paused: true }
+        : { paused: false, size: { width: Math.round(size.width), height: Math.round(size.height) } };
+    const update = { type: 'update_subscription', room_id, track_id, ...seen } as const;
+    // What was not subscribed to yet is told again when it is.
+    void this.#request(update).catch(() => (tile.told = undefined));
+  }
+}
