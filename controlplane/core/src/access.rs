@@ -4,6 +4,7 @@
 //! that were verified.
 
 use serde::{Deserialize, Serialize};
+use sluice_protocol::media::MediaKind;
 
 use crate::limits;
 
@@ -31,6 +32,17 @@ pub enum Source {
     ScreenShare,
     /// The sound of a screen.
     ScreenShareAudio,
+}
+
+impl Source {
+    /// Returns what kind of media it is.
+    #[must_use]
+    pub const fn kind(self) -> MediaKind {
+        match self {
+            Self::Camera | Self::ScreenShare => MediaKind::Video,
+            Self::Microphone | Self::ScreenShareAudio => MediaKind::Audio,
+        }
+    }
 }
 
 /// Fine-grained permissions of a token, each overriding what the role says.
@@ -140,6 +152,10 @@ pub struct Claims {
     /// and do not open another one that takes its id later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room_created_at: Option<u64>,
+    /// Whether the server issued it to a guest, whose identity nobody else can have: it enters other rooms as a guest too,
+    /// as far as these take guests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guest: bool,
     /// Whether the token opens REST administration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub admin: bool,
@@ -266,6 +282,7 @@ pub enum Endpoint {
     AllEvents,
     Publish,
     Play,
+    Signal,
     Metrics,
     Health,
 }
@@ -289,7 +306,7 @@ const fn row(endpoint: Endpoint, route: &'static str, allowed: [u8; 5]) -> Matri
 /// Role × endpoint. Administration (rooms as such) is closed to participants' tokens; a host manages the people of its own
 /// room. A speaker publishes and an attendee plays as far as their permissions go. What `--guests` opens to strangers is
 /// the server's configuration and not in this table.
-pub const MATRIX: [MatrixRow; 18] = [
+pub const MATRIX: [MatrixRow; 19] = [
     row(Endpoint::CreateRoom, "POST /api/rooms", [1, 0, 0, 0, 0]),
     row(Endpoint::ListRooms, "GET /api/rooms", [1, 0, 0, 0, 0]),
     row(Endpoint::ReadRoom, "GET /api/rooms/{room_id}", [1, 1, 1, 1, 0]),
@@ -306,6 +323,7 @@ pub const MATRIX: [MatrixRow; 18] = [
     row(Endpoint::AllEvents, "GET /api/events", [1, 0, 0, 0, 0]),
     row(Endpoint::Publish, "POST /whip/{room_id}", [1, 1, 1, 1, 0]),
     row(Endpoint::Play, "POST /whep/{room_id}", [1, 1, 1, 1, 0]),
+    row(Endpoint::Signal, "GET /ws", [1, 1, 1, 1, 0]),
     row(Endpoint::Metrics, "GET /metrics", [1, 0, 0, 0, 0]),
     row(Endpoint::Health, "GET /api/health", [1, 1, 1, 1, 1]),
 ];

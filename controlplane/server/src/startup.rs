@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::addresses::Announced;
 use crate::auth::{ApiKey, KeyRing};
+use crate::conductor::signalled::Sessions;
 use crate::config::Config;
 use crate::dtls::Certificate;
 use crate::events::Events;
@@ -51,11 +52,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, tell: impl 
     let address = listener.local_addr()?;
     keep_media_port(port, store.clone()).await;
     tell(banner(address, &keys));
+    let conductor = Arc::new(conductor);
     let server = http::Server::new(http::Parts {
         config: config.http.clone(),
         guests: config.auth.guests,
         keys,
-        conductor: Arc::new(conductor),
+        sessions: Arc::clone(&conductor) as Arc<dyn Sessions>,
+        conductor,
         events,
         store: store.clone(),
     });

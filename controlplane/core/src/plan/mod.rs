@@ -355,6 +355,12 @@ impl Control {
         self.sessions.get(self.transports.get(&transport)?)
     }
 
+    /// Returns the session of a participant.
+    #[must_use]
+    pub fn session_of_member(&self, room: &RoomId, participant: &ParticipantId) -> Option<&Session> {
+        self.sessions.get(self.members.get(&(room.clone(), participant.clone()))?)
+    }
+
     /// Returns the peer connection of a transport.
     #[must_use]
     pub fn connection(&self, transport: TransportId) -> Option<&PeerConnection> {

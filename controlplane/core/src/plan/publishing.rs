@@ -2,7 +2,7 @@
 //! ones.
 
 use sluice_protocol::ids::{TrackId, TransportId};
-use sluice_protocol::media::{Bitrate, MediaKind, Mid};
+use sluice_protocol::media::{Bitrate, Mid};
 use sluice_protocol::time::Instant;
 
 use super::mint::shard_of;
@@ -75,6 +75,21 @@ pub enum PublishError {
     /// What openings are refused for too.
     #[error(transparent)]
     Open(#[from] OpenError),
+}
+
+impl PublishError {
+    /// Returns a stable name in `snake_case`; `None` for a reason that openings have too.
+    #[must_use]
+    pub const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::NoSuchSession => Some("no_such_session"),
+            Self::NotInRoom => Some("not_in_room"),
+            Self::StaleOffer { .. } => Some("stale_offer"),
+            Self::UnknownMid(_) => Some("unknown_mid"),
+            Self::WrongSource(_) => Some("wrong_source"),
+            Self::Open(_) => None,
+        }
+    }
 }
 
 impl From<RoomError> for PublishError {
@@ -235,8 +250,7 @@ impl Control {
     ) -> Result<Beginning, PublishError> {
         let kind = kind_of(section);
         let source = said.map_or_else(|| default_source(kind), |said| said.source);
-        let is_picture = matches!(source, Source::Camera | Source::ScreenShare);
-        if is_picture != (kind == MediaKind::Video) {
+        if source.kind() != kind {
             return Err(PublishError::WrongSource(section.mid.0.as_str().to_owned()));
         }
         let lets = |member: &&Membership| {

@@ -67,11 +67,8 @@ impl Control {
         check_further_room(session, room)?;
         let join = Join { is_signalled: true, ..join };
         self.rooms.get(room).ok_or(ControlError::NoSuchRoom)?.check_join(&join)?;
-        let participant = join.participant.clone();
-        self.add_member(id, room, participant.clone());
-        for input in [Input::Join(Box::new(join)), Input::Connected(participant)] {
-            self.handle(now, room, input, effects).expect("it was checked before");
-        }
+        self.add_member(id, room, join.participant.clone());
+        self.handle(now, room, Input::Join(Box::new(join)), effects).expect("it was checked before");
         self.sync(id);
         self.sync_subscriptions(id, effects);
         Ok(())

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::{EgressId, TrackId, TransportId};
-use sluice_protocol::media::Bitrate;
+use sluice_protocol::media::{Bitrate, Mid};
 use sluice_protocol::plan::{Key, Layer, Source};
 
 use super::mint::shard_of;
@@ -57,6 +57,18 @@ pub enum AnswerRefused {
     /// The description is not one that answers the offer.
     #[error(transparent)]
     Answer(#[from] AnswerError),
+}
+
+impl AnswerRefused {
+    /// Returns a stable name in `snake_case`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchSession => "no_such_session",
+            Self::OtherOffer { .. } => "other_offer",
+            Self::Answer(error) => error.code(),
+        }
+    }
 }
 
 impl Control {
@@ -260,16 +272,38 @@ impl Control {
 
     /// Tells a session at which m-line a track arrives, and whether it decodes it.
     fn tell_subscribed(&self, id: &SessionId, track: TrackId, effects: &mut Vec<Effect>) {
-        let Some(session) = self.sessions.get(id) else { return };
-        let Some(connection) = &session.subscriber else { return };
-        let Some(mid) = connection.mid_of(track) else { return };
+        let Some((mid, undecodable)) = self.sessions.get(id).and_then(|session| self.arrival(session, track)) else {
+            return;
+        };
+        effects.push(Effect::TrackSubscribed { session: id.clone(), track, mid, undecodable });
+    }
+
+    /// Returns the m-line at which a track arrives, and the codecs that its publisher may send where the client decodes none
+    /// of them.
+    fn arrival(&self, session: &Session, track: TrackId) -> Option<(Mid, Option<Vec<&'static str>>)> {
+        let connection = session.subscriber.as_ref()?;
+        let mid = connection.mid_of(track)?;
         let rooms = session.memberships.iter().filter_map(|member| self.rooms.get(&member.room));
         let published = rooms.filter_map(|room| room.published(track)).next();
         let section = connection.negotiated.sections.iter().find(|section| section.mid == mid);
         let codecs = section.map_or(&[][..], |section| &section.codecs);
         let undecodable =
             published.filter(|(_, own)| payload_map(&own.codecs, codecs).is_empty()).map(|(_, own)| codec_names(own));
-        effects.push(Effect::TrackSubscribed { session: id.clone(), track, mid, undecodable });
+        Some((mid, undecodable))
+    }
+
+    /// Returns the tracks that arrive at a session, as [`Effect::TrackSubscribed`] told them.
+    #[must_use]
+    pub fn arrivals(&self, session: &Session) -> Vec<(TrackId, Mid, Option<Vec<&'static str>>)> {
+        let places = session.subscriber.iter().filter_map(|own| Some((own, own.offering.as_ref()?)));
+        let rows = places.flat_map(|(own, offering)| own.sections.iter().zip(&offering.places));
+        let sent = rows.filter(|(object, _)| matches!(object, SectionObject::Egress { .. }));
+        sent.filter_map(|(_, place)| {
+            let track = (*place)?;
+            let (mid, undecodable) = self.arrival(session, track)?;
+            Some((track, mid, undecodable))
+        })
+        .collect()
     }
 
     /// Opens the subscriber's connection, on which nothing is negotiated yet.

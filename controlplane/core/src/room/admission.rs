@@ -79,6 +79,11 @@ impl Room {
         if let Some(replaced) = self.replaced_by(&join).map(|other| other.id.clone()) {
             self.handle_leave(now, &replaced, LeaveReason::Replaced, output)?;
         }
+        // Who has a signalling connection is there for as long as that is.
+        let state = match join.is_signalled {
+            true => ParticipantState::Connected,
+            false => ParticipantState::Joining { deadline: now + self.settings.join_timeout },
+        };
         let participant = Participant {
             id: join.participant,
             identity: join.identity,
@@ -86,7 +91,7 @@ impl Room {
             metadata: join.metadata,
             role: join.role,
             overrides: join.overrides,
-            state: ParticipantState::Joining { deadline: now + self.settings.join_timeout },
+            state,
             joined_at: now,
             is_publisher: join.is_publisher,
             is_signalled: join.is_signalled,

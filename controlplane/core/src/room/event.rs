@@ -372,6 +372,13 @@ pub fn track_text(track: TrackId) -> String {
     format!("TR_{:016x}", track.word())
 }
 
+/// Returns the track whose id is such a text; whether it exists is another question.
+#[must_use]
+pub fn track_of_text(text: &str) -> Option<TrackId> {
+    let word = text.strip_prefix("TR_").filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(word, 16).ok().map(TrackId::from_word)
+}
+
 /// Returns the name of a kind of media.
 #[must_use]
 pub const fn kind_text(kind: MediaKind) -> &'static str {

@@ -31,7 +31,7 @@ use settings::check_wish;
 pub use detail::{Detail, Quality};
 pub use event::{
     Actor, Admission, Audience, Event, Input, Join, Notice, Output, ParticipantChange, RoomChange, SubscriptionChange,
-    kind_text, track_text,
+    kind_text, track_of_text, track_text,
 };
 pub use participant::{
     Identity, LeaveReason, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, RoomId,

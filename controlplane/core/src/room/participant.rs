@@ -98,6 +98,8 @@ pub enum LeaveReason {
     Removed,
     /// The same identity connected again.
     Replaced,
+    /// A host moved it to another room.
+    Moved,
     /// The room was closed.
     RoomClosed,
     /// The control plane restarted while its handshake was half done.
@@ -115,6 +117,7 @@ impl LeaveReason {
             Self::TransportFailed => "transport_failed",
             Self::Removed => "removed",
             Self::Replaced => "replaced",
+            Self::Moved => "moved",
             Self::RoomClosed => "room_closed",
             Self::Interrupted => "interrupted",
         }

@@ -30,7 +30,8 @@ mod signalled;
 mod ssrc;
 
 use serde::{Deserialize, Serialize};
-use sluice_protocol::ids::TransportId;
+use sluice_protocol::ids::{TrackId, TransportId};
+use sluice_protocol::media::Mid;
 use sluice_protocol::plan::Key;
 
 pub(crate) use connection::kind_of;
@@ -122,6 +123,23 @@ impl Session {
     #[must_use]
     pub fn offered(&self) -> Option<&PeerConnection> {
         self.connections().find(|connection| connection.offering.is_none())
+    }
+
+    /// Returns the tracks that the publisher's connection sends, each with its m-line.
+    #[must_use]
+    pub fn sent(&self) -> Vec<(Mid, TrackId)> {
+        let rows = self.publisher.iter().flat_map(|own| own.negotiated.sections.iter().zip(&own.sections));
+        rows.filter_map(|(section, object)| match object {
+            SectionObject::Track { id, .. } => Some((section.mid, *id)),
+            SectionObject::Egress { .. } | SectionObject::Nothing => None,
+        })
+        .collect()
+    }
+
+    /// Returns who the session is in a room.
+    #[must_use]
+    pub fn participant_in(&self, room: &RoomId) -> Option<&ParticipantId> {
+        self.memberships.iter().find(|member| member.room == *room).map(|member| &member.participant)
     }
 
     /// Returns the keys of everything that this session has in a plan, learnt objects and cookies included.

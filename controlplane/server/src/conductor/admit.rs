@@ -15,7 +15,7 @@ use super::{
 };
 use crate::clock;
 use crate::dataplane::Acknowledged;
-use crate::dtls::{Association, Config, Fingerprint};
+use crate::dtls::Fingerprint;
 
 /// A session that the plan wants; the answer may leave when the data plane has it.
 pub(super) struct Admitted {
@@ -43,19 +43,7 @@ impl Desk {
         self.check_backlog()?;
         self.check_incarnation(&newcomer.room, &newcomer.entrant.admission)?;
         let session = SessionId(random_id());
-        let entrant = newcomer.entrant.clone();
-        let join = Join {
-            participant: ParticipantId(format!("PA_{}", random_id())),
-            identity: Identity(entrant.identity),
-            name: entrant.name,
-            metadata: entrant.metadata,
-            role: entrant.role,
-            overrides: entrant.overrides,
-            admission: entrant.admission,
-            is_publisher: newcomer.role == Role::Publish,
-            is_signalled: false,
-            wish: newcomer.wish.clone(),
-        };
+        let join = join_of(newcomer.entrant.clone(), newcomer.role == Role::Publish, newcomer.wish.clone());
         let open = Open {
             session: session.clone(),
             room: newcomer.room.clone(),
@@ -67,13 +55,7 @@ impl Desk {
         let mut effects = Vec::new();
         let transport = self.control.open(clock::now(), open, &mut effects).map_err(refusal)?;
         let acknowledged = self.settle_and_wait(effects);
-        let remote = self.control.connection(transport).and_then(remote_fingerprint);
-        let Some(remote_fingerprint) = remote else {
-            return Err(ConductorError::Unavailable("the session ended while it was opened"));
-        };
-        let config = Config { certificate: std::sync::Arc::clone(&self.certificate), remote_fingerprint };
-        let association = Association::accept(transport, config, &self.endpoint);
-        let _before = self.associations.insert(transport, association);
+        self.accept_association(transport)?;
         let candidates = self.candidates(newcomer.client, newcomer.is_loopback);
         let own = self.own_fingerprint();
         let sdp = self.control.answer(&session, &self.secret, &own, &candidates).unwrap_or_default();
@@ -164,7 +146,7 @@ impl Desk {
         }
     }
 
-    fn candidates(&self, client: IpAddr, is_loopback: bool) -> Vec<SocketAddr> {
+    pub(super) fn candidates(&self, client: IpAddr, is_loopback: bool) -> Vec<SocketAddr> {
         let client = if is_loopback || !client.to_canonical().is_loopback() {
             client
         } else {
@@ -174,11 +156,11 @@ impl Desk {
         self.announced.candidates(client, self.media_port)
     }
 
-    fn own_fingerprint(&self) -> SdpFingerprint {
+    pub(super) fn own_fingerprint(&self) -> SdpFingerprint {
         SdpFingerprint::parse(&self.certificate.fingerprint()).expect("our own fingerprint is SHA-256")
     }
 
-    fn ice_servers(&self) -> Vec<IceServer> {
+    pub(super) fn ice_servers(&self) -> Vec<IceServer> {
         self.ice_servers.iter().map(|url| IceServer { url: url.clone(), credentials: None }).collect()
     }
 }
@@ -189,19 +171,35 @@ fn etag(connection: &PeerConnection) -> String {
 }
 
 /// Returns the fingerprint that the peer's certificate must have.
-fn remote_fingerprint(connection: &PeerConnection) -> Option<Fingerprint> {
+pub(super) fn remote_fingerprint(connection: &PeerConnection) -> Option<Fingerprint> {
     let values = connection.negotiated.remote_fingerprints.iter();
     values
         .map(|value| format!("{} {}", value.hash.as_str(), value.value))
         .find_map(|value| Fingerprint::parse(&value).ok())
 }
 
+/// Returns how somebody enters a room.
+pub(super) fn join_of(entrant: Entrant, is_publisher: bool, wish: Wish) -> Join {
+    Join {
+        participant: ParticipantId(format!("PA_{}", random_id())),
+        identity: Identity(entrant.identity),
+        name: entrant.name,
+        metadata: entrant.metadata,
+        role: entrant.role,
+        overrides: entrant.overrides,
+        admission: entrant.admission,
+        is_publisher,
+        is_signalled: false,
+        wish,
+    }
+}
+
 /// Returns an id with 128 random bits.
-fn random_id() -> String {
+pub(super) fn random_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-fn refusal(error: OpenError) -> ConductorError {
+pub(super) fn refusal(error: OpenError) -> ConductorError {
     match error {
         OpenError::NoSuchRoom => ConductorError::NoSuchRoom,
         OpenError::Room(error) => ConductorError::Room(error),

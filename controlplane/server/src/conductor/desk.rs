@@ -1,6 +1,6 @@
 //! What the task owns, and how effects of the pure core become deeds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,13 +8,16 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use sluice_controlplane_core::plan::{Control, Effect};
 use sluice_controlplane_core::room::{Audience, Event as RoomEvent, LeaveReason, Notice, RoomId, track_text};
-use sluice_controlplane_core::session::Membership;
+use sluice_controlplane_core::session::{Membership, SessionId};
 use sluice_protocol::event::{Event as DataplaneEvent, Refusal};
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::Key;
 
+use tokio::sync::mpsc;
+
 use super::ConductorError;
+use super::signalled::{Arrival, Attendance, News};
 use crate::addresses::Announced;
 use crate::clock;
 use crate::dataplane::{Acknowledged, DataplaneHandle};
@@ -39,6 +42,14 @@ pub(super) struct Desk {
     pub(super) store: Store,
     pub(super) events: Arc<Events>,
     pub(super) endpoint: Endpoint,
+    /// Sessions with a signalling connection.
+    pub(super) attended: HashMap<SessionId, Attendance>,
+    /// Sessions whose subscriber has something to offer.
+    pub(super) offers_due: BTreeSet<SessionId>,
+    /// Sessions that have left a room, and why: whoever is in none ends.
+    pub(super) ending: Vec<(SessionId, LeaveReason)>,
+    /// The way back to the task, for what is to be done later.
+    pub(super) jobs: mpsc::Sender<Job>,
 }
 
 impl Desk {
@@ -46,12 +57,23 @@ impl Desk {
     pub(super) fn settle(&mut self, effects: Vec<Effect>) {
         effects.into_iter().for_each(|effect| self.carry_out(effect));
         self.dataplane.send(self.control.take_changes());
+        self.follow_up();
+    }
+
+    /// Does what effects led to besides.
+    fn follow_up(&mut self) {
+        self.make_due_offers();
+        for (session, reason) in std::mem::take(&mut self.ending) {
+            self.end_if_nowhere(&session, reason);
+        }
     }
 
     /// Does the same; what comes back resolves when the data plane has done it.
     pub(super) fn settle_and_wait(&mut self, effects: Vec<Effect>) -> Acknowledged {
         effects.into_iter().for_each(|effect| self.carry_out(effect));
-        self.dataplane.change(self.control.take_changes())
+        let acknowledged = self.dataplane.change(self.control.take_changes());
+        self.follow_up();
+        acknowledged
     }
 
     /// Refuses newcomers while the data plane is further behind than what is kept for it may grow.
@@ -70,6 +92,7 @@ impl Desk {
                     log_event(&room, &event);
                 }
                 self.events.publish(SystemTime::now(), &room.0, audience, &event);
+                self.tell_room(&room, audience, &event);
             }
             Effect::Notice { room, participant, notice } => match notice {
                 Notice::Subscribed { track, .. } => {
@@ -91,6 +114,7 @@ impl Desk {
                 tracing::info!(%room, %participant, %session, reason = reason.as_str(), "session closed");
             }
             Effect::MembershipEnded { session, membership, reason } => {
+                self.tell_membership_ended(&session, &membership, reason);
                 let (room, participant) = (membership.room, membership.participant);
                 tracing::info!(%room, %participant, %session, reason = reason.as_str(), "session left a room");
             }
@@ -99,21 +123,27 @@ impl Desk {
                     association.close();
                 }
                 tracing::debug!(%session, ?transport, ?role, "peer connection closed");
+                self.tell(&session, News::ConnectionClosed { role, transport });
             }
-            Effect::TrackSubscribed { session, track, undecodable: Some(codecs), .. } => {
-                let codecs = codecs.join(", ");
-                tracing::warn!(%session, track = track_text(track), codecs, "cannot decode what is sent");
-            }
-            Effect::TrackSubscribed { session, track, .. } => {
-                tracing::debug!(%session, track = track_text(track), "subscribed");
+            Effect::TrackSubscribed { session, track, mid, undecodable } => {
+                match &undecodable {
+                    Some(codecs) => {
+                        let codecs = codecs.join(", ");
+                        tracing::warn!(%session, track = track_text(track), codecs, "cannot decode what is sent");
+                    }
+                    None => tracing::debug!(%session, track = track_text(track), "subscribed"),
+                }
+                self.tell(&session, News::Subscribed(Arrival { track, mid, undecodable }));
             }
             Effect::TrackUnsubscribed { session, track } => {
                 tracing::debug!(%session, track = track_text(track), "unsubscribed");
+                self.tell(&session, News::Unsubscribed { track, refused: false });
             }
             Effect::TrackRefused { session, track } => {
                 tracing::info!(%session, track = track_text(track), "the client refused a track");
+                self.tell(&session, News::Unsubscribed { track, refused: true });
             }
-            Effect::OfferDue(session) => tracing::debug!(%session, "there is something to offer"),
+            Effect::OfferDue(session) => drop(self.offers_due.insert(session)),
             Effect::RoomClosed(room) => self.forget_room(room),
         }
     }
@@ -181,7 +211,7 @@ impl Desk {
     }
 
     /// One line for each participant whose transport failed. There are as many of them as people who were let in.
-    fn log_failure(&self, transport: TransportId, what: &str, reason: &dyn Display) {
+    pub(super) fn log_failure(&self, transport: TransportId, what: &str, reason: &dyn Display) {
         let Some(session) = self.control.session_of(transport) else { return };
         for Membership { room, participant } in &session.memberships {
             tracing::info!(%room, %participant, session = %session.id, %reason, "{what}");
@@ -189,7 +219,7 @@ impl Desk {
     }
 
     /// Ends what a transport belongs to.
-    fn close_transport(&mut self, transport: TransportId, reason: LeaveReason) {
+    pub(super) fn close_transport(&mut self, transport: TransportId, reason: LeaveReason) {
         let mut effects = Vec::new();
         self.control.close_transport(clock::now(), transport, reason, &mut effects);
         self.settle(effects);

@@ -1,5 +1,6 @@
 //! Why the conductor refuses something.
 
+use sluice_controlplane_core::plan::{AnswerRefused, PublishError};
 use sluice_controlplane_core::room::RoomError;
 use sluice_controlplane_core::sdp::{FragmentError, OfferError};
 
@@ -39,6 +40,18 @@ pub enum ConductorError {
     /// The session is another identity's.
     #[error("the session belongs to somebody else")]
     NotYourSession,
+    /// The session is not in the room.
+    #[error("the session is not in this room")]
+    NotInRoom,
+    /// The participant came by WHIP or WHEP, whose sessions are bound to their room.
+    #[error("only participants with a signalling connection can be moved")]
+    NotMovable,
+    /// An offer of a session that is refused for something that openings are not.
+    #[error(transparent)]
+    Publish(PublishError),
+    /// An answer that is not taken.
+    #[error(transparent)]
+    Answer(#[from] AnswerRefused),
     /// `If-Match` is missing.
     #[error("the request needs an If-Match header with the session's ETag")]
     EtagMissing,
@@ -71,6 +84,13 @@ impl ConductorError {
             Self::Fragment(error) => error.code(),
             Self::NoSuchSession => "no_such_session",
             Self::NotYourSession => "not_your_session",
+            Self::NotInRoom => "not_in_room",
+            Self::NotMovable => "not_movable",
+            Self::Publish(error) => match error.code() {
+                Some(code) => code,
+                None => "offer_refused",
+            },
+            Self::Answer(error) => error.code(),
             Self::EtagMissing => "if_match_missing",
             Self::EtagMismatch => "if_match_failed",
             Self::Store(_) => "database_unavailable",

@@ -34,7 +34,7 @@ use crate::store::{Store, StoredRemoval, StoredRoom};
 pub struct Handle {
     jobs: mpsc::Sender<Job>,
     dataplane: DataplaneHandle,
-    store: Store,
+    pub(super) store: Store,
     endpoint: Endpoint,
 }
 
@@ -49,7 +49,7 @@ impl Handle {
     }
 
     /// Has the task run `job`, and returns what it says; refused while the state of a predecessor is not known yet.
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Desk) -> T + Send + 'static,
     ) -> Result<T, ConductorError> {
@@ -169,13 +169,9 @@ impl Conductor for Handle {
         let (id, name) = (RoomId(room_id.to_owned()), participant.to_owned());
         let remove = move |desk: &mut Desk| {
             let participant = desk.participant_id(&id, &name)?;
-            let own = desk.control.room(&id).and_then(|room| room.participant(&participant));
-            let identity = own.map(|own| own.identity.0.clone()).ok_or(RoomError::NoSuchParticipant)?;
-            let now_seconds = clock::unix_seconds();
-            desk.input(&id, Input::Remove { actor: Actor::Api, participant, now_seconds })?;
-            Ok::<_, ConductorError>((identity, now_seconds))
+            desk.remove_as(Actor::Api, &id, participant)
         };
-        let (identity, now_seconds) = self.ask(remove).await??;
+        let (Identity(identity), now_seconds) = self.ask(remove).await??;
         // Whoever has the answer may rely on the removal over restarts of both planes.
         let void_until = i64::try_from(now_seconds).unwrap_or(i64::MAX);
         self.store.insert_removal(&StoredRemoval { room_id: room_id.to_owned(), identity, void_until }).await?;

@@ -16,6 +16,7 @@ mod desk;
 mod error;
 mod handle;
 mod limits;
+pub mod signalled;
 mod snapshots;
 mod stored;
 mod task;

@@ -115,7 +115,7 @@ pub(super) fn hidden_participants(room: &Room) -> usize {
     room.participants().filter(|own| own.is_hidden()).count()
 }
 
-fn participant_snapshot(participant: &Participant) -> ParticipantSnapshot {
+pub(super) fn participant_snapshot(participant: &Participant) -> ParticipantSnapshot {
     ParticipantSnapshot { participant: participant.clone(), joined_at: clock::wall_of(participant.joined_at) }
 }
 

@@ -218,7 +218,12 @@ impl Task {
             store: self.store.clone(),
             events: Arc::clone(&self.events),
             endpoint: self.endpoint.clone(),
+            attended: HashMap::new(),
+            offers_due: BTreeSet::new(),
+            ending: Vec::new(),
+            jobs: self.jobs.clone(),
         };
+        desk.attend_restored();
         let resumed = desk.resume_associations();
         desk.open_stored_rooms(&std::mem::take(&mut self.rooms));
         desk.restore_removals(std::mem::take(&mut self.removals));

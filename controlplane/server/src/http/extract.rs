@@ -17,7 +17,7 @@ use super::{Peer, Problem, Server, limits, now_seconds};
 use crate::auth::{Bearer, verify};
 use crate::json::{self, JsonError};
 
-/// Who asks, if it showed anything: `Authorization: Bearer`, or `?token=` at WHIP, WHEP and event streams, whose clients
+/// Who asks, if it showed anything: `Authorization: Bearer`, or `?token=` at WHIP, WHEP, the WebSocket and event streams, whose clients
 /// cannot always set headers.
 #[derive(Clone, Debug)]
 pub(super) struct Shown(pub(super) Option<Bearer>);
@@ -43,7 +43,7 @@ impl FromRequestParts<Server> for Shown {
 }
 
 fn takes_token_in_query(path: &str) -> bool {
-    path.starts_with("/whip/") || path.starts_with("/whep/") || path.ends_with("/events")
+    path.starts_with("/whip/") || path.starts_with("/whep/") || path.ends_with("/events") || path == "/ws"
 }
 
 /// The scheme's case does not matter (RFC 9110 section 11.1).

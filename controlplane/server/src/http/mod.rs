@@ -27,6 +27,7 @@ mod shares;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod websocket;
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -41,6 +42,7 @@ pub use serve::{Peer, serve};
 
 use crate::auth::KeyRing;
 use crate::conductor::Conductor;
+use crate::conductor::signalled::Sessions;
 use crate::config;
 use crate::events::Events;
 use crate::store::Store;
@@ -55,6 +57,8 @@ pub struct Parts {
     pub keys: KeyRing,
     /// The owner of rooms and sessions.
     pub conductor: Arc<dyn Conductor>,
+    /// The owner of sessions, as signalling connections see it.
+    pub sessions: Arc<dyn Sessions>,
     /// What happened in rooms.
     pub events: Arc<Events>,
     /// The database, for its health only.

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{event_streams, health, metrics, participants, rooms, sessions, tokens};
+use super::{event_streams, health, metrics, participants, rooms, sessions, tokens, websocket};
 
 /// The document.
 #[derive(OpenApi)]
@@ -17,7 +17,7 @@ use super::{event_streams, health, metrics, participants, rooms, sessions, token
         event_streams::all, event_streams::of_room,
         sessions::publish, sessions::patch_publishing, sessions::end_publishing,
         sessions::play, sessions::patch_playing, sessions::end_playing,
-        health::health, health::health_at_root, metrics::metrics, document,
+        websocket::open, health::health, health::health_at_root, metrics::metrics, document,
     )
 )]
 pub(super) struct Document;

@@ -107,6 +107,12 @@ impl Problem {
         self
     }
 
+    /// Returns the field that is wrong.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
     /// Names who asked, as a token that holds says. It stands in the log, not in the document.
     #[must_use]
     pub fn of_identity(mut self, identity: Option<&str>) -> Self {
@@ -131,6 +137,13 @@ impl Problem {
     #[must_use]
     pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).with_retry_after(1)
+    }
+
+    /// Sets a header of the answer.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.0.header = Some((name, HeaderValue::from_static(value)));
+        self
     }
 
     /// Sets when another try makes sense.
@@ -314,7 +327,8 @@ const fn status_of(error: &ConductorError) -> u16 {
         },
         ConductorError::Fragment(FragmentError::TooLarge) => 413,
         ConductorError::Fragment(_) => 400,
-        ConductorError::NotYourSession => 403,
+        ConductorError::NotYourSession | ConductorError::NotInRoom => 403,
+        ConductorError::NotMovable | ConductorError::Publish(_) | ConductorError::Answer(_) => 422,
         ConductorError::EtagMissing => 428,
         ConductorError::EtagMismatch => 412,
     }

@@ -196,6 +196,8 @@ pub(super) struct NewRoom {
     locked: bool,
     /// How long the room stays without participants, in seconds; for ever when absent.
     empty_timeout: Option<u64>,
+    /// From guests: what their identity is made from, as where they ask for tokens; made up when absent.
+    identity: Option<String>,
     /// Only `sfu` so far.
     mode: Option<Mode>,
     /// Not built yet.
@@ -251,6 +253,7 @@ impl NewRoom {
         NotBuilt { mode: self.mode, e2ee: self.e2ee, livestream: self.livestream, parent: self.parent }.check()?;
         let id = self.id.unwrap_or_else(|| format!("room-{:016x}", rand::random::<u64>()));
         check_id("id", &id)?;
+        self.identity.as_ref().map_or(Ok(()), |identity| check_id("identity", identity))?;
         let settings = RoomSettings {
             name: check_name(self.name)?,
             metadata: metadata_text(&self.metadata),
@@ -287,13 +290,15 @@ pub(super) async fn create(
     } else {
         server.authorize(&shown, None, Endpoint::CreateRoom).await?;
     }
-    let (id, mut settings) = read_json::<NewRoom>(&server, request).await?.settings()?;
+    let room = read_json::<NewRoom>(&server, request).await?;
+    let identity = room.identity.clone();
+    let (id, mut settings) = room.settings()?;
     if is_guest {
         let timeout = settings.empty_timeout.unwrap_or(limits::GUEST_ROOM_EMPTY_TIMEOUT);
         settings.empty_timeout = Some(timeout.min(limits::GUEST_ROOM_EMPTY_TIMEOUT));
     }
     let created = server.conductor.create_room(&id, settings).await?;
-    let token = if is_guest { Some(server.token_of_guest_host(&created)?) } else { None };
+    let token = if is_guest { Some(server.token_of_guest_host(&created, identity.as_deref())?) } else { None };
     let room = Room { token, ..Room::from(created) };
     let location = format!("/api/rooms/{}", room.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(room)).into_response())

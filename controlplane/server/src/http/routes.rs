@@ -11,6 +11,7 @@ use axum::routing::{MethodRouter, delete, get, options, patch, post};
 
 use super::{
     Problem, Server, event_streams, health, layers, metrics, openapi, page, participants, rooms, sessions, tokens,
+    websocket,
 };
 
 /// What pages of other origins may send.
@@ -52,6 +53,7 @@ pub(super) fn routes() -> Vec<Route> {
         route("/health", "GET", get(health::health_at_root)),
         route("/api/openapi.json", "GET", get(openapi::document)),
         route("/metrics", "GET", get(metrics::metrics)),
+        route("/ws", "GET", get(websocket::open)),
         route("/whip/{room_id}", "POST", post(sessions::publish)),
         route(
             "/whip/{room_id}/{session_id}",

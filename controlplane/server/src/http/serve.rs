@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -24,6 +25,15 @@ use super::{Server, limits, router};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct OtherEnd {
+    /// Its address.
+    pub(super) peer: SocketAddr,
+    /// The place that it has; what the connection is upgraded to holds it, too.
+    pub(super) place: Option<Arc<Place>>,
+}
+
 /// How long to wait when the process has no descriptors left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -42,12 +52,12 @@ pub async fn serve(listener: TcpListener, server: Server, shutdown: impl Future<
             () = &mut shutdown => break,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        let connection = handle_connection(builder.clone(), stream, peer, app.clone(), server.is_stopping.subscribe());
+        let end = OtherEnd { peer, place: Some(Arc::new(place)) };
+        let connection = handle_connection(builder.clone(), stream, end, app.clone(), server.is_stopping.subscribe());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
             }
-            drop(place);
         });
     }
     drop(listener);
@@ -85,11 +95,11 @@ async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, S
 pub(super) async fn handle_connection(
     builder: Builder,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    end: OtherEnd,
     app: Router,
     mut stopping: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
-    let service = hyper::service::service_fn(move |request| answer(app.clone(), peer, request));
+    let service = hyper::service::service_fn(move |request| answer(app.clone(), end.clone(), request));
     let stream = TokioIo::new(Impatient::new(stream));
     let mut connection = pin!(builder.serve_connection(stream, service).with_upgrades());
     let stopped = async move { drop(stopping.wait_for(|is_stopping| *is_stopping).await) };
@@ -110,10 +120,13 @@ pub(super) fn connection_builder() -> Builder {
 
 async fn answer(
     app: Router,
-    peer: SocketAddr,
+    end: OtherEnd,
     request: Request<Incoming>,
 ) -> Result<axum::response::Response, std::convert::Infallible> {
     let mut request = request.map(axum::body::Body::new);
-    request.extensions_mut().insert(Peer(peer));
+    request.extensions_mut().insert(Peer(end.peer));
+    if let Some(place) = end.place {
+        request.extensions_mut().insert(place);
+    }
     app.oneshot(request).await
 }

@@ -144,8 +144,8 @@ async fn offer(server: &Server, client: Client, request: Request) -> Result<Sign
 }
 
 impl Server {
-    /// Returns who wants to publish or play. What was revoked is the conductor's to know.
-    fn entrant(&self, shown: &Shown, room_id: &str, endpoint: Endpoint) -> Result<Entrant, Problem> {
+    /// Returns who wants to publish, play or signal. What was revoked is the conductor's to know.
+    pub(super) fn entrant(&self, shown: &Shown, room_id: &str, endpoint: Endpoint) -> Result<Entrant, Problem> {
         let bearer = shown.0.as_ref().ok_or_else(Problem::unauthenticated)?;
         let claims = match bearer {
             Bearer::Key { .. } => None,

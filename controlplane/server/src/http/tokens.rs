@@ -84,6 +84,7 @@ impl NewToken {
             exp: now + lifetime,
             iat: Some(now),
             room_created_at: Some(room.position().created_at_ms),
+            guest: false,
             admin: false,
         })
     }
@@ -102,9 +103,10 @@ impl Server {
     }
 
     /// Returns the token of a guest who created a room.
-    pub(super) fn token_of_guest_host(&self, room: &RoomSnapshot) -> Result<String, Problem> {
+    pub(super) fn token_of_guest_host(&self, room: &RoomSnapshot, asked: Option<&str>) -> Result<String, Problem> {
+        let asked = asked.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned);
         let host = NewToken {
-            identity: format!("guest-{:016x}", rand::random::<u64>()),
+            identity: self.guest_identity(&asked),
             name: String::new(),
             role: Role::Host,
             permissions: PermissionOverrides::default(),
@@ -112,7 +114,7 @@ impl Server {
             expires_in: None,
             pin: None,
         };
-        Ok(self.sign(&host.claims(room)?)?.token)
+        Ok(self.sign(&Claims { guest: true, ..host.claims(room)? })?.token)
     }
 
     /// Counts what a guest asked for.
@@ -121,12 +123,12 @@ impl Server {
     }
 
     /// Returns who a guest is to others. Whoever shows an identity takes the place of who has it, so a guest's is made
-    /// from what it asked for and a secret: the same guest is the same identity again, and nobody can ask for one that it
-    /// sees in a room.
-    fn guest_identity(&self, room_id: &str, asked: &str) -> String {
+    /// from what it asked for and a secret: the same guest is the same identity again, in every room, and nobody can ask for
+    /// one that it sees in a room.
+    pub(super) fn guest_identity(&self, asked: &str) -> String {
         let secret = self.keys.signing().map_or(&[][..], crate::auth::ApiKey::secret_bytes);
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
-        let message = format!("sluice guest\n{room_id}\n{asked}");
+        let message = format!("sluice guest\n{asked}");
         let tag = aws_lc_rs::hmac::sign(&key, message.as_bytes());
         tag.as_ref().iter().take(12).fold("guest-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
     }
@@ -150,17 +152,30 @@ impl Server {
             return Err(Problem::forbidden("a guest has the permissions of its role").of_field("permissions"));
         }
         token.expires_in = Some(token.expires_in.unwrap_or(u64::MAX).min(limits::TOKEN_DEFAULT.as_secs()));
-        token.identity = self.guest_identity(room_id, &token.identity);
-        let admission = Admission::Guest { pin: token.pin.clone() };
-        if token.pin.is_none() {
+        token.identity = self.guest_identity(&token.identity);
+        self.check_guest_at(room_id, &token.identity, token.role, token.pin.clone(), client).await
+    }
+
+    /// Checks that a room takes a guest, and bounds how often PINs are guessed.
+    pub(super) async fn check_guest_at(
+        &self,
+        room_id: &str,
+        identity: &str,
+        role: Role,
+        pin: Option<String>,
+        client: Client,
+    ) -> Result<(), Problem> {
+        let has_pin = pin.is_some();
+        let admission = Admission::Guest { pin };
+        if !has_pin {
             // Asking without a PIN is how one learns that one is needed.
-            return Ok(self.conductor.check_admission(room_id, &token.identity, token.role, &admission).await?);
+            return Ok(self.conductor.check_admission(room_id, identity, role, &admission).await?);
         }
         let _turn = self.guest_counts.turn(client.address).await;
         let room = || Holder::Room(room_id.to_owned());
         self.guest_counts.check(Instant::now(), Asked::WrongPin, client.address).map_err(too_many)?;
         self.guest_counts.check(Instant::now(), Asked::WrongPinOfRoom, room()).map_err(too_many)?;
-        let admitted = self.conductor.check_admission(room_id, &token.identity, token.role, &admission).await;
+        let admitted = self.conductor.check_admission(room_id, identity, role, &admission).await;
         if matches!(admitted, Err(ConductorError::Room(RoomError::WrongPin))) {
             self.count_guest(Asked::WrongPin, client)?;
             self.guest_counts.count(Instant::now(), Asked::WrongPinOfRoom, room()).map_err(too_many)?;
@@ -197,7 +212,7 @@ pub(super) async fn create(
         let mut token: NewToken = read_json(&server, request).await?;
         server.admit_guest(&ids.room_id, &mut token, client).await?;
         let room = server.conductor.room(&ids.room_id).await?;
-        return Ok(axum::Json(server.sign(&token.claims(&room)?)?));
+        return Ok(axum::Json(server.sign(&Claims { guest: true, ..token.claims(&room)? })?));
     }
     Ok(axum::Json(granted(&server, &shown, &ids, Endpoint::IssueToken, request).await?))
 }

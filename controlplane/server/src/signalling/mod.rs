@@ -1,7 +1,27 @@
 //! The WebSocket at `/ws`: sessions whose clients publish and play in rooms.
+//!
+//! ```text
+//!  client ──text──► reading ──► door (rooms by token) ──► conductor
+//!     ▲                                                       │
+//!     └── connection ◄── writing ◄───────── line ◄────────────┘
+//! ```
+//!
+//! A connection decides nothing: it bounds what its client sends, translates, and carries what the conductor tells.
 
 pub mod client_messages;
+mod close;
+mod connection;
+mod door;
+pub mod limits;
+mod rate;
+mod reading;
+mod refusal;
 pub mod server_messages;
+mod writing;
+
+pub use connection::{Parts, Start, serve};
+pub use door::Door;
+pub(crate) use refusal::invalid;
 
 use utoipa::OpenApi;
 

@@ -30,7 +30,7 @@ async fn events(rig: &Rig, bearer: &str, path: &str) -> String {
 
 /// Asks every endpoint that reads, page by page where there are pages, and returns all that was answered.
 async fn read(rig: &Rig, bearer: &str, route: &str) -> String {
-    let path = route.strip_prefix("GET ").unwrap().replace("{room_id}", "a");
+    let path = route.strip_prefix("GET ").unwrap().replace("{room_id}", "a").replace("/ws", "/ws?room_id=a");
     if path.ends_with("/events") {
         return events(rig, bearer, &path).await;
     }
@@ -110,10 +110,11 @@ async fn the_hidden_show_nowhere_but_to_hosts_and_admins() {
                     assert_eq!(text.matches("event: track_muted").count(), 2 * usize::from(sees_all), "{what}");
                 }
                 "GET /api/rooms" => {}
+                "GET /ws" => assert!(text.contains("upgrade_required"), "what sessions see has tests of its own: {what}"),
                 other => panic!("what shows of the hidden at {other}?"),
             }
         }
     }
-    assert_eq!(asked, 20, "every reader of every endpoint that reads");
+    assert_eq!(asked, 24, "every reader of every endpoint that reads");
     rig.supervisor.shut_down().await;
 }

@@ -83,6 +83,7 @@ impl Rig {
             config: Http { request_timeout: Duration::from_secs(30), ..Http::default() },
             guests: Guests::None,
             keys: KeyRing::new([ApiKey::new("main", SECRET).unwrap()]),
+            sessions: Arc::new(conductor.clone()),
             conductor: Arc::new(conductor),
             events: Arc::clone(&events_of_rooms),
             store,

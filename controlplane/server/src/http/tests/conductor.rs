@@ -5,6 +5,9 @@ use std::sync::Mutex;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use sluice_controlplane_core::session::SessionId;
+
+use crate::conductor::signalled::{Opened, Opener, Request, Resume, Resumed, Sessions};
 use sluice_controlplane_core::access::{PermissionOverrides, Role};
 use sluice_controlplane_core::room::{
     Admission, Identity, Participant, ParticipantId, ParticipantState, RoomChange, RoomError, RoomSettings, Stage, Wish,
@@ -321,5 +324,25 @@ impl Conductor for Rooms {
             ingress: vec![received; 3],
             egress: vec![sent; 4],
         })
+    }
+}
+
+/// Signalling has tests of its own, over the real conductor.
+#[async_trait]
+impl Sessions for Rooms {
+    async fn open_session(&self, _: Opener) -> Result<Opened, ConductorError> {
+        Err(ConductorError::Unavailable("there are no sessions here"))
+    }
+
+    async fn resume_session(&self, _: Resume) -> Result<Resumed, ConductorError> {
+        Err(ConductorError::NoSuchSession)
+    }
+
+    async fn lose_connection(&self, _: &SessionId, _: u64) {}
+
+    async fn close_session(&self, _: &SessionId) {}
+
+    async fn ask(&self, _: &SessionId, _: Option<u64>, _: Request) -> Result<(), ConductorError> {
+        Err(ConductorError::NoSuchSession)
     }
 }

@@ -8,9 +8,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use super::Api;
 use crate::config::Guests;
 use crate::http::limits;
-use crate::http::serve::{connection_builder, handle_connection};
+use crate::http::serve::{OtherEnd, connection_builder, handle_connection};
 
-const PEER: ([u8; 4], u16) = ([192, 0, 2, 1], 40_000);
+fn other_end() -> OtherEnd {
+    OtherEnd { peer: SocketAddr::from(([192, 0, 2, 1], 40_000)), place: None }
+}
 
 #[tokio::test(start_paused = true)]
 async fn whoever_asks_and_never_reads_loses_its_connection() {
@@ -20,7 +22,7 @@ async fn whoever_asks_and_never_reads_loses_its_connection() {
     tokio::time::pause();
     let (near, mut far) = duplex(4096);
     let stopping = api.server.is_stopping.subscribe();
-    let connection = handle_connection(connection_builder(), near, SocketAddr::from(PEER), api.app.clone(), stopping);
+    let connection = handle_connection(connection_builder(), near, other_end(), api.app.clone(), stopping);
     let connection = tokio::spawn(connection);
     let ask = b"GET /api/openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(50);
     far.write_all(&ask).await.unwrap();
@@ -36,7 +38,7 @@ async fn whoever_reads_slowly_gets_all_that_it_asked_for() {
     tokio::time::pause();
     let (near, mut far) = duplex(1024);
     let stopping = api.server.is_stopping.subscribe();
-    let connection = handle_connection(connection_builder(), near, SocketAddr::from(PEER), api.app.clone(), stopping);
+    let connection = handle_connection(connection_builder(), near, other_end(), api.app.clone(), stopping);
     let connection = tokio::spawn(connection);
     far.write_all(b"GET /api/openapi.json HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();

@@ -49,6 +49,7 @@ fn the_tables_of_claims_and_permissions_are_those_of_the_code() {
         exp: 1,
         iat: Some(1),
         room_created_at: Some(1),
+        guest: true,
         admin: true,
     };
     let claims = serde_json::to_value(claims).unwrap();
@@ -142,6 +143,7 @@ fn the_reasons_and_states_of_events_are_in_the_document() {
         LeaveReason::TransportFailed,
         LeaveReason::Removed,
         LeaveReason::Replaced,
+        LeaveReason::Moved,
         LeaveReason::RoomClosed,
         LeaveReason::Interrupted,
     ];

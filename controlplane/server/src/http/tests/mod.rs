@@ -132,6 +132,7 @@ impl Api {
             config: Http { request_timeout: Duration::from_secs(2), ..http },
             guests,
             keys: KeyRing::new([ApiKey::new("main", SECRET).unwrap()]),
+            sessions: conductor.clone(),
             conductor: conductor.clone(),
             events: Arc::new(Events::new(7)),
             store: store.clone(),

@@ -67,7 +67,7 @@ async fn nothing_but_the_page_is_behind_its_addresses() {
         let reply = api.send(Call::new(method, "/")).await;
         assert_eq!((reply.status, reply.header("allow")), (405, "GET, HEAD"));
     }
-    for path in ["/api", "/api/", "/api/nothing", "/whip", "/whep/a/b/c", "/ws", "/metrics/x", "/health/x"] {
+    for path in ["/api", "/api/", "/api/nothing", "/whip", "/whep/a/b/c", "/ws/a", "/metrics/x", "/health/x"] {
         let reply = api.get(path).await;
         assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"), "{path}");
     }

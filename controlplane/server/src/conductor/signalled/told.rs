@@ -1,0 +1,102 @@
+//! What the client of a session is told, in the core's words; fronts put it into those of their protocol.
+
+use sluice_controlplane_core::room::{Identity, LeaveReason, ParticipantId, PublishedTrack, RoomId};
+use sluice_controlplane_core::sdp::Role;
+use sluice_controlplane_core::session::OfferId;
+use sluice_protocol::ids::{TrackId, TransportId};
+use sluice_protocol::media::Mid;
+
+use crate::conductor::{ParticipantSnapshot, RoomSnapshot};
+
+/// The number that a client gave a request.
+pub type RequestId = u64;
+
+/// What the client of a session is told.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// What came of a request; without its number where the client gave none, or asked for nothing.
+    Reply(Option<RequestId>, Reply),
+    /// What happened.
+    News(News),
+}
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "fields are the ids and values that the variant's name says")]
+pub enum Reply {
+    /// It was carried out, and there is nothing more to say.
+    Done,
+    /// It was refused.
+    Refused(SaidRefusal),
+    /// The session is in a room.
+    Joined(Box<Stay>),
+    /// The session has left a room.
+    Left(RoomId),
+    /// The publisher's offer was taken.
+    Answered { offer: OfferId, transport: TransportId, sdp: String, tracks: Vec<(Mid, TrackId)> },
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "fields are the ids and values that the variant's name says")]
+pub enum News {
+    /// The subscriber's connection has something to offer.
+    Offer { offer: OfferId, transport: TransportId, sdp: String },
+    /// A peer connection has ended here.
+    ConnectionClosed { role: Role, transport: TransportId },
+    /// Somebody entered.
+    ParticipantJoined { room: RoomId, participant: Box<ParticipantSnapshot> },
+    /// Somebody is otherwise than before.
+    ParticipantUpdated { room: RoomId, participant: Box<ParticipantSnapshot> },
+    /// Somebody left.
+    ParticipantLeft { room: RoomId, participant: ParticipantId, identity: Identity, reason: LeaveReason },
+    /// A track can be subscribed to.
+    TrackPublished { room: RoomId, participant: ParticipantId, track: Box<PublishedTrack> },
+    /// A track is gone.
+    TrackUnpublished { room: RoomId, participant: ParticipantId, track: String },
+    /// A track fell silent, or not any more.
+    TrackMuted { room: RoomId, participant: ParticipantId, track: String, muted: bool, by_host: bool },
+    /// A track arrives from now on.
+    Subscribed(Arrival),
+    /// A track arrives no more; `refused` where the client refused it.
+    Unsubscribed { track: TrackId, refused: bool },
+    /// The room is otherwise than before.
+    RoomUpdated(Box<RoomSnapshot>),
+    /// The session's participant was moved to another room.
+    Moved { room: RoomId, to: RoomId },
+    /// The session is in a room no more, and did not ask for it.
+    Removed { room: RoomId, reason: LeaveReason },
+}
+
+/// A refusal as it is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaidRefusal {
+    /// A stable name in `snake_case`.
+    pub code: String,
+    /// What is wrong, in a sentence.
+    pub message: String,
+    /// The value that is wrong, by its path.
+    pub field: Option<String>,
+}
+
+/// A session's stay in a room, as it is now.
+#[derive(Clone, Debug)]
+pub struct Stay {
+    /// The room.
+    pub room: RoomSnapshot,
+    /// Who the session is there.
+    pub own: ParticipantSnapshot,
+    /// The others, as far as they are seen.
+    pub others: Vec<ParticipantSnapshot>,
+}
+
+/// A track that arrives at an m-line of the subscriber's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The track.
+    pub track: TrackId,
+    /// The m-line.
+    pub mid: Mid,
+    /// The codecs that the publisher may send, where the client decodes none of them.
+    pub undecodable: Option<Vec<&'static str>>,
+}

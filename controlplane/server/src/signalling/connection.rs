@@ -1,0 +1,290 @@
+//! One WebSocket connection: a session begins or goes on, then messages go both ways until one of them ends it.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::client_messages::ClientRequest;
+use super::close::Close;
+use super::door::Door;
+use super::limits::{CLOSE_PATIENCE, IDLE_TIMEOUT, RESUME_PATIENCE};
+use super::rate::Rate;
+use super::reading::{Wanted, read, room, wanted};
+use super::server_messages::{Said, ServerMessage};
+use super::{refusal, writing};
+use crate::conductor::signalled::{
+    End, Next, Opened, Opener, Origin, Reply, Request, RequestId, Resume, SaidRefusal, Sessions, Told,
+};
+
+/// What a connection is made of.
+pub struct Parts {
+    /// The owner of sessions.
+    pub sessions: Arc<dyn Sessions>,
+    /// Who lets its session into rooms.
+    pub door: Arc<dyn Door>,
+    /// Where its client is.
+    pub origin: Origin,
+    /// Tells when the server stops.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Parts").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// How a connection begins.
+#[derive(Debug)]
+pub enum Start {
+    /// With a new session.
+    Open(Box<Opener>),
+    /// With a session that its client names first.
+    Resume,
+}
+
+/// What a request leads to, once it is carried out.
+type InFlight = Pin<Box<dyn Future<Output = Result<(), Close>> + Send>>;
+
+struct Connection {
+    parts: Parts,
+    opened: Opened,
+    /// The number of the last message that was sent.
+    sent: u64,
+    rate: Rate,
+    heard: Instant,
+    /// The request that is being carried out; the next message is read when it is done.
+    in_flight: Option<InFlight>,
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(mut socket: WebSocket, parts: Parts, start: Start) {
+    let close = match Connection::begin(&mut socket, parts, start).await {
+        Ok(mut connection) => {
+            let close = connection.run(&mut socket).await;
+            connection.end(&close).await;
+            close
+        }
+        Err(close) => close,
+    };
+    tracing::debug!(code = close.code(), reason = close.reason(), "signalling connection ended");
+    // Each side closes; a client that does not is cut off.
+    let _closed = timeout(CLOSE_PATIENCE, async {
+        if !matches!(close, Close::Left | Close::Gone) {
+            let frame = CloseFrame { code: close.code(), reason: close.reason().into() };
+            drop(socket.send(Message::Close(Some(frame))).await);
+        }
+        while let Some(Ok(_)) = socket.recv().await {}
+    })
+    .await;
+}
+
+impl Parts {
+    /// Waits for the client to say which session goes on.
+    async fn resume(&self, socket: &mut WebSocket) -> Result<(Opened, Said), Close> {
+        let message = timeout(RESUME_PATIENCE, next_text(socket)).await.map_err(|_| Close::Idle)??;
+        let (id, request) = read(message.as_bytes());
+        let refusal = match request {
+            Ok(ClientRequest::Resume(resume)) => {
+                let resume = Resume { token: resume.resume_token, seq: resume.seq, origin: self.origin };
+                match self.sessions.resume_session(resume).await {
+                    Ok(resumed) => {
+                        let said = writing::resumed(&resumed);
+                        return Ok((resumed.opened, said));
+                    }
+                    Err(error) => refusal::of(&error),
+                }
+            }
+            Ok(_) => refusal::invalid("type", "without a token the first message is resume"),
+            Err(refusal) => refusal,
+        };
+        Err(refuse(socket, id, refusal).await)
+    }
+}
+
+impl Connection {
+    async fn begin(socket: &mut WebSocket, parts: Parts, start: Start) -> Result<Self, Close> {
+        let (opened, said) = match start {
+            Start::Open(opener) => match parts.sessions.open_session(*opener).await {
+                Ok(opened) => {
+                    let said = writing::welcome(&opened);
+                    (opened, said)
+                }
+                Err(error) => return Err(refuse(socket, None, refusal::of(&error)).await),
+            },
+            Start::Resume => parts.resume(socket).await?,
+        };
+        let (now, sent) = (Instant::now(), opened.after);
+        let connection = Self { parts, opened, sent, rate: Rate::new(now), heard: now, in_flight: None };
+        let first = writing::text(&ServerMessage { seq: Some(sent), id: None, said });
+        match send(socket, first).await {
+            Ok(()) => Ok(connection),
+            Err(close) => {
+                connection.end(&close).await;
+                Err(close)
+            }
+        }
+    }
+
+    /// Carries messages both ways, and returns why that ended.
+    async fn run(&mut self, socket: &mut WebSocket) -> Close {
+        let mut stopping = self.parts.stopping.clone();
+        loop {
+            let idle = sleep_until(self.heard + IDLE_TIMEOUT);
+            let is_free = self.in_flight.is_none();
+            let carried_out = async {
+                match &mut self.in_flight {
+                    Some(request) => request.await,
+                    None => pending().await,
+                }
+            };
+            let stopped = async { drop(stopping.wait_for(|is_stopping| *is_stopping).await) };
+            let outcome = tokio::select! {
+                next = self.opened.line.next(self.opened.holder, self.sent) => self.handle_next(socket, next).await,
+                answer = carried_out => {
+                    self.in_flight = None;
+                    answer
+                }
+                message = next_text(socket), if is_free => match message {
+                    Ok(message) => self.handle_message(socket, message.as_bytes()).await,
+                    Err(close) => Err(close),
+                },
+                () = idle => Err(Close::Idle),
+                () = stopped => Err(Close::Stopping),
+            };
+            if let Err(close) = outcome {
+                return close;
+            }
+        }
+    }
+
+    /// Sends what the line has next.
+    async fn handle_next(&mut self, socket: &mut WebSocket, next: Next) -> Result<(), Close> {
+        match next {
+            Next::Told(seq, told) => {
+                send(socket, writing::numbered(seq, &told)).await?;
+                self.sent = seq;
+                Ok(())
+            }
+            Next::Missed => Err(Close::TooSlow),
+            Next::TakenOver => Err(Close::TakenOver),
+            Next::Ended(End::Replaced) => Err(Close::Replaced),
+            Next::Ended(End::Closed) => Err(Close::Ended),
+        }
+    }
+
+    /// Takes a message of the client.
+    async fn handle_message(&mut self, socket: &mut WebSocket, text: &[u8]) -> Result<(), Close> {
+        self.heard = Instant::now();
+        if !self.rate.take(self.heard) {
+            return Err(Close::TooMany);
+        }
+        let (id, request) = read(text);
+        match request.and_then(wanted) {
+            Ok(Wanted::Pong) => return send(socket, writing::unnumbered(id, Said::Pong)).await,
+            Ok(wanted) => {
+                let asked = Asked {
+                    sessions: Arc::clone(&self.parts.sessions),
+                    door: Arc::clone(&self.parts.door),
+                    opened: self.opened.clone(),
+                    id,
+                };
+                self.in_flight = Some(Box::pin(asked.carry_out(wanted)));
+            }
+            Err(refusal) => self.opened.line.tell(Arc::new(Told::Reply(id, Reply::Refused(refusal)))),
+        }
+        Ok(())
+    }
+
+    /// Lets go of the session, or ends it.
+    async fn end(self, close: &Close) {
+        if close.ends_session() {
+            self.parts.sessions.close_session(&self.opened.session).await;
+        } else {
+            self.parts.sessions.lose_connection(&self.opened.session, self.opened.holder).await;
+        }
+    }
+}
+
+/// A request on its way.
+struct Asked {
+    sessions: Arc<dyn Sessions>,
+    door: Arc<dyn Door>,
+    opened: Opened,
+    id: Option<RequestId>,
+}
+
+impl Asked {
+    /// Carries a request out; what comes of it is told over the line.
+    async fn carry_out(self, wanted: Wanted) -> Result<(), Close> {
+        if let Err(refusal) = self.try_to(wanted).await {
+            self.opened.line.tell(Arc::new(Told::Reply(self.id, Reply::Refused(refusal))));
+        }
+        Ok(())
+    }
+
+    async fn try_to(&self, wanted: Wanted) -> Result<(), SaidRefusal> {
+        let request = match wanted {
+            Wanted::Request(request) => request,
+            Wanted::JoinRoom(join) => {
+                let room = room(join.room_id)?;
+                let entrant = Box::new(self.door.admit(&room.0, join.token.as_deref(), join.pin).await?);
+                Request::JoinRoom { room, entrant, auto_subscribe: join.auto_subscribe.unwrap_or(true) }
+            }
+            Wanted::RenewToken(token) => {
+                self.door.renew(&token, &self.opened.identity)?;
+                Request::Nothing
+            }
+            Wanted::Pong => Request::Nothing,
+        };
+        self.sessions.ask(&self.opened.session, self.id, request).await.map_err(|error| refusal::of(&error))
+    }
+}
+
+/// Waits for the next message that says something.
+async fn next_text(socket: &mut WebSocket) -> Result<Utf8Bytes, Close> {
+    loop {
+        match socket.recv().await {
+            Some(Ok(Message::Text(text))) => return Ok(text),
+            // The library answers pings by itself.
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Binary(_))) => return Err(Close::Malformed),
+            Some(Ok(Message::Close(frame))) => {
+                // Who leaves the page says so by 1001.
+                let is_leaving = frame.is_some_and(|frame| matches!(frame.code, 1000 | 1001));
+                return Err(if is_leaving { Close::Left } else { Close::Gone });
+            }
+            Some(Err(error)) => return Err(why(&error)),
+            None => return Err(Close::Gone),
+        }
+    }
+}
+
+/// Says why a connection cannot be read any more.
+fn why(error: &axum::Error) -> Close {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = source {
+        match error.downcast_ref::<tungstenite::Error>() {
+            Some(tungstenite::Error::Capacity(_)) => return Close::TooLarge,
+            Some(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)) => return Close::Malformed,
+            Some(_) | None => source = error.source(),
+        }
+    }
+    Close::Gone
+}
+
+async fn send(socket: &mut WebSocket, text: String) -> Result<(), Close> {
+    socket.send(Message::Text(text.into())).await.map_err(|_| Close::Gone)
+}
+
+/// Says why no session begins or goes on.
+async fn refuse(socket: &mut WebSocket, id: Option<RequestId>, refusal: SaidRefusal) -> Close {
+    match send(socket, writing::unnumbered(id, writing::refused(&refusal))).await {
+        Ok(()) => Close::Refused(refusal.code),
+        Err(close) => close,
+    }
+}

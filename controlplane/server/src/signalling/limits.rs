@@ -1,0 +1,29 @@
+//! Every maximum of the WebSocket front, and what relates them.
+
+use std::time::Duration;
+
+use sluice_controlplane_core::limits::ANSWER_BYTES_MAX;
+
+use crate::conductor::signalled::limits::RESUME_WITHIN;
+
+/// Bytes of a message from a client: the longest answer with its line ends as JSON writes them, and the rest.
+pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// Messages of one connection within a second, on the average.
+pub const MESSAGES_PER_SECOND: u32 = 50;
+/// Messages of one connection at once, after it was quiet.
+pub const MESSAGES_AT_ONCE: u32 = 200;
+/// How long a connection may be without a message from its client.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection without a token may take to say which session it resumes.
+pub const RESUME_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client may take to close a connection that the server closes.
+pub const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of a connection's buffers for reading and for writing: most messages are shorter, and there are as many buffers as
+/// connections.
+pub const BUFFER_BYTES: usize = 4096;
+/// Bytes that may wait to be written: one message, which may be long, as the next one waits for it.
+pub const WRITE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(ANSWER_BYTES_MAX + ANSWER_BYTES_MAX / 4 < MESSAGE_BYTES_MAX, "an answer fits into a message");
+const _: () = assert!(RESUME_WITHIN.as_secs() < IDLE_TIMEOUT.as_secs(), "who is idle is gone for longer than a break");
+const _: () = assert!(WRITE_BYTES_MAX > BUFFER_BYTES, "a buffer is less than what may wait");

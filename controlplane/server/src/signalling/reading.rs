@@ -1,0 +1,175 @@
+//! Clients' messages, read and put into the conductor's words.
+
+use serde_json::Value;
+use sluice_controlplane_core::plan::PublishTrack;
+use sluice_controlplane_core::room::{
+    Detail, ParticipantChange, RoomChange, RoomId, SubscriptionChange, track_of_text,
+};
+use sluice_controlplane_core::sdp::{Answer, Offer};
+use sluice_controlplane_core::session::OfferId;
+use sluice_protocol::ids::TrackId;
+use sluice_protocol::media::{Label, MediaKind, Mid};
+
+use super::client_messages::{self as messages, ClientRequest};
+use super::refusal::{invalid, not_built};
+use crate::auth::metadata_text;
+use crate::conductor::signalled::{Request, RequestId, SaidRefusal};
+use crate::json::{self, JsonError};
+
+/// The largest number that JavaScript counts to.
+const REQUEST_ID_MAX: RequestId = (1 << 53) - 1;
+
+/// Reads a message: the number that it bears, as far as that can be read, and what it wants.
+pub(super) fn read(text: &[u8]) -> (Option<RequestId>, Result<ClientRequest, SaidRefusal>) {
+    let value = match json::parse::<Value>(text) {
+        Ok(value) => value,
+        Err(error) => return (None, Err(refusal_of(&error))),
+    };
+    let Value::Object(mut fields) = value else {
+        return (None, Err(invalid("$", "a message is a JSON object with the field type")));
+    };
+    let id = match fields.remove("id") {
+        None | Some(Value::Null) => None,
+        Some(id) => match id.as_u64().filter(|id| *id <= REQUEST_ID_MAX) {
+            Some(id) => Some(id),
+            None => return (None, Err(invalid("id", "this is a whole number up to 2^53 - 1"))),
+        },
+    };
+    (id, json::from_value(Value::Object(fields)).map_err(|error| refusal_of(&error)))
+}
+
+fn refusal_of(error: &JsonError) -> SaidRefusal {
+    match error {
+        JsonError::Syntax { .. } => {
+            SaidRefusal { code: "json_syntax".to_owned(), message: error.to_string(), field: None }
+        }
+        JsonError::Value { path, what } => invalid(path, what),
+    }
+}
+
+/// What a message wants of whom.
+pub(super) enum Wanted {
+    /// Of the conductor.
+    Request(Request),
+    /// To enter a room, for which the door has to be asked.
+    JoinRoom(messages::JoinRoom),
+    /// To show a newer token to the door.
+    RenewToken(String),
+    /// To know that somebody is there.
+    Pong,
+}
+
+/// Puts what a message wants into the conductor's words.
+pub(super) fn wanted(request: ClientRequest) -> Result<Wanted, SaidRefusal> {
+    Ok(Wanted::Request(match request {
+        ClientRequest::JoinRoom(join) => return Ok(Wanted::JoinRoom(join)),
+        ClientRequest::RenewToken(renew) => return Ok(Wanted::RenewToken(renew.token)),
+        ClientRequest::Ping => return Ok(Wanted::Pong),
+        ClientRequest::Resume(_) => {
+            return Err(invalid("type", "resume is the first message of a connection without token"));
+        }
+        ClientRequest::SendData(_) => return Err(not_built("send_data")),
+        ClientRequest::Chat(_) => return Err(not_built("chat")),
+        ClientRequest::LeaveRoom(messages::InRoom { room_id }) => Request::LeaveRoom { room: room(room_id)? },
+        ClientRequest::EndRoom(messages::InRoom { room_id }) => Request::EndRoom { room: room(room_id)? },
+        ClientRequest::PublishTrack(publish) => publish_track(publish)?,
+        ClientRequest::UnpublishTrack(messages::UnpublishTrack { track_id, room_id }) => {
+            Request::Unpublish { track: track(&track_id)?, room: room_id.map(room).transpose()? }
+        }
+        ClientRequest::SubscribeTrack(messages::TrackOfRoom { room_id, track_id }) => {
+            Request::Subscribe { room: room(room_id)?, track: track(&track_id)? }
+        }
+        ClientRequest::UnsubscribeTrack(messages::TrackOfRoom { room_id, track_id }) => {
+            Request::Unsubscribe { room: room(room_id)?, track: track(&track_id)? }
+        }
+        ClientRequest::UpdateSubscription(update) => {
+            let messages::UpdateSubscription { room_id, track_id, paused, quality, size } = update;
+            let detail = size.map(|size| Detail::Height(size.height)).or_else(|| quality.map(Detail::Quality));
+            let change = SubscriptionChange { is_paused: paused, detail };
+            Request::UpdateSubscription { room: room(room_id)?, track: track(&track_id)?, change }
+        }
+        ClientRequest::UpdateMetadata(messages::UpdateMetadata { room_id, name, metadata }) => {
+            let metadata = metadata.as_ref().map(metadata_text);
+            let change = ParticipantChange { name, metadata, role: None, permissions: None };
+            Request::UpdateParticipant { room: room(room_id)?, participant: None, change }
+        }
+        ClientRequest::MuteTrack(mute) => mute_track(mute)?,
+        ClientRequest::UpdateParticipant(update) => {
+            let messages::UpdateParticipant { room_id, participant_id, name, role, permissions } = update;
+            let change = ParticipantChange { name, metadata: None, role, permissions };
+            Request::UpdateParticipant { room: room(room_id)?, participant: Some(participant_id), change }
+        }
+        ClientRequest::RemoveParticipant(messages::ParticipantOfRoom { room_id, participant_id }) => {
+            Request::Remove { room: room(room_id)?, participant: participant_id }
+        }
+        ClientRequest::MoveParticipant(messages::MoveParticipant { room_id, participant_id, to_room_id }) => {
+            Request::Move { room: room(room_id)?, participant: participant_id, to: room(to_room_id)? }
+        }
+        ClientRequest::UpdateRoom(messages::UpdateRoom { room_id, name, metadata, pin, locked }) => {
+            let metadata = metadata.as_ref().map(metadata_text);
+            let change = RoomChange { name, metadata, pin, is_locked: locked, ..RoomChange::default() };
+            Request::UpdateRoom { room: room(room_id)?, change }
+        }
+        ClientRequest::Offer(messages::Description { offer_id, sdp }) => {
+            let offer = Offer::parse(sdp.as_bytes()).map_err(|error| said(error.code(), &error, "sdp"))?;
+            Request::Offer { number: OfferId(offer_id), offer: Box::new(offer) }
+        }
+        ClientRequest::Answer(messages::Description { offer_id, sdp }) => {
+            let answer = Answer::parse(sdp.as_bytes()).map_err(|error| said(error.code(), &error, "sdp"))?;
+            Request::Answer { number: OfferId(offer_id), answer: Box::new(answer) }
+        }
+        ClientRequest::Candidate(_) => Request::Nothing,
+        ClientRequest::RestartIce => Request::RestartSubscriber,
+    }))
+}
+
+fn publish_track(publish: messages::PublishTrack) -> Result<Request, SaidRefusal> {
+    let messages::PublishTrack { kind, source, mid, track_id, room_ids, muted, height } = publish;
+    let rooms = room_ids.unwrap_or_default().into_iter().map(room).collect::<Result<Vec<_>, _>>()?;
+    if let Some(track_id) = track_id {
+        if mid.is_some() {
+            return Err(invalid("track_id", "a track is named by mid or by track_id, not by both"));
+        }
+        return Ok(Request::PublishIn { track: track(&track_id)?, rooms });
+    }
+    let mid = mid.ok_or_else(|| invalid("mid", "this is needed and not there"))?;
+    let mid = Label::new(mid.as_bytes()).filter(|_| !mid.is_empty()).map(Mid);
+    let mid = mid.ok_or_else(|| invalid("mid", "this is no name of an m-line"))?;
+    let source = source.ok_or_else(|| invalid("source", "this is needed and not there"))?;
+    let own_kind = source.kind();
+    if kind.is_some_and(|kind| kind != sluice_controlplane_core::room::kind_text(own_kind)) {
+        return Err(invalid("kind", "the source is of another kind"));
+    }
+    let height = height.filter(|_| own_kind == MediaKind::Video);
+    Ok(Request::DeclareTrack(PublishTrack { mid, source, rooms, muted, height }))
+}
+
+fn mute_track(mute: messages::MuteTrack) -> Result<Request, SaidRefusal> {
+    let messages::MuteTrack { track_id, muted, room_id, participant_id } = mute;
+    if participant_id.is_some() && room_id.is_none() {
+        return Err(invalid("room_id", "whose track it is needs the room"));
+    }
+    Ok(Request::Mute {
+        room: room_id.map(room).transpose()?,
+        participant: participant_id,
+        track: track_id.as_deref().map(track).transpose()?,
+        muted,
+    })
+}
+
+/// Checks the id of a room.
+pub(super) fn room(id: String) -> Result<RoomId, SaidRefusal> {
+    if sluice_controlplane_core::access::is_id(&id) {
+        Ok(RoomId(id))
+    } else {
+        Err(invalid("room_id", "an id is 1 to 64 of A-Z, a-z, 0-9, _ and -"))
+    }
+}
+
+fn track(id: &str) -> Result<TrackId, SaidRefusal> {
+    track_of_text(id).ok_or_else(|| said("no_such_track", &"there is no such track", "track_id"))
+}
+
+fn said(code: &str, error: &dyn std::fmt::Display, field: &str) -> SaidRefusal {
+    SaidRefusal { code: code.to_owned(), message: error.to_string(), field: Some(field.to_owned()) }
+}
