@@ -110,7 +110,9 @@ async fn the_hidden_show_nowhere_but_to_hosts_and_admins() {
                     assert_eq!(text.matches("event: track_muted").count(), 2 * usize::from(sees_all), "{what}");
                 }
                 "GET /api/rooms" => {}
-                "GET /ws" => assert!(text.contains("upgrade_required"), "what sessions see has tests of its own: {what}"),
+                "GET /ws" => {
+                    assert!(text.contains("upgrade_required"), "what sessions see has tests of its own: {what}")
+                }
                 other => panic!("what shows of the hidden at {other}?"),
             }
         }
