@@ -7,6 +7,7 @@ mod identity;
 mod media;
 mod ports;
 mod privileges;
+mod scalable;
 mod show;
 mod simulcast;
 mod survival;

@@ -68,9 +68,8 @@ impl Extension {
     /// Tells whether Sluice answers this extension.
     ///
     /// Video orientation is answered to nobody: a publisher that may not send it turns the picture itself, which is right
-    /// for every viewer, also for those that do not know the extension (Firefox, recordings, HLS). The dependency
-    /// descriptor has to be rewritten per viewer and is not negotiated before it is. Transport-wide numbers go to
-    /// publishers only, as there is no estimation towards viewers yet; a playout delay is ours to tell, not theirs.
+    /// for every viewer, also for those that do not know the extension (Firefox, recordings, HLS). Transport-wide numbers go
+    /// to publishers only, as there is no estimation towards viewers yet; a playout delay is ours to tell, not theirs.
     #[must_use]
     pub const fn is_answered(self, role: Role, kind: MediaKind) -> bool {
         match (self, role, kind) {
@@ -78,6 +77,7 @@ impl Extension {
             | (Self::AudioLevel, _, MediaKind::Audio)
             | (Self::TransportSequence, Role::Publish, _)
             | (Self::Rid | Self::RepairedRid, Role::Publish, MediaKind::Video)
+            | (Self::DependencyDescriptor, _, MediaKind::Video)
             | (Self::PlayoutDelay, Role::Play, MediaKind::Video) => true,
             (
                 Self::VideoOrientation

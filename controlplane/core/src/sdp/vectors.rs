@@ -1,6 +1,7 @@
 //! Tests against real offers, and properties.
 
 use proptest::prelude::*;
+use sluice_protocol::media::MediaKind;
 
 use super::*;
 use crate::fuzzing::{answer_example, check_answer, negotiate_example};
@@ -193,9 +194,31 @@ fn a_viewer_is_told_each_stream_up_front_with_every_common_codec() {
 }
 
 #[test]
+fn dependency_descriptors_are_for_pictures_both_ways_with_mixed_forms_where_the_peer_has_them() {
+    let line = format!(" {}\r\n", Extension::DependencyDescriptor.uri());
+    for (name, role) in [
+        ("chromium-b-simulcast-vp8", Role::Publish),
+        ("chromium-c-av1-svc-L3T3_KEY", Role::Publish),
+        ("chromium-f-all", Role::Play),
+    ] {
+        let negotiated = negotiated(name, role);
+        let has = |section: &NegotiatedSection| section.extensions.dependency_descriptor != 0;
+        let is_video = |section: &NegotiatedSection| section.media.kind() == Some(MediaKind::Video);
+        assert!(negotiated.sections.iter().any(has), "{name}");
+        assert!(negotiated.sections.iter().filter(|section| has(section)).all(is_video), "{name}");
+        assert!(negotiated.extmap_allow_mixed);
+        let answer = answer_example(&negotiated);
+        assert!(answer.contains(&line) && answer.contains("a=extmap-allow-mixed\r\n"), "{name}");
+    }
+    let viewer = answer_example(&negotiated("firefox-d-recvonly", Role::Play));
+    assert!(!viewer.contains(&line), "Firefox only sends it");
+}
+
+#[test]
 fn extensions_offered_one_way_are_answered_the_other_way() {
     let publisher = answer_example(&negotiated("firefox-b-simulcast-vp8", Role::Publish));
     assert!(publisher.contains("a=extmap:9/recvonly urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"));
+    assert!(publisher.contains(&format!("a=extmap:8/recvonly {}\r\n", Extension::DependencyDescriptor.uri())));
     assert!(!publisher.contains("playout-delay"), "Firefox only receives it");
     let viewer = answer_example(&negotiated("firefox-d-recvonly", Role::Play));
     assert!(viewer.contains("a=extmap:6/sendonly http://www.webrtc.org/experiments/rtp-hdrext/playout-delay\r\n"));

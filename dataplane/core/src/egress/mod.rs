@@ -112,6 +112,8 @@ impl EgressStream {
             self.selector.layer_mut().set_source(track.is_some());
             self.renumber.hand_over();
         }
+        let takes_descriptors = self.format.ids.dependency_descriptor != 0 && self.format.mixed;
+        self.selector.layer_mut().set_descriptors(takes_descriptors);
         self.selector.layer_mut().set_max(plan.max_layer);
         self.paused = plan.paused;
         self.block();

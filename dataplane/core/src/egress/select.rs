@@ -141,6 +141,8 @@ pub(super) struct OneLayer {
     wish: Wish,
     /// The choice among the layers of the stream that is forwarded, where it has dependency descriptors.
     targets: Option<Box<DecodeTargets>>,
+    /// Whether the subscriber is sent dependency descriptors of any size.
+    has_descriptors: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -203,7 +205,13 @@ impl OneLayer {
             alive: Alive::NONE,
             wish: Wish::First,
             targets: None,
+            has_descriptors: false,
         }
+    }
+
+    /// Says whether the subscriber is sent dependency descriptors of any size.
+    pub(super) const fn set_descriptors(&mut self, present: bool) {
+        self.has_descriptors = present;
     }
 
     /// Takes the place of whatever was forwarded: another track, or none.
@@ -369,15 +377,23 @@ impl OneLayer {
         packet.structure.is_some() && self.targets.as_ref().is_some_and(|targets| targets.shows_picture_of(packet))
     }
 
-    /// Returns the highest layer within the stream that is forwarded. Spatial layers of a stream are counted where it is the
-    /// only one of its track, as [`Layer::spatial`] counts encodings where there are several.
-    fn limit(&self) -> Layer {
+    /// Returns the highest layer within a packet's stream that is forwarded. Spatial layers of a stream are counted where it
+    /// is the only one of its track, as [`Layer::spatial`] counts encodings where there are several. Without descriptors
+    /// nothing tells a receiver of AV1 that several layers are one picture: it gets the lowest.
+    fn limit(&self, packet: &Accepted<'_>) -> Layer {
         let is_only = self.alive == Alive::NONE || self.alive == Alive::NONE.with(StreamIndex(0));
-        if is_only { self.wanted.max } else { Layer { spatial: u8::MAX, ..self.wanted.max } }
+        let spatial = if packet.codec == CodecKind::Av1 && !self.has_descriptors {
+            0
+        } else if is_only {
+            self.wanted.max.spatial
+        } else {
+            u8::MAX
+        };
+        Layer { spatial, ..self.wanted.max }
     }
 
     fn select(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Chosen, Discard> {
-        let (is_paused, limit) = (self.is_paused(), self.limit());
+        let (is_paused, limit) = (self.is_paused(), self.limit(packet));
         let targets = &mut self.targets;
         match &mut self.state {
             State::Idle => Err(Discard::LayerNotSelected),
@@ -414,7 +430,7 @@ impl OneLayer {
 
     /// Decides on a packet of the encoding that is being left.
     fn leave(&mut self, packet: &Accepted<'_>, order: Order, entry: Entry) -> Result<Chosen, Discard> {
-        let limits = Limits { layer: self.limit(), targets: &mut self.targets };
+        let limits = Limits { layer: self.limit(packet), targets: &mut self.targets };
         let State::Active(active) = &mut self.state else { return Err(Discard::LayerNotSelected) };
         if active.turn == Turn::Cut && order == Order::New {
             if !entry.admits(packet) {
@@ -476,7 +492,7 @@ impl OneLayer {
             }
             return Err(Discard::AwaitingKeyFrame);
         }
-        let limit = self.limit();
+        let limit = self.limit(packet);
         self.targets = packet.structure.map(|structure| Box::new(DecodeTargets::new(packet, structure, limit)));
         let judgement = judge(&mut self.targets, packet, limit);
         self.state = State::Active(Active::new(packet, judgement.ends, former, self.wanted.max));

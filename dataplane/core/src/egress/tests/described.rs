@@ -284,6 +284,19 @@ fn a_large_structure_needs_the_two_byte_form_and_without_it_no_descriptor_is_sen
 }
 
 #[test]
+fn without_descriptors_av1_is_its_lowest_layer_and_vp9_what_is_wanted() {
+    for (codec, expected) in [(CodecKind::Av1, 0), (CodecKind::Vp9, 2)] {
+        let mut encoder = Scalable::new(7, Mode::Key, 3, codec);
+        let mut stream = video();
+        let packets = (0..9).flat_map(|_| encoder.picture(&mut Truth::default(), 2, false)).collect::<Vec<_>>();
+        let sent = packets.iter().filter_map(|packet| Some((packet, stream.plan_packet(&packet.accepted()).ok()?)));
+        let sent: Vec<_> = sent.collect();
+        assert_eq!(sent.iter().map(|(packet, _)| packet.frame.spatial).max(), Some(expected));
+        assert_eq!(sent.iter().filter(|(_, outgoing)| outgoing.marker).count(), 9, "each picture ends");
+    }
+}
+
+#[test]
 fn codecs_that_tell_it_in_their_payload_go_without() {
     let mut world = world((Mode::Full, 1, CodecKind::Av1));
     let mut packets = world.encoder.picture(&mut world.truth, 1, true);
