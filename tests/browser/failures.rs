@@ -29,7 +29,7 @@ fn guests_hear_that_they_need_an_invitation() {
         let mut browsers = Browsers::start().unwrap();
         browsers.open("guest", Browser::Chromium, &format!("{}/", server.base())).await.unwrap();
         browsers.type_into("guest", "#room-name", "A show").await.unwrap();
-        browsers.click("guest", "form button.primary").await.unwrap();
+        browsers.click("guest", "#go-live button").await.unwrap();
         browsers.wait_text("guest", LIMIT, "Guests cannot create rooms here").await.unwrap();
         browsers.goto("guest", &format!("{}/watch/{room}", server.base())).await.unwrap();
         browsers.wait_text("guest", LIMIT, "You need an invitation").await.unwrap();

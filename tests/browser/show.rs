@@ -65,7 +65,7 @@ pub(crate) async fn server(guests: &'static str) -> Server {
 pub(crate) async fn create_room(browsers: &mut Browsers, server: &Server, browser: Browser) {
     browsers.open("publisher", browser, &format!("{}/", server.base())).await.unwrap();
     browsers.type_into("publisher", "#room-name", "A show").await.unwrap();
-    browsers.click("publisher", "form button.primary").await.unwrap();
+    browsers.click("publisher", "#go-live button").await.unwrap();
 }
 
 /// Whether a page sends pictures.

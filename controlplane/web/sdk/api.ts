@@ -23,6 +23,8 @@ export interface NewRoom {
   id?: string;
   metadata?: unknown;
   pin?: string;
+  /** Of a guest: whom the host's token is for, as in {@link NewToken}. */
+  identity?: string;
 }
 
 /** Whom a token is for. */

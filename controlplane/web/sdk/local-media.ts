@@ -51,6 +51,7 @@ export class LocalMedia {
   #camera: MediaStreamTrack | null = null;
   #microphone: MediaStreamTrack | null = null;
   #screen: MediaStreamTrack | null = null;
+  #screenSound: MediaStreamTrack | null = null;
   #isMuted = false;
 
   /** Without `source`, the devices of the browser: none where the page is not secure. */
@@ -78,7 +79,12 @@ export class LocalMedia {
     return this.#screen;
   }
 
-  /** What goes out as picture. */
+  /** The sound of what is shared, where it was asked for and the browser gives it. */
+  get screenSound(): MediaStreamTrack | null {
+    return this.#screenSound;
+  }
+
+  /** What goes out as picture, where there is room for one. */
   get video(): MediaStreamTrack | null {
     return this.#screen ?? this.#camera;
   }
@@ -145,22 +151,24 @@ export class LocalMedia {
     if (this.#microphone !== null) this.#microphone.enabled = !isMuted;
   }
 
-  /** Shows a screen, a window or a tab in the place of the camera. */
-  async shareScreen(): Promise<void> {
+  /** Shows a screen, a window or a tab in the place of the camera, with its `sound` where that is wanted and to be had. */
+  async shareScreen({ sound = false } = {}): Promise<void> {
     const source = this.#secureSource();
     if (!this.canShareScreen) {
       throw new CaptureError('unsupported', 'This browser cannot share a screen.');
     }
     let stream: MediaStream;
     try {
-      stream = await source.getDisplayMedia({ video: { frameRate: { max: 30 } }, audio: false });
+      stream = await source.getDisplayMedia({ video: { frameRate: { max: 30 } }, audio: sound });
     } catch (error) {
       throw toCaptureError(error);
     }
     const track = stream.getVideoTracks()[0] ?? null;
     if (track !== null) track.contentHint = 'detail';
     this.#screen?.stop();
+    this.#screenSound?.stop();
     this.#screen = track;
+    this.#screenSound = sound ? (stream.getAudioTracks()[0] ?? null) : null;
     // The browser has a button of its own to stop sharing.
     track?.addEventListener('ended', () => {
       if (this.#screen === track) this.stopScreen();
@@ -172,7 +180,9 @@ export class LocalMedia {
   stopScreen(): void {
     if (this.#screen === null) return;
     this.#screen.stop();
+    this.#screenSound?.stop();
     this.#screen = null;
+    this.#screenSound = null;
     this.#announce('video');
   }
 

@@ -1,49 +1,22 @@
 import {
-  CaptureError,
-  LocalMedia,
   publishersOf,
   RoomWatch,
   WhipPublisher,
-  type CaptureReason,
-  type Device,
   type Participant,
   type QualitySample,
   type SessionState,
   type TokenSource,
 } from '../sdk';
 import { toSluiceError, type SluiceError } from '../sdk/failure';
+import { Devices } from './devices.svelte';
 import { knock } from './door';
-import { explainCapture, type Message } from './messages';
 import { OwnStay } from './own-stay';
 import { tokenSourceFor } from './tokens';
 
-type Source = 'camera' | 'microphone';
-
-/** A device that could not be had, in words and in the browser's. */
-export interface CaptureTrouble {
-  what: Source | 'both' | 'screen';
-  reason: CaptureReason | undefined;
-  message: Message;
-  detail: string | undefined;
-  /** Whether trying again cannot help. */
-  isHopeless: boolean;
-}
-
-/** What the page for going live shows and does: devices, publisher, and what went wrong. */
-export class Broadcast {
+/** What the page for going live shows and does besides its devices: publisher, room, and what went wrong. */
+export class Broadcast extends Devices {
   session: SessionState = $state.raw({ name: 'idle' });
   quality: QualitySample | undefined = $state.raw();
-  trouble: CaptureTrouble | undefined = $state.raw();
-  camera: MediaStreamTrack | null = $state.raw(null);
-  microphone: MediaStreamTrack | null = $state.raw(null);
-  screen: MediaStreamTrack | null = $state.raw(null);
-  isMuted = $state(false);
-  /** Between asking for devices and having them. */
-  isOpening = $state(false);
-  cameras: Device[] = $state.raw([]);
-  microphones: Device[] = $state.raw([]);
-  cameraId = $state('');
-  microphoneId = $state('');
   pin: string | undefined = $state();
   /** When the last broadcast began, and how long it was once it is over. */
   liveSince: number | undefined = $state();
@@ -60,10 +33,10 @@ export class Broadcast {
   readonly #token: TokenSource;
   readonly #roomId: string;
   readonly #watch: RoomWatch;
-  readonly #media = new LocalMedia();
   readonly #publisher: WhipPublisher;
 
   constructor(roomId: string, videoCodec: string | undefined) {
+    super();
     const token = tokenSourceFor(roomId, 'live', () => this.pin);
     this.#roomId = roomId;
     this.#token = token;
@@ -82,27 +55,6 @@ export class Broadcast {
     });
     this.#publisher.on('quality', (sample) => (this.quality = sample));
     this.#publisher.on('state', (state) => this.#onState(state));
-    this.#media.on('devices', () => void this.#listDevices());
-    this.#media.on('track', ({ kind, track }) => {
-      this.#readMedia();
-      void this.#publisher.setTrack(kind, track);
-    });
-    this.#media.on('lost', ({ source }) => void this.#replaceLost(source));
-  }
-
-  get canShareScreen(): boolean {
-    return this.#media.canShareScreen;
-  }
-
-  /** Whether there is anything to send. */
-  get hasMedia(): boolean {
-    return this.camera !== null || this.microphone !== null || this.screen !== null;
-  }
-
-  /** Whether a device is off because somebody forbids it. */
-  isBlocked(source: Source): boolean {
-    const { what, reason } = this.trouble ?? {};
-    return this[source] === null && reason === 'permission_denied' && (what === source || what === 'both');
   }
 
   get isOn(): boolean {
@@ -141,63 +93,6 @@ export class Broadcast {
     if (this.refusal === undefined && !this.#isClosed) await this.openDevices();
   }
 
-  /** Asks for camera and microphone together; falls back to the one that is there. */
-  async openDevices(): Promise<void> {
-    await this.#try('both', async () => {
-      try {
-        await this.#media.open({ camera: true, microphone: true });
-      } catch (error) {
-        const isOneMissing =
-          error instanceof CaptureError && (error.reason === 'not_found' || error.reason === 'in_use');
-        if (!isOneMissing) throw error;
-        await this.#openOneByOne(error);
-      }
-    });
-  }
-
-  /** Opens one device alone, or turns a camera on again. */
-  async openOne(source: Source, id?: string): Promise<void> {
-    await this.#try(source, () => this.#open(source, id));
-  }
-
-  async toggleCamera(): Promise<void> {
-    if (this.camera !== null) this.#media.closeCamera();
-    else await this.openOne('camera', this.cameraId);
-  }
-
-  async toggleMicrophone(): Promise<void> {
-    if (this.microphone === null) {
-      await this.openOne('microphone', this.microphoneId);
-      return;
-    }
-    this.#media.setMuted(!this.#media.isMuted);
-    this.#readMedia();
-  }
-
-  async toggleScreen(): Promise<void> {
-    if (this.screen !== null) {
-      this.#media.stopScreen();
-      return;
-    }
-    try {
-      await this.#media.shareScreen();
-      this.trouble = undefined;
-    } catch (error) {
-      // To choose nothing in the browser's dialogue is no failure.
-      if (error instanceof CaptureError && error.reason === 'permission_denied') return;
-      this.trouble = {
-        what: 'screen',
-        reason: error instanceof CaptureError ? error.reason : undefined,
-        message: {
-          title: 'The screen cannot be shared',
-          advice: 'Allow screen recording for your browser in the settings of your system, then try again.',
-        },
-        detail: `The browser says: ${error instanceof Error ? error.message : String(error)}`,
-        isHopeless: false,
-      };
-    }
-  }
-
   goLive(): void {
     this.quality = undefined;
     this.liveSince = undefined;
@@ -215,7 +110,12 @@ export class Broadcast {
     this.#isClosed = true;
     this.#publisher.leave();
     this.#watch.close();
-    this.#media.close();
+    this.media.close();
+  }
+
+  protected onMedia(): void {
+    void this.#publisher.setTrack('video', this.media.video);
+    void this.#publisher.setTrack('audio', this.media.microphone);
   }
 
   /** Learns who this page is in which room, and follows the room from then on. */
@@ -225,70 +125,6 @@ export class Broadcast {
     this.roomName = room.name;
     this.#stay.identity = claims?.identity;
     this.#watch.start();
-  }
-
-  async #openOneByOne(first: CaptureError): Promise<void> {
-    const troubles: { what: Source; error: CaptureError }[] = [];
-    for (const what of ['camera', 'microphone'] as const) {
-      try {
-        await this.#open(what);
-      } catch (error) {
-        if (error instanceof CaptureError) troubles.push({ what, error });
-      }
-    }
-    if (troubles.length > 1) throw first;
-    const [trouble] = troubles;
-    if (trouble !== undefined) this.#report(trouble.what, trouble.error);
-  }
-
-  async #open(source: Source, id?: string): Promise<void> {
-    const wanted = id === undefined || id === '' ? true : id;
-    if (source === 'camera') await this.#media.openCamera(wanted);
-    else await this.#media.openMicrophone(wanted);
-  }
-
-  async #try(what: Source | 'both', open: () => Promise<void>): Promise<void> {
-    this.isOpening = true;
-    this.trouble = undefined;
-    try {
-      await open();
-    } catch (error) {
-      this.#report(what, error);
-    }
-    this.isOpening = false;
-    await this.#listDevices();
-  }
-
-  #report(what: Source | 'both', error: unknown): void {
-    const known = error instanceof CaptureError ? error : new CaptureError('unknown', String(error));
-    const isHopeless = known.reason === 'insecure_origin' || known.reason === 'unsupported';
-    this.trouble = {
-      what,
-      reason: known.reason,
-      message: explainCapture(known, what),
-      detail: isHopeless ? undefined : `The browser says: ${known.message}`,
-      isHopeless,
-    };
-  }
-
-  /** A device was pulled out: go on with whatever the system offers now. */
-  async #replaceLost(source: Source): Promise<void> {
-    await this.openOne(source);
-  }
-
-  async #listDevices(): Promise<void> {
-    const { cameras, microphones } = await this.#media.devices();
-    this.cameras = cameras;
-    this.microphones = microphones;
-  }
-
-  #readMedia(): void {
-    this.camera = this.#media.camera;
-    this.microphone = this.#media.microphone;
-    this.screen = this.#media.screen;
-    this.isMuted = this.#media.isMuted;
-    this.cameraId = this.camera?.getSettings().deviceId ?? this.cameraId;
-    this.microphoneId = this.microphone?.getSettings().deviceId ?? this.microphoneId;
   }
 
   #onState(state: SessionState): void {

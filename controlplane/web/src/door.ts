@@ -10,21 +10,26 @@ export interface Entered {
 
 /**
  * Finds out whether one may go live in a room, before anybody is asked for a
- * camera. Throws {@link SluiceError} with what stands in the way.
+ * camera; with `mayOnlyWatch`, whether one may enter it at all. Throws
+ * {@link SluiceError} with what stands in the way.
  */
-export async function knock(roomId: string, token: TokenSource): Promise<Entered> {
+export async function knock(
+  roomId: string,
+  token: TokenSource,
+  { mayOnlyWatch = false } = {},
+): Promise<Entered> {
   try {
-    return await enter(roomId, await token({ renew: false }));
+    return await enter(roomId, await token({ renew: false }), mayOnlyWatch);
   } catch (thrown) {
     if (toSluiceError(thrown).reason !== 'unauthorized') throw thrown;
-    return enter(roomId, await token({ renew: true }));
+    return enter(roomId, await token({ renew: true }), mayOnlyWatch);
   }
 }
 
-async function enter(roomId: string, token: string | undefined): Promise<Entered> {
+async function enter(roomId: string, token: string | undefined, mayOnlyWatch: boolean): Promise<Entered> {
   const claims = claimsOf(token ?? '');
   const room = await new SluiceApi({ token: token ?? '' }).room(roomId);
-  if (claims !== undefined && !claims.canPublish) {
+  if (claims !== undefined && !claims.canPublish && !mayOnlyWatch) {
     throw new SluiceError({ reason: 'forbidden', code: ONLY_TO_WATCH, message: 'The token is for watching.' });
   }
   return { room, claims };

@@ -2,27 +2,28 @@
 export type Route =
   | { page: 'home' }
   | { page: 'live'; roomId: string }
+  | { page: 'room'; roomId: string }
   | { page: 'watch'; roomId: string; participantId: string | undefined }
   | { page: 'unknown' };
 
 /** Reads the part of an address after the host. */
 export function parseRoute(path: string, query = ''): Route {
   if (path === '/' || path === '/index.html') return { page: 'home' };
-  const match = /^\/(live|watch)\/([A-Za-z0-9_-]{1,64})\/?$/.exec(path);
+  const match = /^\/(live|watch|room)\/([A-Za-z0-9_-]{1,64})\/?$/.exec(path);
   const roomId = match?.[2];
   if (roomId === undefined) return { page: 'unknown' };
-  if (match?.[1] === 'live') return { page: 'live', roomId };
+  if (match?.[1] === 'live' || match?.[1] === 'room') return { page: match[1], roomId };
   const participantId = new URLSearchParams(query).get('participant') ?? undefined;
   return { page: 'watch', roomId, participantId };
 }
 
 /**
- * What somebody typed to watch: an address copied from anywhere, or the id of
+ * What somebody typed to watch or to join: an address copied from anywhere, or the id of
  * a room alone. Nothing when it is neither.
  */
 export function roomIdFrom(typed: string): string | undefined {
   const text = typed.trim();
-  const fromAddress = /\/(?:watch|live|whep|whip)\/([A-Za-z0-9_-]{1,64})(?:[/?#]|$)/.exec(text)?.[1];
+  const fromAddress = /\/(?:watch|live|room|whep|whip)\/([A-Za-z0-9_-]{1,64})(?:[/?#]|$)/.exec(text)?.[1];
   return fromAddress ?? /^[A-Za-z0-9_-]{1,64}$/.exec(text)?.[0];
 }
 

@@ -65,8 +65,8 @@ async function guestToken(roomId: string, purpose: Purpose, pin: string | undefi
   return token;
 }
 
-/** Who this tab is, so that a reload takes its own place and not a second one. */
-function guestIdentity(): string {
+/** Who this tab is, in every room, so that a reload takes its own place and not a second one. */
+export function guestIdentity(): string {
   const kept = sessionStorage.getItem(IDENTITY_KEY);
   if (kept !== null) return kept;
   const bytes = crypto.getRandomValues(new Uint8Array(8));

@@ -192,8 +192,9 @@ export class Signalling {
     const query = new URLSearchParams({ token: shown, room_id: room.roomId });
     if (!room.autoSubscribe) query.set('auto_subscribe', 'false');
     const wire = this.#connectTo(`?${query}`);
+    const joined = this.#next(({ type }) => type === 'room_joined');
     if (!(await this.#within(wire, wire.opened, signal))) throw await this.#reasonOf(room.roomId, shown);
-    await this.#expect(wire, signal, ({ type }) => type === 'room_joined');
+    await this.#within(wire, joined, signal);
     this.#isReady = true;
     // What was asked before there was a session.
     for (const message of this.#requests.unanswered) wire.send(message);
@@ -203,9 +204,10 @@ export class Signalling {
   /** Goes on with a session; nothing where the server does not know it any more. */
   async #resume(welcome: Welcome, signal: AbortSignal): Promise<Wire | undefined> {
     const wire = this.#connectTo('');
+    const resumed = this.#next(({ type }) => type === 'resumed' || type === 'error');
     if (!(await this.#within(wire, wire.opened, signal))) throw unreachable();
     wire.send({ type: 'resume', resume_token: welcome.resume_token, seq: this.#seq });
-    const first = await this.#expect(wire, signal, ({ type }) => type === 'resumed' || type === 'error');
+    const first = await this.#within(wire, resumed, signal);
     if (isRefusal(first)) {
       if (first.code !== 'no_such_session') throw refusalOf(first);
       this.#drop();
@@ -235,18 +237,20 @@ export class Signalling {
     return wire;
   }
 
-  /** Waits for a message, or fails with what the server said instead. */
-  async #expect(wire: Wire, signal: AbortSignal, isIt: (message: ServerMessage) => boolean): Promise<ServerMessage> {
-    const found = new Promise<ServerMessage>((resolve) => {
+  /** The next message of some kind. */
+  #next(isIt: (message: ServerMessage) => boolean): Promise<ServerMessage> {
+    return new Promise((resolve) => {
       this.#waiters.add((message) => {
         if (isIt(message)) resolve(message);
         return isIt(message);
       });
     });
-    return this.#within(wire, found, signal);
   }
 
-  /** Waits for something of a connection, while it is there and not too long. */
+  /**
+   * Waits for something of a connection, while it is there and not too long;
+   * fails with what the server said instead.
+   */
   async #within<T>(wire: Wire, wanted: Promise<T>, signal: AbortSignal): Promise<T> {
     const timer = setTimeout(() => wire.close(), SIGNALLING_MS_MAX);
     const abort = (): void => wire.close();

@@ -1,0 +1,74 @@
+import type { CallEnd, CallParticipant, Role, SluiceError } from '../sdk';
+import { explainFailure, type Message } from './messages';
+
+/** What to call somebody; whoever has no name is a guest. */
+export function nameOf({ name, identity }: Pick<CallParticipant, 'name' | 'identity'>): string {
+  return name === '' || name === identity ? (/^guest[-_.]/i.test(identity) ? 'Guest' : identity) : name;
+}
+
+/** One or two letters that stand for somebody. */
+export function initialsOf(name: string): string {
+  const words = name.trim().split(/\s+/).filter((word) => word !== '');
+  const letters = [words[0], words.length > 1 ? words.at(-1) : undefined].map((word) => [...(word ?? '')][0] ?? '');
+  return letters.join('').toUpperCase() || '?';
+}
+
+/** A colour for somebody, the same each time: a hue in degrees. */
+export function hueOf(identity: string): number {
+  let sum = 0;
+  for (const char of identity) sum = (sum * 31 + (char.codePointAt(0) ?? 0)) % 100_003;
+  // The golden angle keeps neighbours apart.
+  return Math.round(sum * 137.508) % 360;
+}
+
+export const ROLE_WORDS: Readonly<Record<Role, string>> = {
+  host: 'Host',
+  speaker: 'Speaker',
+  attendee: 'Listener',
+};
+
+/** Which layer of a camera a picture of so many lines is. */
+export function layerOf(height: number): string {
+  if (height <= 240) return 'small';
+  return height <= 480 ? 'medium' : 'large';
+}
+
+/** What stands where the call was. */
+export const ENDINGS: Readonly<Record<CallEnd, Message>> = {
+  left: { title: 'You left the call', advice: 'The others are still there, and so is your place.' },
+  removed: { title: 'A host removed you from the call', advice: 'Ask the host if you think that this was a mistake.' },
+  replaced: {
+    title: 'You are in this call in another window',
+    advice: 'One person is in a call once. Joining again here ends it there.',
+  },
+  room_closed: { title: 'The call was ended for everyone', advice: 'Start another one on the front page.' },
+};
+
+/** Plain words for why a call failed, or could not be entered. */
+export function explainCallFailure(failure: SluiceError, isPinWrong: boolean): Message {
+  switch (failure.code) {
+    case 'room_locked':
+      return { title: 'The room is locked', advice: 'Nobody can join until a host opens it again. Ask the host to let you in.' };
+    case 'room_full':
+      return { title: 'The room is full', advice: 'Try again when somebody has left.' };
+    case 'token_revoked':
+      return { title: 'Your invitation was withdrawn', advice: 'A host removed you from this room. Ask the host for a new link.' };
+    default:
+      return explainFailure(failure, isPinWrong);
+  }
+}
+
+/** Why somebody is not in the room any more, as the end of a sentence that begins with the name. */
+export function wentWord(reason: string): string {
+  switch (reason) {
+    case 'removed':
+      return 'was removed';
+    case 'moved':
+      return 'was moved to another room';
+    case 'connection_lost':
+    case 'transport_failed':
+      return 'lost the connection';
+    default:
+      return 'left';
+  }
+}

@@ -1,0 +1,320 @@
+import {
+  CallSession,
+  mayPublish,
+  MicrophoneLevel,
+  SluiceApi,
+  type CallParticipant,
+  type CallRoom,
+  type CallState,
+  type QualitySample,
+  type SluiceError,
+  type Source,
+  type TokenSource,
+} from '../sdk';
+import { toSluiceError } from '../sdk/failure';
+import { nameOf, wentWord } from './call-words';
+import { Devices } from './devices.svelte';
+import { knock } from './door';
+import { keepRoomName, roomTitle } from './room-names';
+import { guestIdentity, keepToken, tokenSourceFor } from './tokens';
+
+/** Something that happened in a room, for a moment. */
+export interface News {
+  id: number;
+  text: string;
+}
+
+const NEWS_MS = 5_000;
+const NEWS_MAX = 4;
+const NAME_KEY = 'sluice.name';
+/** Level of one's own microphone from which on one speaks, and how often that is looked at. */
+const OWN_LEVEL_MIN = 0.42;
+const OWN_LEVEL_INTERVAL_MS = 150;
+const OWN_SILENT_MS = 600;
+
+/** What the page of a call shows and does besides its devices. */
+export class Call extends Devices {
+  session: CallState = $state.raw({ name: 'idle' });
+  rooms: readonly CallRoom[] = $state.raw([]);
+  tracks: ReadonlyMap<string, MediaStreamTrack> = $state.raw(new Map());
+  quality: ReadonlyMap<string, QualitySample> = $state.raw(new Map());
+  speaking: ReadonlySet<string> = $state.raw(new Set());
+  isSpeaking = $state(false);
+  /** Whether picture and sound get through. */
+  isFlowing = $state(true);
+  news: readonly News[] = $state.raw([]);
+  /** What stands in the way of entering, found out before devices are asked for. */
+  refusal: SluiceError | undefined = $state.raw();
+  isEntering = $state(true);
+  roomName: string | undefined = $state();
+  /** What one is called here; kept for the next call. */
+  name = $state(localStorage.getItem(NAME_KEY) ?? '');
+  pin: string | undefined = $state();
+  /** The ids of one's own tracks, as far as they are published. */
+  sent: Partial<Record<Source, string>> = $state.raw({});
+  /** Grows when what is shared with which room changes. */
+  #shares = $state(0);
+  #lastNews = 0;
+  #isClosed = false;
+  readonly #tokens = new Map<string, TokenSource>();
+  readonly #roomId: string;
+  readonly #call: CallSession;
+  /** Stops what runs while one is in the call. */
+  #stop: (() => void) | undefined;
+
+  constructor(roomId: string) {
+    super();
+    this.#roomId = roomId;
+    this.#call = new CallSession({
+      token: async ({ roomId: room, renew }) => this.#tokenOf(room)({ renew }),
+    });
+    this.#listen();
+  }
+
+  /** Whether one is in the call, or about to be. */
+  get isOn(): boolean {
+    return ['connecting', 'live', 'reconnecting'].includes(this.session.name);
+  }
+
+  get canSwitchScreen(): boolean {
+    return this.canShareScreen && this.maySend('screen_share');
+  }
+
+  get hostRooms(): readonly CallRoom[] {
+    return this.rooms.filter(({ me }) => me.role === 'host');
+  }
+
+  /** Whether one may send a source in any of the rooms; before the call, that is open. */
+  maySend(source: Source): boolean {
+    return this.rooms.length === 0 || this.rooms.some(({ me }) => mayPublish(me, source));
+  }
+
+  /** Whether a host has muted one's microphone, which only a host can undo. */
+  get isMutedByHost(): boolean {
+    return this.rooms.some(({ me }) => me.tracks.some(({ source, muted_by_host }) => source === 'microphone' && muted_by_host));
+  }
+
+  isShared(roomId: string, source: Source): boolean {
+    void this.#shares;
+    return this.#call.isShared(roomId, source);
+  }
+
+  share(roomId: string, source: Source, isShared: boolean): void {
+    this.#call.share(roomId, source, isShared);
+    this.#shares += 1;
+  }
+
+  /** Looks whether one may enter, then asks for devices. */
+  async enter(): Promise<void> {
+    this.isEntering = true;
+    this.refusal = undefined;
+    try {
+      const { room } = await knock(this.#roomId, this.#tokenOf(this.#roomId), { mayOnlyWatch: true });
+      this.roomName = room.name;
+    } catch (thrown) {
+      const failure = toSluiceError(thrown);
+      if (failure.isFinal) this.refusal = failure;
+    }
+    this.isEntering = false;
+    if (this.refusal === undefined && !this.#isClosed && !this.hasMedia) await this.openDevices();
+  }
+
+  join(): void {
+    this.name = this.name.trim();
+    localStorage.setItem(NAME_KEY, this.name);
+    this.news = [];
+    this.isFlowing = true;
+    this.onMedia();
+    this.#call.start(this.#roomId);
+  }
+
+  /** Leaves all rooms; camera and microphone stay open for another go. */
+  hangUp(): void {
+    this.media.stopScreen();
+    this.#call.close();
+  }
+
+  leave(roomId: string): void {
+    this.#call.leave(roomId);
+  }
+
+  /** Enters a second room, which neither sees nor hears one until that is chosen. */
+  async openSecond(roomId: string): Promise<void> {
+    for (const source of ['camera', 'microphone', 'screen_share', 'screen_share_audio'] as const) {
+      this.share(roomId, source, false);
+    }
+    await this.#call.enter(roomId);
+  }
+
+  /** Creates another room, whose host one is. */
+  async createRoom(name: string): Promise<string> {
+    const room = await new SluiceApi().createRoom({ name, identity: guestIdentity() });
+    if (room.token !== undefined) keepToken(room.id, room.token);
+    keepRoomName(room.id, room.name);
+    return room.id;
+  }
+
+  show(roomId: string, trackId: string, size: { width: number; height: number } | undefined): void {
+    this.#call.show(roomId, trackId, size);
+  }
+
+  forget(roomId: string, trackId: string): void {
+    this.#call.forget(roomId, trackId);
+  }
+
+  /** Does something as a host; what the server refuses becomes a word. */
+  async manage(roomId: string, act: (host: ReturnType<CallSession['host']>) => Promise<void>): Promise<void> {
+    try {
+      await act(this.#call.host(roomId));
+    } catch (thrown) {
+      this.#tell(`That did not work: ${toSluiceError(thrown).message}`);
+    }
+  }
+
+  override async toggleMicrophone(): Promise<void> {
+    if (this.isMutedByHost && (this.isMuted || this.microphone === null)) {
+      this.#tell('A host has muted you. Only a host can change that.');
+      return;
+    }
+    await super.toggleMicrophone();
+    this.onMedia();
+  }
+
+  /** Leaves and lets go of everything. */
+  close(): void {
+    this.#isClosed = true;
+    this.#stop?.();
+    this.#call.close();
+    this.media.close();
+  }
+
+  protected override get sharesSound(): boolean {
+    return true;
+  }
+
+  protected onMedia(): void {
+    const { camera, microphone, screen, screenSound, isMuted } = this.media;
+    this.#call.publish('camera', camera, camera === null);
+    this.#call.publish('microphone', microphone, microphone === null || isMuted);
+    for (const [source, track] of [['screen_share', screen], ['screen_share_audio', screenSound]] as const) {
+      if (track === null) this.#call.unpublish(source);
+      else this.#call.publish(source, track);
+    }
+  }
+
+  #tokenOf(roomId: string): TokenSource {
+    const known = this.#tokens.get(roomId) ?? tokenSourceFor(roomId, 'live', () => this.pin);
+    this.#tokens.set(roomId, known);
+    return known;
+  }
+
+  #listen(): void {
+    const call = this.#call;
+    call.on('state', (state) => this.#onState(state));
+    call.on('rooms', (rooms) => this.#onRooms(rooms));
+    call.on('tracks', (tracks) => (this.tracks = tracks));
+    call.on('quality', (quality) => (this.quality = quality));
+    call.on('speaking', (speaking) => (this.speaking = speaking));
+    call.on('media', (media) => (this.isFlowing = media === 'flowing'));
+    call.on('sending', () => this.#readSent());
+    call.on('came', ({ participant, roomId }) => this.#tell(`${nameOf(participant)} joined${this.#where(roomId)}`));
+    call.on('went', ({ participant, roomId, reason }) => {
+      if (reason !== 'replaced') this.#tell(`${nameOf(participant)} ${wentWord(reason)}${this.#where(roomId)}`);
+    });
+    call.on('muted', ({ source }) => this.#onMuted(source));
+    call.on('refused', ({ source, failure }) => this.#tell(`Your ${wordFor(source)} cannot be sent: ${failure.message}`));
+    call.on('left', ({ roomId, reason, movedTo }) => {
+      if (reason === 'moved') this.#tell(`A host moved you to ${roomTitle(movedTo ?? '')}`);
+      else if (reason !== 'left' && this.rooms.length > 0) this.#tell(`You are not in ${roomTitle(roomId)} any more`);
+    });
+  }
+
+  #onRooms(rooms: readonly CallRoom[]): void {
+    const entered = rooms.filter(({ id }) => !this.rooms.some((known) => known.id === id));
+    this.rooms = rooms;
+    for (const room of entered) {
+      keepRoomName(room.id, room.info.name);
+      this.#nameMyself(room);
+    }
+    const first = rooms.find(({ id }) => id === this.#roomId);
+    if (first !== undefined) this.roomName = first.info.name;
+  }
+
+  /** Tells the room what one is called. */
+  #nameMyself({ id, me }: CallRoom): void {
+    if (this.name === '' || me.name === this.name) return;
+    this.#call.rename(id, this.name).catch(() => undefined);
+  }
+
+  #onMuted(source: Source): void {
+    if (source === 'microphone') {
+      this.media.setMuted(true);
+      this.readMedia();
+      this.onMedia();
+    }
+    this.#tell(`A host muted your ${wordFor(source)}`);
+  }
+
+  #onState(state: CallState): void {
+    const wasOn = this.isOn;
+    this.session = state;
+    if (this.isOn && !wasOn) this.#stop = this.#followOwnVoice();
+    if (this.isOn || !wasOn) return;
+    this.#stop?.();
+    this.#stop = undefined;
+    this.media.stopScreen();
+    this.sent = {};
+    this.quality = new Map();
+  }
+
+  #readSent(): void {
+    const sent: Partial<Record<Source, string>> = {};
+    for (const source of ['camera', 'microphone', 'screen_share', 'screen_share_audio'] as const) {
+      const trackId = this.#call.trackIdOf(source);
+      if (trackId !== undefined) sent[source] = trackId;
+    }
+    this.sent = sent;
+  }
+
+  /** Looks again and again whether one speaks. */
+  #followOwnVoice(): () => void {
+    let meter: { track: MediaStreamTrack; level: MicrophoneLevel } | undefined;
+    let heardAt = 0;
+    const timer = setInterval(() => {
+      const track = this.isMuted ? null : this.microphone;
+      if (track !== (meter?.track ?? null)) {
+        meter?.level.close();
+        meter = track === null ? undefined : { track, level: new MicrophoneLevel(track) };
+      }
+      if ((meter?.level.read() ?? 0) > OWN_LEVEL_MIN) heardAt = Date.now();
+      this.isSpeaking = Date.now() - heardAt < OWN_SILENT_MS;
+    }, OWN_LEVEL_INTERVAL_MS);
+    return () => {
+      clearInterval(timer);
+      meter?.level.close();
+      this.isSpeaking = false;
+    };
+  }
+
+  /** Names the room where there is more than one. */
+  #where(roomId: string): string {
+    return this.rooms.length > 1 ? ` ${roomTitle(roomId)}` : '';
+  }
+
+  #tell(text: string): void {
+    this.#lastNews += 1;
+    const item = { id: this.#lastNews, text };
+    this.news = [...this.news, item].slice(-NEWS_MAX);
+    setTimeout(() => (this.news = this.news.filter(({ id }) => id !== item.id)), NEWS_MS);
+  }
+}
+
+/** The track of somebody that comes from a source. */
+export function trackOf({ tracks }: CallParticipant, source: Source): CallParticipant['tracks'][number] | undefined {
+  return tracks.find((track) => track.source === source);
+}
+
+function wordFor(source: Source): string {
+  return { camera: 'camera', microphone: 'microphone', screen_share: 'screen', screen_share_audio: 'shared sound' }[source];
+}
+
