@@ -167,28 +167,37 @@ impl AsFd for Connection {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::Mutex;
 
     use super::*;
+
+    /// The file mode mask is the process's, and a process binds one listener; these tests are several in one.
+    static BINDING: Mutex<()> = Mutex::new(());
+
+    fn bind(path: &Path) -> Result<Listener, ListenError> {
+        let _alone = BINDING.lock().unwrap();
+        Listener::bind(path, Owner::current())
+    }
 
     #[test]
     fn the_socket_is_for_its_owner_only_and_replaces_a_dead_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/dataplane.sock");
-        let first = Listener::bind(&path, Owner::current()).unwrap();
+        let first = bind(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(Listener::bind(&path, Owner::current()), Err(ListenError::InUse(_))));
+        assert!(matches!(bind(&path), Err(ListenError::InUse(_))));
         drop(first);
-        assert!(Listener::bind(&path, Owner::current()).is_ok());
+        assert!(bind(&path).is_ok());
         let file = folder.path().join("file");
         std::fs::write(&file, "kept").unwrap();
-        assert!(matches!(Listener::bind(&file, Owner::current()), Err(ListenError::Occupied(_))));
+        assert!(matches!(bind(&file), Err(ListenError::Occupied(_))));
     }
 
     #[test]
     fn bytes_and_descriptors_come_together() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dataplane.sock");
-        let listener = Listener::bind(&path, Owner::current()).unwrap();
+        let listener = bind(&path).unwrap();
         let client = Connection::new(UnixStream::connect(&path).unwrap(), 0);
         let mut server = listener.accept().unwrap();
         assert_eq!(server.pid(), i32::try_from(std::process::id()).unwrap());
