@@ -20,7 +20,7 @@ export default defineConfig({
     // `npm run dev` shows the page with hot reload in front of a Sluice that
     // listens on its default port.
     proxy: Object.fromEntries(
-      ['/api', '/whip', '/whep', '/ws'].map((path) => [path, 'http://127.0.0.1:8080']),
+      ['/api', '/whip', '/whep', '/ws'].map((path) => [path, { target: 'http://127.0.0.1:8080', ws: path === '/ws' }]),
     ),
   },
   test: {

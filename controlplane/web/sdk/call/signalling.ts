@@ -101,10 +101,10 @@ export class Signalling {
   /** Ends the session. `messages` are said before, as far as there is a connection. */
   close(state: CallState, messages: readonly ClientRequest[] = []): void {
     for (const message of messages) this.#wire?.send(message);
+    this.#wire?.close(true);
+    this.#wire = undefined;
     this.#run?.abort();
     this.#run = undefined;
-    this.#wire?.close();
-    this.#wire = undefined;
     this.#forget();
     if (this.#state.name !== state.name) this.#setState(state);
   }

@@ -9,6 +9,10 @@ export interface Closed {
   wasOpen: boolean;
 }
 
+/** What the server takes for leaving all rooms at once, and what it takes for a break. */
+const CLOSE_LEAVING = 1000;
+const CLOSE_TO_RESUME = 4000;
+
 /** One WebSocket, from its handshake to its end. */
 export class Wire {
   readonly #socket: WebSocket;
@@ -50,9 +54,12 @@ export class Wire {
     if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 
-  /** Ends it; `closed` settles at once, for a dead network would keep the browser waiting. */
-  close(): void {
-    this.#socket.close();
+  /**
+   * Ends it, to come back later or `leaving` for good. `closed` settles at
+   * once, for a dead network would keep the browser waiting.
+   */
+  close(leaving = false): void {
+    this.#socket.close(leaving ? CLOSE_LEAVING : CLOSE_TO_RESUME);
     this.#end({ code: 1006, reason: '', wasOpen: this.#isOpen });
   }
 }

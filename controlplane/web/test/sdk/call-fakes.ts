@@ -13,6 +13,8 @@ export class FakeSocket extends EventTarget {
   readyState = 0;
   readonly sent: Json[] = [];
   readonly url: string;
+  /** With what the client closed it. */
+  closedWith: number | undefined;
 
   constructor(url: string) {
     super();
@@ -23,8 +25,9 @@ export class FakeSocket extends EventTarget {
     this.sent.push(JSON.parse(text) as Json);
   }
 
-  close(): void {
-    if (this.readyState !== 3) this.drop(1000);
+  close(code: number): void {
+    this.closedWith ??= code;
+    if (this.readyState !== 3) this.drop(code);
   }
 
   /** The handshake succeeds. */

@@ -88,6 +88,7 @@ describe('a session', () => {
     const { call, socket, states } = await makeLive();
     call.close();
     expect(socket().last('leave_room')).toMatchObject({ room_id: 'red' });
+    expect(socket().closedWith, 'which leaves at once').toBe(1000);
     expect(states.at(-1)).toEqual({ name: 'ended', because: 'left' });
   });
 });
@@ -178,6 +179,7 @@ describe('a lost connection', () => {
     expect(socket().count('ping')).toBe(1);
     await vi.advanceTimersByTimeAsync(NETWORK_PROBE_MS_MAX + 500);
     expect(sockets).toHaveLength(2);
+    expect(sockets[0]?.closedWith, 'which the server takes for a break').toBe(4000);
   });
 
   it('is not fought for when another page has taken the session', async () => {
