@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+/// The dependency descriptor's URI.
+pub(crate) const DESCRIPTOR: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+
 /// What a peer learns from an answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
@@ -72,13 +76,26 @@ pub(crate) enum RidOf {
 
 impl Section {
     /// Returns the ids and values of the extensions that say whose a packet is (RFC 9143 section 15, RFC 8852).
-    pub(crate) fn says<'a>(&'a self, rid: Option<(RidOf, &'a str)>) -> Vec<(u8, &'a str)> {
+    pub(crate) fn says<'a>(&'a self, rid: Option<(RidOf, &'a str)>) -> Vec<(u8, &'a [u8])> {
         let id = |name: &str| self.extensions[&format!("urn:ietf:params:rtp-hdrext:sdes:{name}")];
         let rid = rid.map(|(of, rid)| match of {
-            RidOf::Media => (id("rtp-stream-id"), rid),
-            RidOf::Repairs => (id("repaired-rtp-stream-id"), rid),
+            RidOf::Media => (id("rtp-stream-id"), rid.as_bytes()),
+            RidOf::Repairs => (id("repaired-rtp-stream-id"), rid.as_bytes()),
         });
-        [(id("mid"), self.mid.as_str())].into_iter().chain(rid).collect()
+        [(id("mid"), self.mid.as_bytes())].into_iter().chain(rid).collect()
+    }
+
+    /// Returns the codec that a publisher offered, VP8 or AV1, with its payload type.
+    pub(crate) fn picture(&self) -> (&'static str, u8) {
+        match self.codecs.get("VP8") {
+            Some(payload_type) => ("VP8", *payload_type),
+            None => ("AV1", self.codecs["AV1"]),
+        }
+    }
+
+    /// Returns the id of the dependency descriptor.
+    pub(crate) fn descriptor(&self) -> u8 {
+        self.extensions[DESCRIPTOR]
     }
 
     fn take(&mut self, name: &str, value: &str) {

@@ -287,6 +287,8 @@ pub(crate) struct Who {
     pub(crate) is_publisher: bool,
     /// Whether it publishes its picture in several encodings.
     pub(crate) is_simulcast: bool,
+    /// Whether that is AV1 with dependency descriptors.
+    pub(crate) is_described: bool,
 }
 
 /// Puts into an object of the rooms' plan what viewers want of it, and all encodings of a publisher who names several: the

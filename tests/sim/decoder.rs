@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_protocol::time::Instant;
 
-use crate::media::{Tag, Vp8};
+use crate::media::{Descriptor, Tag, Vp8};
 
 /// Packets that are kept; the oldest goes first.
 const PACKETS_MAX: usize = 2048;
@@ -17,6 +17,7 @@ pub(crate) struct Arrived {
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
     pub(crate) vp8: Vp8,
+    pub(crate) descriptor: Option<Descriptor>,
 }
 
 /// Puts frames together by number alone, as a receiver does, and panics when what looks right is not.
@@ -29,9 +30,13 @@ pub(crate) struct Decoder {
     floor: u64,
     /// The frame decoded last.
     last: Option<Arrived>,
+    /// The id of the first template of the structure received last.
+    templates: Option<u8>,
     /// Since when the next frame is missing though newer packets are there.
     stalled: Option<Instant>,
     pub(crate) decoded: u64,
+    /// Of those the ones that came with dependency descriptors.
+    pub(crate) described: u64,
     pub(crate) freezes: u64,
 }
 
@@ -134,6 +139,7 @@ impl Decoder {
                 assert_eq!((a + 1) % modulus, b % modulus, "picture ids follow each other: {before:?} {tag:?}");
             }
         }
+        self.follow_descriptor(&packets, follows);
         if let Some(last) = self.last {
             let step = first.timestamp.wrapping_sub(last.timestamp).cast_signed();
             assert!(
@@ -147,5 +153,24 @@ impl Decoder {
         self.floor = end + 1;
         self.stalled = None;
         self.decoded += 1;
+    }
+
+    /// Checks that a frame's descriptors say of it what is so: its template, and by its number what it refers to.
+    fn follow_descriptor(&mut self, packets: &[Arrived], follows: bool) {
+        let Some(first) = packets[0].descriptor else { return };
+        let tag = packets[0].vp8.tag;
+        self.described += 1;
+        assert_eq!(first.structure.is_some(), tag.key, "a key frame brings a structure: {tag:?}");
+        self.templates = first.structure.or(self.templates);
+        let template = self.templates.map(|offset| (offset + u8::from(!tag.key)) & 0x3f);
+        let is_one = |packet: &Arrived| packet.descriptor.map(|it| (Some(it.template), it.number));
+        assert!(
+            packets.iter().all(|packet| is_one(packet) == Some((template, first.number))),
+            "{template:?} {packets:?}"
+        );
+        if let Some(before) = self.last.and_then(|last| last.descriptor) {
+            let step = first.number.wrapping_sub(before.number).cast_signed();
+            assert!(if tag.key || !follows { step > 0 } else { step == 1 }, "{before:?} {first:?} {tag:?}");
+        }
     }
 }

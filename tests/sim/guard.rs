@@ -195,7 +195,8 @@ impl Stream {
 }
 
 fn check_room(room: u8, payload: &[u8], what: &str) {
-    let tag = Tag::parse(payload).or_else(|| Vp8::parse(payload).map(|vp8| vp8.tag));
+    let picture = || Vp8::parse(payload).or_else(|| Vp8::parse_av1(payload));
+    let tag = Tag::parse(payload).or_else(|| picture().map(|picture| picture.tag));
     let tag = tag.unwrap_or_else(|| panic!("{what} is numbered: {payload:?}"));
     assert_eq!(tag.room, room, "media stays in its room");
 }

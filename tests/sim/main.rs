@@ -83,17 +83,20 @@ fn calls_survive_whatever_goes_wrong() {
     let sum = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
     let slowest = reports.iter().map(|report| report.healed_ms).max().unwrap_or(0);
     println!(
-        "{} seeds: {} connections, {} packets of which {} repeats, {} frames decoded, pictures back at most {slowest} ms \
+        "{} seeds: {} connections, {} packets of which {} repeats, {} frames decoded, {} of them with dependency \
+         descriptors, pictures back at most {slowest} ms \
          after the end of trouble; fault points: {}",
         reports.len(),
         sum(|report| report.calls),
         sum(|report| report.packets),
         sum(|report| report.repeats),
         sum(|report| report.frames),
+        sum(|report| report.described),
         fired.report(),
     );
     assert!(failures.is_empty(), "these seeds fail: {failures:?}");
     if seeds >= SEEDS_THAT_COVER {
+        assert!(sum(|report| report.described) > 0, "nobody decoded a frame by its dependency descriptors");
         assert!(fired.missing().is_empty(), "these fault points never fired: {:?}", fired.missing());
     }
 }

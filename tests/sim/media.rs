@@ -75,7 +75,49 @@ pub(crate) fn vp8_payload(tag: &Tag, ids: PictureIds, picture_id: u16, filler: u
     payload
 }
 
-/// A VP8 payload as a receiver reads it.
+/// Returns an AV1 payload (RTP Payload Format For AV1, section 4.4) with its tag in it.
+pub(crate) fn av1_payload(tag: &Tag, filler: usize) -> Vec<u8> {
+    let mut payload = vec![if tag.part > 0 { 0x80 } else { u8::from(tag.key) << 3 }];
+    tag.write(&mut payload);
+    payload.resize(payload.len() + filler, 0x5a);
+    payload
+}
+
+/// What a dependency descriptor says of a stream in one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Descriptor {
+    pub(crate) template: u8,
+    pub(crate) number: u16,
+    /// The id of the first template, in a key frame's first packet: that of key frames, before that of the others.
+    pub(crate) structure: Option<u8>,
+}
+
+impl Descriptor {
+    /// Writes it for a packet: two templates for one decode target, of which the second refers one frame back.
+    pub(crate) fn write(self, start: bool, end: bool) -> Vec<u8> {
+        let mut bytes = vec![u8::from(start) << 7 | u8::from(end) << 6 | self.template];
+        bytes.extend(self.number.to_be_bytes());
+        if let Some(offset) = self.structure {
+            // Flags, offset, targets less one, layers, indications, references, no chains, no resolutions.
+            let bits =
+                [(0b10000, 5), (u64::from(offset), 6), (0, 5), (0b0011, 4), (0b1010, 4), (0b010_0000, 7), (0, 2)];
+            let bits = bits.iter().fold(0, |all, (value, width)| all << width | value) << 7;
+            bytes.extend(&bits.to_be_bytes()[3..]);
+        }
+        bytes
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        let structure = bytes.get(3..5).filter(|bytes| bytes[0] & 0x80 != 0);
+        Self {
+            template: bytes[0] & 0x3f,
+            number: u16::from_be_bytes([bytes[1], bytes[2]]),
+            structure: structure.map(|bytes| (bytes[0] & 7) << 3 | bytes[1] >> 5),
+        }
+    }
+}
+
+/// A VP8 payload as a receiver reads it, or one of AV1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vp8 {
     pub(crate) start: bool,
@@ -102,6 +144,12 @@ impl Tag {
 }
 
 impl Vp8 {
+    /// Reads what stands in an AV1 payload instead.
+    pub(crate) fn parse_av1(payload: &[u8]) -> Option<Self> {
+        let (header, rest) = payload.split_first()?;
+        Some(Self { start: header & 0x80 == 0, key: header & 8 != 0, picture_id: None, tag: Tag::parse(rest)? })
+    }
+
     pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         let (first, mut rest) = payload.split_first()?;
         let start = first & 0x17 == 0x10;
@@ -133,7 +181,7 @@ pub(crate) fn packet(
     index: u64,
     timestamp: u32,
     marker: bool,
-    extensions: &[(u8, &str)],
+    extensions: &[(u8, &[u8])],
     payload: Vec<u8>,
 ) -> Packet {
     let sequence_number = (index & 0xffff) as u16;
@@ -141,7 +189,7 @@ pub(crate) fn packet(
     for (id, value) in extensions {
         header.extension = true;
         header.extension_profile = 0xbede;
-        header.set_extension(*id, value.as_bytes().to_vec().into()).unwrap();
+        header.set_extension(*id, value.to_vec().into()).unwrap();
     }
     Packet { header, payload: payload.into() }
 }

@@ -1,4 +1,4 @@
-//! A publisher: VP8, in one encoding or in three by rid, and Opus, with numbered payloads; repairs on request, key frames on
+//! A publisher: VP8, or AV1 with dependency descriptors, in one encoding or in three by rid, and Opus, with numbered payloads; repairs on request, key frames on
 //! request.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use rtp::packet::Packet;
 use sluice_protocol::time::Instant;
 
 use crate::answer::{Answer, RidOf, Section};
-use crate::media::{PictureIds, Tag, packet, vp8_payload};
+use crate::media::{Descriptor, PictureIds, Tag, av1_payload, packet, vp8_payload};
 use crate::random::Random;
 use crate::srtp::Protection;
 
@@ -55,6 +55,8 @@ struct Encoding {
     rtx: Stream,
     ids: PictureIds,
     picture_id: u16,
+    /// The number of the next frame and the id of the first template, where it has dependency descriptors.
+    described: (u16, u8),
     sent: BTreeMap<u64, Packet>,
     key_wanted: bool,
     /// Until when it is not sent, as when the path cannot carry it.
@@ -80,6 +82,7 @@ impl Encoding {
             rtx: Stream::new(rtx, random),
             ids: random.pick(&[PictureIds::None, PictureIds::Short, PictureIds::Long, PictureIds::Long]),
             picture_id: (random.word() & 0x7fff) as u16,
+            described: ((random.word() & 0xffff) as u16, (random.word() & 0x3f) as u8),
             sent: BTreeMap::new(),
             key_wanted: true,
             silent_until: now,
@@ -89,6 +92,7 @@ impl Encoding {
     fn change_ssrc(&mut self, random: &mut Random) {
         self.video = Stream::wrapping(random.word() | 1, random);
         self.rtx = Stream::new(random.word() | 1, random);
+        self.described = ((random.word() & 0xffff) as u16, (random.word() & 0x3f) as u8);
         self.sent.clear();
         self.frame = 0;
         self.key_wanted = true;
@@ -101,15 +105,23 @@ impl Encoding {
         let key = std::mem::take(&mut self.key_wanted);
         let parts = if key { random.between(3, 8) } else { random.between(1, 4) } as u8;
         let filler = random.between(20, 60) as usize;
-        let payload_type = section.codecs["VP8"];
+        let (codec, payload_type) = section.picture();
         for part in 0..parts {
             let tag = Tag { encoding: self.number, frame: self.frame, part, parts, key, ..tag };
-            let mut payload = vp8_payload(&tag, self.ids, self.picture_id, filler);
+            let is_described = codec == "AV1";
+            let mut payload = match is_described {
+                true => av1_payload(&tag, filler),
+                false => vp8_payload(&tag, self.ids, self.picture_id, filler),
+            };
+            let descriptor = self.descriptor(&tag);
             if part + 1 == parts {
                 payload.truncate(payload.len() - filler / 2);
             }
             let Stream { ssrc, index, timestamp } = self.video;
-            let says = if acknowledged.contains(&ssrc) { Vec::new() } else { self.says(section, RidOf::Media) };
+            let mut says = if acknowledged.contains(&ssrc) { Vec::new() } else { self.says(section, RidOf::Media) };
+            if is_described {
+                says.push((section.descriptor(), &descriptor));
+            }
             let packet = packet(ssrc, payload_type, index, timestamp, part + 1 == parts, &says, payload);
             sealed.push(protection.seal_rtp(&packet, index));
             self.sent.insert(index, packet);
@@ -128,19 +140,29 @@ impl Encoding {
         }
         self.frame += 1;
         self.picture_id = (self.picture_id + 1) & 0x7fff;
+        self.described.0 = self.described.0.wrapping_add(1);
         sealed
+    }
+
+    fn descriptor(&self, tag: &Tag) -> Vec<u8> {
+        let (number, offset) = self.described;
+        let template = (offset + u8::from(!tag.key)) & 0x3f;
+        let structure = (tag.key && tag.part == 0).then_some(offset);
+        Descriptor { template, number, structure }.write(tag.part == 0, tag.part + 1 == tag.parts)
     }
 
     /// Repeats a packet (RFC 4588 section 4).
     fn repair(&mut self, sequence: u16, studio: &mut Studio<'_>) -> Option<Vec<u8>> {
         let section = studio.section;
-        let media = section.codecs["VP8"];
+        let (codec, media) = section.picture();
         let repair = *section.repairs.get(&media)?;
         let original = self.sent.values().find(|packet| packet.header.sequence_number == sequence)?;
         let mut payload = sequence.to_be_bytes().to_vec();
         payload.extend_from_slice(&original.payload);
         let is_known = studio.acknowledged.contains(&self.rtx.ssrc);
-        let says = if is_known { Vec::new() } else { self.says(section, RidOf::Repairs) };
+        let mut says = if is_known { Vec::new() } else { self.says(section, RidOf::Repairs) };
+        let descriptor = (codec == "AV1").then(|| original.header.get_extension(section.descriptor())).flatten();
+        says.extend(descriptor.as_ref().map(|value| (section.descriptor(), &value[..])));
         let (timestamp, marker) = (original.header.timestamp, original.header.marker);
         let packet = packet(self.rtx.ssrc, repair, self.rtx.index, timestamp, marker, &says, payload);
         let sealed = studio.protection.seal_rtp(&packet, self.rtx.index);
@@ -148,7 +170,7 @@ impl Encoding {
         Some(sealed)
     }
 
-    fn says<'a>(&self, section: &'a Section, of: RidOf) -> Vec<(u8, &'a str)> {
+    fn says<'a>(&self, section: &'a Section, of: RidOf) -> Vec<(u8, &'a [u8])> {
         section.says(self.rid.map(|rid| (of, rid)))
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Report {
     pub(crate) packets: u64,
     pub(crate) repeats: u64,
     pub(crate) frames: u64,
+    /// Of those the ones that came with dependency descriptors.
+    pub(crate) described: u64,
     pub(crate) calls: u64,
     /// The longest time from the end of trouble to a picture.
     pub(crate) healed_ms: u64,
@@ -40,7 +42,8 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Report {
     for room in 0..ROOMS {
         for _ in 0..world.random.between(1, 2) {
             if world.random.chance(600) {
-                world.add_simulcast(room);
+                let peer = world.add_simulcast(room);
+                world.peers[peer].who.is_described = world.random.chance(500);
             } else {
                 world.add_peer(room, true);
             }
@@ -50,7 +53,7 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Report {
         }
     }
     let until = world.now + TROUBLE;
-    let mut frames = 0;
+    let (mut frames, mut described) = (0, 0);
     while world.now < until {
         world.step();
         misfortune(&mut world);
@@ -59,13 +62,16 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Report {
     let healed_ms = wait_for_pictures(&mut world);
     hold_pictures(&mut world);
     for peer in 0..world.peers.len() {
-        frames += world.viewer(peer).map_or(0, |viewer| viewer.decoder.decoded);
+        let decoder = world.viewer(peer).map(|viewer| &viewer.decoder);
+        frames += decoder.map_or(0, |decoder| decoder.decoded);
+        described += decoder.map_or(0, |decoder| decoder.described);
     }
     let report = Report {
         fired: world.fired.clone(),
         packets: world.guard.packets,
         repeats: world.guard.repeats,
         frames,
+        described,
         calls: world.calls.len() as u64,
         healed_ms,
     };

@@ -12,14 +12,16 @@ use rtp::packet::Packet;
 use sluice_dataplane_core::srtp::estimate_index;
 use sluice_protocol::time::Instant;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Section};
 use crate::decoder::{Arrived, Decoder};
-use crate::media::{Tag, Vp8};
+use crate::media::{Descriptor, Tag, Vp8};
 use crate::srtp::Protection;
 
 const NACK_EVERY: Duration = Duration::from_millis(25);
 const PLI_EVERY: Duration = Duration::from_millis(500);
 const REPORT_EVERY: Duration = Duration::from_millis(1000);
+/// The codecs of pictures.
+const CODECS: [&str; 2] = ["VP8", "AV1"];
 /// How often one number is asked for.
 const ASKED_MAX: u8 = 5;
 
@@ -56,15 +58,19 @@ impl Viewer {
         let ssrc = packet.header.ssrc;
         let video = answer.section("video").expect("the viewer asked for pictures");
         if Some(ssrc) == video.ssrc {
-            assert_eq!(packet.header.payload_type, video.codecs["VP8"], "the payload type that was negotiated");
+            let media = packet.header.payload_type;
+            let codec = CODECS.into_iter().find(|codec| video.codecs[*codec] == media);
             self.highest_video = self.highest_video.max(index);
-            self.take_picture(now, index, &packet.payload, packet);
+            let codec = codec.expect("the payload type is one that was negotiated");
+            self.take_picture(now, index, &packet.payload, packet, (codec, video));
         } else if Some(ssrc) == video.rtx {
-            assert_eq!(packet.header.payload_type, video.repairs[&video.codecs["VP8"]], "the repairs' payload type");
+            let media = packet.header.payload_type;
+            let codec = CODECS.into_iter().find(|codec| video.repairs[&video.codecs[*codec]] == media);
+            let codec = codec.expect("a repair has the payload type of one's repairs");
             let (number, payload) = packet.payload.split_first_chunk::<2>().expect("a repair names its original");
             self.repaired += 1;
             let index = estimate_index(self.highest_video, u16::from_be_bytes(*number));
-            self.take_picture(now, index, payload, packet);
+            self.take_picture(now, index, payload, packet, (codec, video));
         } else {
             let tag = Tag::parse(&packet.payload).expect("sound is numbered");
             self.sounds += 1;
@@ -74,10 +80,25 @@ impl Viewer {
         }
     }
 
-    fn take_picture(&mut self, now: Instant, index: u64, payload: &[u8], packet: &Packet) {
-        let vp8 = Vp8::parse(payload).expect("pictures are VP8, and numbered");
+    fn take_picture(
+        &mut self,
+        now: Instant,
+        index: u64,
+        payload: &[u8],
+        packet: &Packet,
+        (codec, video): (&str, &Section),
+    ) {
+        let value = packet.header.get_extension(video.descriptor());
+        let (vp8, descriptor) = if codec == "AV1" {
+            let value = value.expect("a packet of AV1 has a descriptor");
+            (Vp8::parse_av1(payload), Some(Descriptor::parse(&value)))
+        } else {
+            assert!(value.is_none(), "VP8 has none");
+            (Vp8::parse(payload), None)
+        };
+        let vp8 = vp8.expect("pictures are numbered");
         let (timestamp, marker) = (packet.header.timestamp, packet.header.marker);
-        self.decoder.push(now, index, Arrived { timestamp, marker, vp8 });
+        self.decoder.push(now, index, Arrived { timestamp, marker, vp8, descriptor });
     }
 
     /// Takes reports.

@@ -10,7 +10,7 @@ use sluice_protocol::media::{MasterKey, SrtpKeys, SrtpProfile};
 use sluice_protocol::table::{RowIndex, Table};
 use sluice_protocol::time::Instant;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, DESCRIPTOR};
 use crate::controlplane::{Controlplane, Outcome, RIDS, Reply, Who, Wishes};
 use crate::dataplane::{Dataplane, MEDIA_PORT, Wire};
 use crate::faults::{Fault, Fired};
@@ -34,6 +34,8 @@ const PUBLISHER_OFFER: &str = include_str!("../../controlplane/core/tests/vector
 const VIEWER_OFFER: &str = include_str!("../../controlplane/core/tests/vectors/sdp/chromium-d-recvonly.offer.sdp");
 const SIMULCAST_OFFER: &str =
     include_str!("../../controlplane/core/tests/vectors/sdp/chromium-b-simulcast-vp8.offer.sdp");
+/// The line behind which a viewer's offer names the dependency descriptor too.
+const LAST_EXTENSION: &str = "a=extmap:8 http://www.webrtc.org/experiments/rtp-hdrext/color-space";
 /// SSRCs in the offers, to be replaced: video, its repairs, audio. That of several encodings names its sound's alone.
 const OFFERED_SSRCS: [u32; 3] = [206_276_523, 1_355_181_594, 3_610_126_777];
 const SIMULCAST_AUDIO_SSRC: u32 = 3_810_407_352;
@@ -121,7 +123,7 @@ impl World {
     /// Adds a peer that connects at once.
     pub(crate) fn add_peer(&mut self, room: u8, is_publisher: bool) -> usize {
         let name = format!("peer{}", self.peers.len());
-        let who = Who { name, room, is_publisher, is_simulcast: false };
+        let who = Who { name, room, is_publisher, is_simulcast: false, is_described: false };
         self.peers.push(Peer { who, state: State::Idle(self.now), next_look: self.now });
         self.peers.len() - 1
     }
@@ -420,11 +422,14 @@ impl World {
         let who = self.peers[peer].who.clone();
         let mut ssrcs = OFFERED_SSRCS;
         let mut offer = match (who.is_publisher, who.is_simulcast) {
-            (false, _) => VIEWER_OFFER.to_owned(),
+            (false, _) => {
+                VIEWER_OFFER.replace(LAST_EXTENSION, &format!("{LAST_EXTENSION}\r\na=extmap:12 {DESCRIPTOR}"))
+            }
             (true, false) => PUBLISHER_OFFER.to_owned(),
             (true, true) => {
                 ssrcs[2] = SIMULCAST_AUDIO_SSRC;
-                SIMULCAST_OFFER.to_owned()
+                let codec = if who.is_described { "AV1" } else { "VP8" };
+                SIMULCAST_OFFER.replace("VP8/90000", &format!("{codec}/90000"))
             }
         };
         for ssrc in &mut ssrcs {
