@@ -82,6 +82,17 @@ pub trait Conductor: Send + Sync + 'static {
         update: ParticipantUpdate,
     ) -> Result<ParticipantSnapshot, ConductorError>;
 
+    /// Moves a participant to another room, with what it publishes, and returns it as it is there.
+    ///
+    /// # Errors
+    /// [`ConductorError::NoSuchRoom`], [`ConductorError::NotMovable`], or the other room's refusal; it is where it was then.
+    async fn move_participant(
+        &self,
+        room_id: &str,
+        participant: &str,
+        to: &str,
+    ) -> Result<ParticipantSnapshot, ConductorError>;
+
     /// Removes a participant and revokes the tokens of its identity that were issued up to now: in this room, and in
     /// others that take its id later.
     ///

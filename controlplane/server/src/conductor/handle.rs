@@ -165,6 +165,20 @@ impl Conductor for Handle {
         self.ask(move |desk| desk.update_participant(&id, &participant, update)).await?
     }
 
+    async fn move_participant(
+        &self,
+        room_id: &str,
+        participant: &str,
+        to: &str,
+    ) -> Result<ParticipantSnapshot, ConductorError> {
+        let (from, name, to) = (RoomId(room_id.to_owned()), participant.to_owned(), RoomId(to.to_owned()));
+        let move_it = move |desk: &mut Desk| {
+            let participant = desk.participant_id(&from, &name)?;
+            desk.move_participant(&from, &participant, &to)
+        };
+        self.ask(move_it).await?
+    }
+
     async fn remove_participant(&self, room_id: &str, participant: &str) -> Result<(), ConductorError> {
         let (id, name) = (RoomId(room_id.to_owned()), participant.to_owned());
         let remove = move |desk: &mut Desk| {

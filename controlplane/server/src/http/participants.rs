@@ -75,7 +75,7 @@ pub(super) struct ParticipantPatch {
     /// Tracks to mute or unmute one by one, at most 32.
     #[serde(default)]
     tracks: Vec<TrackPatch>,
-    /// The room to move to; not built yet.
+    /// The room to move to, with what it publishes; only alone, and of participants who came over the WebSocket.
     room_id: Option<String>,
 }
 
@@ -89,7 +89,38 @@ pub(super) struct TrackPatch {
     muted: bool,
 }
 
-/// Changes or mutes a participant.
+impl ParticipantPatch {
+    /// Tells whether nothing but a move is asked for.
+    const fn is_move_alone(&self) -> bool {
+        let Self { name, metadata, role, permissions, muted, tracks, room_id: _ } = self;
+        name.is_none()
+            && metadata.is_none()
+            && role.is_none()
+            && permissions.is_none()
+            && muted.is_none()
+            && tracks.is_empty()
+    }
+}
+
+impl Server {
+    /// Moves a participant to a room that the caller manages, too.
+    async fn move_participant(
+        &self,
+        shown: &Shown,
+        ids: &Ids,
+        patch: &ParticipantPatch,
+        to: &str,
+    ) -> Result<ParticipantDocument, Problem> {
+        check_id("room_id", to)?;
+        if !patch.is_move_alone() {
+            return Err(Problem::invalid("room_id", "a move is asked for alone"));
+        }
+        let _caller = self.authorize(shown, Some(to), Endpoint::UpdateParticipant).await?;
+        Ok(self.conductor.move_participant(&ids.room_id, &ids.participant_id, to).await?.into())
+    }
+}
+
+/// Changes or mutes a participant, or moves it to another room.
 #[utoipa::path(patch, path = "/api/rooms/{room_id}/participants/{participant_id}", tag = "participants",
     security(("key" = []), ("token" = [])), params(("room_id" = String, Path, description = "The room's id"),
         ("participant_id" = String, Path, description = "The participant's id, or its identity")),
@@ -104,8 +135,8 @@ pub(super) async fn update(
 ) -> Result<axum::Json<ParticipantDocument>, Problem> {
     let caller = server.authorize(&shown, Some(&ids.room_id), Endpoint::UpdateParticipant).await?;
     let patch: ParticipantPatch = read_json(&server, request).await?;
-    if patch.room_id.is_some() {
-        return Err(Problem::not_built("room_id", "move"));
+    if let Some(to) = &patch.room_id {
+        return Ok(axum::Json(server.move_participant(&shown, &ids, &patch, to).await?));
     }
     if let Some(role) = patch.role {
         check_grant(caller, role)?;

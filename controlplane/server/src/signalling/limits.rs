@@ -21,8 +21,9 @@ pub const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of a connection's buffers for reading and for writing: most messages are shorter, and there are as many buffers as
 /// connections.
 pub const BUFFER_BYTES: usize = 4096;
-/// Bytes that may wait to be written: one message, which may be long, as the next one waits for it.
-pub const WRITE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that may wait to be written: one message, as the next one waits for it. The longest lists the participants of a large
+/// room with their metadata.
+pub const WRITE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const _: () = assert!(ANSWER_BYTES_MAX + ANSWER_BYTES_MAX / 4 < MESSAGE_BYTES_MAX, "an answer fits into a message");
 const _: () = assert!(RESUME_WITHIN.as_secs() < IDLE_TIMEOUT.as_secs(), "who is idle is gone for longer than a break");

@@ -7,6 +7,10 @@ use sluice_controlplane_core::limits::TRACKS_PER_PARTICIPANT_MAX;
 /// What is kept of what a client was told, for a connection that comes back; a client that is further behind is told how
 /// things are instead.
 pub(super) const TOLD_KEPT_MAX: usize = 256;
+/// Bytes of it that were taken already.
+pub(super) const TOLD_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of it in all: what waits for a connection that is slow, or away.
+pub(super) const TOLD_WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// How long a session whose connection was lost is waited for before others learn of it.
 pub const RESUME_WITHIN: Duration = Duration::from_secs(15);
 /// How long a peer connection may take from its description to the end of its DTLS handshake.
@@ -19,3 +23,5 @@ pub(super) const DECLARED_MAX: usize = 32;
 pub(super) const RESUME_TOKEN_BYTES_MAX: usize = 128;
 
 const _: () = assert!(DECLARED_MAX >= TRACKS_PER_PARTICIPANT_MAX as usize, "all that may be published may be declared");
+const _: () =
+    assert!(TOLD_KEPT_BYTES_MAX < TOLD_WAITING_BYTES_MAX, "what is needed is kept longer than what was taken");

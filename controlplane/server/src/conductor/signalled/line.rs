@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::limits::TOLD_KEPT_MAX;
+use super::limits::{TOLD_KEPT_BYTES_MAX, TOLD_KEPT_MAX, TOLD_WAITING_BYTES_MAX};
 use super::told::Told;
 
 /// A line. The conductor tells; one connection at a time takes, at its own pace: a slow one misses what is not kept, and is
@@ -19,13 +19,23 @@ pub struct Line {
 
 #[derive(Debug)]
 struct State {
-    kept: VecDeque<Arc<Told>>,
+    kept: VecDeque<Kept>,
+    /// What all of it weighs.
+    bytes: usize,
     /// The number of the newest.
     last: u64,
+    /// The number of the newest that was taken.
+    taken: u64,
     /// Who takes, counted from 1; 0 before anybody does.
     holder: u64,
     is_held: bool,
     end: Option<End>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    told: Arc<Told>,
+    bytes: usize,
 }
 
 /// Why a line has ended.
@@ -54,7 +64,7 @@ impl Line {
     /// Starts a line whose first message has the number after `last`.
     #[must_use]
     pub fn new(last: u64) -> Self {
-        let state = State { kept: VecDeque::new(), last, holder: 0, is_held: false, end: None };
+        let state = State { kept: VecDeque::new(), bytes: 0, last, taken: last, holder: 0, is_held: false, end: None };
         Self { state: Mutex::new(state), news: Notify::new() }
     }
 
@@ -65,11 +75,11 @@ impl Line {
     /// Tells something.
     pub fn tell(&self, told: Arc<Told>) {
         let mut state = self.state();
-        if state.kept.len() == TOLD_KEPT_MAX {
-            state.kept.pop_front();
-        }
-        state.kept.push_back(told);
+        let bytes = told.weight();
+        state.kept.push_back(Kept { told, bytes });
+        state.bytes += bytes;
         state.last += 1;
+        state.forget();
         drop(state);
         self.news.notify_one();
     }
@@ -145,14 +155,31 @@ impl State {
         self.last + 1 - u64::try_from(self.kept.len()).unwrap_or(0)
     }
 
-    fn next(&self, holder: u64, after: u64) -> Option<Next> {
+    /// Forgets what is more than may be kept; the newest message is kept in any case.
+    fn forget(&mut self) {
+        while self.kept.len() > 1 {
+            let is_taken = self.oldest() <= self.taken;
+            let bytes_max = if is_taken { TOLD_KEPT_BYTES_MAX } else { TOLD_WAITING_BYTES_MAX };
+            if self.kept.len() <= TOLD_KEPT_MAX && self.bytes <= bytes_max {
+                return;
+            }
+            let oldest = self.kept.pop_front();
+            self.bytes -= oldest.map_or(0, |oldest| oldest.bytes);
+        }
+    }
+
+    fn next(&mut self, holder: u64, after: u64) -> Option<Next> {
         if self.holder != holder {
             return Some(Next::TakenOver);
+        }
+        if self.taken < after {
+            self.taken = after;
+            self.forget();
         }
         if after < self.last {
             let behind = (after + 1).checked_sub(self.oldest());
             let told = behind.and_then(|place| self.kept.get(usize::try_from(place).ok()?));
-            return Some(told.map_or(Next::Missed, |told| Next::Told(after + 1, Arc::clone(told))));
+            return Some(told.map_or(Next::Missed, |kept| Next::Told(after + 1, Arc::clone(&kept.told))));
         }
         self.end.map(Next::Ended)
     }
@@ -160,7 +187,10 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::Reply;
+    use sluice_controlplane_core::session::OfferId;
+    use sluice_protocol::ids::TransportId;
+
+    use super::super::told::{News, Reply};
     use super::*;
 
     fn tell(line: &Line, id: u64) {
@@ -208,6 +238,27 @@ mod tests {
         assert_eq!(taken(&line, holder, many - 1).await, format!("{many}: {many}"));
         assert!(line.keeps_after(5) && line.keeps_after(many) && !line.keeps_after(4) && !line.keeps_after(many + 1));
         assert_eq!(line.state().kept.len(), TOLD_KEPT_MAX);
+    }
+
+    #[tokio::test]
+    async fn what_is_large_is_kept_until_it_is_taken_and_no_longer() {
+        let line = Line::new(0);
+        let holder = line.take_over();
+        let offer = || {
+            let (offer, transport) = (OfferId(1), TransportId::new(0, 1, 1));
+            line.tell(Arc::new(Told::News(News::Offer { offer, transport, sdp: "v".repeat(TOLD_KEPT_BYTES_MAX) })));
+        };
+        (0..3).for_each(|_| offer());
+        assert!(line.keeps_after(0), "nothing was taken yet");
+        assert!(matches!(line.next(holder, 1).await, Next::Told(2, _)));
+        assert!(!line.keeps_after(0) && line.keeps_after(1), "the first one was taken");
+        tell(&line, 7);
+        assert!(matches!(line.next(holder, 3).await, Next::Told(4, _)));
+        assert!(!line.keeps_after(2) && line.keeps_after(3));
+        let many = TOLD_WAITING_BYTES_MAX / TOLD_KEPT_BYTES_MAX + 2;
+        (0..many).for_each(|_| offer());
+        assert!(matches!(line.next(holder, 4).await, Next::Missed), "who takes nothing does not fill memory");
+        assert!(line.state().bytes <= TOLD_WAITING_BYTES_MAX);
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::conductor::admit::{join_of, random_id};
 use crate::conductor::desk::Desk;
 use crate::conductor::snapshots::refusal;
-use crate::conductor::{ConductorError, Entrant, RoomSnapshot};
+use crate::conductor::{ConductorError, Entrant, ParticipantSnapshot, RoomSnapshot};
 use crate::dataplane::Acknowledged;
 
 /// What is left to do when a request was carried out.
@@ -303,16 +303,16 @@ impl Desk {
         self.check_manages(session, from)?;
         self.check_manages(session, to)?;
         let participant = self.participant_id(from, name)?;
-        self.move_participant(from, &participant, to)
+        self.move_participant(from, &participant, to).map(drop)
     }
 
-    /// Moves a participant to another room, with what it publishes.
+    /// Moves a participant to another room, with what it publishes, and returns it as it is there.
     pub(in crate::conductor) fn move_participant(
         &mut self,
         from: &RoomId,
         participant: &ParticipantId,
         to: &RoomId,
-    ) -> Result<(), ConductorError> {
+    ) -> Result<ParticipantSnapshot, ConductorError> {
         use sluice_controlplane_core::room::{Admission, Join};
         let session = self.control.session_of_member(from, participant).filter(|own| own.signalling.is_some());
         let id = session.map(|own| own.id.clone()).ok_or(ConductorError::NotMovable)?;
@@ -348,6 +348,7 @@ impl Desk {
         self.settle(effects);
         moved.map_err(refusal)?;
         self.tell_stay(&id, None, to);
-        Ok(())
+        let there = self.control.session(&id).and_then(|own| self.stay(own, to));
+        there.map(|stay| stay.own).ok_or(ConductorError::NoSuchSession)
     }
 }

@@ -20,6 +20,36 @@ pub enum Told {
     News(News),
 }
 
+impl Told {
+    /// Returns about how many bytes it takes; what is shared by all who are told counts for each of them.
+    pub(super) fn weight(&self) -> usize {
+        const REST: usize = 256;
+        let snapshot = |snapshot: &ParticipantSnapshot| REST + snapshot.participant.metadata.len();
+        REST + match self {
+            Self::Reply(_, Reply::Joined(stay)) => {
+                stay.room.settings.metadata.len() + stay.others.iter().map(snapshot).sum::<usize>()
+            }
+            Self::Reply(_, Reply::Answered { sdp, .. }) | Self::News(News::Offer { sdp, .. }) => sdp.len(),
+            Self::News(News::ParticipantJoined { participant, .. } | News::ParticipantUpdated { participant, .. }) => {
+                snapshot(participant)
+            }
+            Self::News(News::RoomUpdated(room)) => room.settings.metadata.len(),
+            Self::Reply(_, Reply::Done | Reply::Refused(_) | Reply::Left(_))
+            | Self::News(
+                News::ConnectionClosed { .. }
+                | News::ParticipantLeft { .. }
+                | News::TrackPublished { .. }
+                | News::TrackUnpublished { .. }
+                | News::TrackMuted { .. }
+                | News::Subscribed(_)
+                | News::Unsubscribed { .. }
+                | News::Moved { .. }
+                | News::Removed { .. },
+            ) => 0,
+        }
+    }
+}
+
 /// What came of a request.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "fields are the ids and values that the variant's name says")]

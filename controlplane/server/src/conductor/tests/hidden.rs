@@ -111,7 +111,7 @@ async fn the_hidden_show_nowhere_but_to_hosts_and_admins() {
                 }
                 "GET /api/rooms" => {}
                 "GET /ws" => {
-                    assert!(text.contains("upgrade_required"), "what sessions see has tests of its own: {what}")
+                    assert!(text.contains("upgrade_required"), "what sessions see has tests of its own: {what}");
                 }
                 other => panic!("what shows of the hidden at {other}?"),
             }

@@ -199,6 +199,10 @@ impl Conductor for Rooms {
         if id == PARTICIPANT { Ok(participant(id, false)) } else { Err(RoomError::NoSuchParticipant.into()) }
     }
 
+    async fn move_participant(&self, _: &str, _: &str, _: &str) -> Result<ParticipantSnapshot, ConductorError> {
+        Err(ConductorError::NotMovable)
+    }
+
     async fn remove_participant(&self, room_id: &str, id: &str) -> Result<(), ConductorError> {
         self.room(room_id).await?;
         if id == PARTICIPANT { Ok(()) } else { Err(RoomError::NoSuchParticipant.into()) }

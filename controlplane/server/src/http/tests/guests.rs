@@ -45,7 +45,26 @@ async fn a_guest_is_the_host_of_what_it_created_and_of_nothing_else() {
     let list = |path: &str| Call::new("GET", path).bearer(host);
     assert_eq!(api.send(list("/api/rooms/mine/participants")).await.status, 200);
     assert_eq!(api.send(list("/api/rooms/a/participants")).await.status, 403);
-    assert_eq!(api.send(Call::new("DELETE", "/api/rooms/mine").bearer(host)).await.status, 403);
+    for (room, status) in [("a", 403), ("mine", 204)] {
+        assert_eq!(api.send(Call::new("DELETE", &format!("/api/rooms/{room}")).bearer(host)).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_guest_is_the_same_in_all_rooms_as_a_host_too() {
+    let api = Api::new(Guests::Create).await;
+    api.room("a").await;
+    let created = json!({"id": "mine", "name": "x", "identity": "me"});
+    let created = api.send(Call::new("POST", "/api/rooms").json(&created)).await.json();
+    let (host, speaker) = (
+        claims(&created["token"]),
+        claims(&ask(&api, json!({"identity": "me", "role": "speaker"})).await.json()["token"]),
+    );
+    assert_eq!(host.user_id, speaker.user_id);
+    assert!(host.guest && speaker.guest, "the server alone says so");
+    let others = json!({"identity": "me", "role": "speaker"});
+    let issued = Call::new("POST", "/api/rooms/mine/tokens").bearer(created["token"].as_str().unwrap()).json(&others);
+    assert!(!claims(&api.send(issued).await.json()["token"]).guest, "what a host issues is not a guest's");
 }
 
 #[tokio::test]

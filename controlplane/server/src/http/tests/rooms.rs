@@ -4,7 +4,7 @@ use serde_json::json;
 use sluice_controlplane_core::access::Role;
 
 use super::conductor::participant;
-use super::{Api, Call, token};
+use super::{Api, Call, sign, token};
 use crate::auth::{Bearer, KeyRing, verify};
 use crate::config::Guests;
 use crate::http::now_seconds;
@@ -106,6 +106,21 @@ async fn what_is_not_built_or_out_of_range_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_host_locks_its_room_and_leaves_its_limits_alone() {
+    let api = Api::new(Guests::None).await;
+    api.room("a").await;
+    let host = token("a", "h", Role::Host);
+    let patch = |body| Call::new("PATCH", "/api/rooms/a").bearer(&host).json(&body);
+    let locked = api.send(patch(json!({"locked": true, "pin": "1234", "name": "Closed"}))).await;
+    assert_eq!((locked.status, locked.json()["locked"].as_bool()), (200, Some(true)));
+    for field in [json!({"limits": {"participants": 1}}), json!({"empty_timeout": 5})] {
+        let reply = api.send(patch(field.clone())).await;
+        assert_eq!((reply.status, reply.code().as_str()), (403, "forbidden"), "{field}");
+    }
+    assert_eq!(api.send(Call::new("DELETE", "/api/rooms/a").bearer(&host)).await.status, 204);
+}
+
+#[tokio::test]
 async fn lists_are_paged_by_cursor() {
     let api = Api::new(Guests::None).await;
     for id in ["a", "b", "c"] {
@@ -167,9 +182,17 @@ async fn participants_are_changed_muted_and_removed() {
     let update = api.conductor.with(|state| state.updates.pop().unwrap());
     assert_eq!((update.change.role, update.muted), (Some(Role::Attendee), Some(true)));
     assert_eq!((update.tracks, update.change.metadata), (vec![("TR_1".to_owned(), false)], Some(String::new())));
-    let moved = json!({"room_id": "b"});
-    let reply = api.send(Call::new("PATCH", "/api/rooms/a/participants/PA_1").bearer(&host).json(&moved)).await;
-    assert_eq!((reply.status, reply.code().as_str()), (422, "not_built"));
+    let both = sign(&json!({"room_id": ["a", "b"], "user_id": "h", "role": "host", "exp": now_seconds() + 60}));
+    api.room("b").await;
+    for (bearer, body, expected) in [
+        (&host, json!({"room_id": "b"}), (403, "forbidden")),
+        (&both, json!({"room_id": "b", "muted": true}), (422, "invalid_value")),
+        (&both, json!({"room_id": "b b"}), (422, "invalid_value")),
+        (&both, json!({"room_id": "b"}), (422, "not_movable")),
+    ] {
+        let reply = api.send(Call::new("PATCH", "/api/rooms/a/participants/PA_1").bearer(bearer).json(&body)).await;
+        assert_eq!((reply.status, reply.code().as_str()), expected, "{body}");
+    }
     for (id, status) in [("PA_1", 204), ("PA_9", 404), ("a.b", 422)] {
         let call = Call::new("DELETE", &format!("/api/rooms/a/participants/{id}")).bearer(&host);
         assert_eq!(api.send(call).await.status, status, "{id}");
