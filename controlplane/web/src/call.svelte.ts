@@ -26,6 +26,7 @@ export interface News {
 
 const NEWS_MS = 5_000;
 const NEWS_MAX = 4;
+const ARRIVAL_MS = 600;
 const NAME_KEY = 'sluice.name';
 /** Level of one's own microphone from which on one speaks, and how often that is looked at. */
 const OWN_LEVEL_MIN = 0.42;
@@ -42,6 +43,8 @@ export class Call extends Devices {
   isSpeaking = $state(false);
   /** Whether picture and sound get through. */
   isFlowing = $state(true);
+  /** Whether a host has muted one's microphone, which only a host can undo. */
+  isMutedByHost = $state(false);
   news: readonly News[] = $state.raw([]);
   /** What stands in the way of entering, found out before devices are asked for. */
   refusal: SluiceError | undefined = $state.raw();
@@ -87,11 +90,6 @@ export class Call extends Devices {
   /** Whether one may send a source in any of the rooms; before the call, that is open. */
   maySend(source: Source): boolean {
     return this.rooms.length === 0 || this.rooms.some(({ me }) => mayPublish(me, source));
-  }
-
-  /** Whether a host has muted one's microphone, which only a host can undo. */
-  get isMutedByHost(): boolean {
-    return this.rooms.some(({ me }) => me.tracks.some(({ source, muted_by_host }) => source === 'microphone' && muted_by_host));
   }
 
   isShared(roomId: string, source: Source): boolean {
@@ -158,10 +156,6 @@ export class Call extends Devices {
     this.#call.show(roomId, trackId, size);
   }
 
-  forget(roomId: string, trackId: string): void {
-    this.#call.forget(roomId, trackId);
-  }
-
   /** Does something as a host; what the server refuses becomes a word. */
   async manage(roomId: string, act: (host: ReturnType<CallSession['host']>) => Promise<void>): Promise<void> {
     try {
@@ -217,11 +211,11 @@ export class Call extends Devices {
     call.on('speaking', (speaking) => (this.speaking = speaking));
     call.on('media', (media) => (this.isFlowing = media === 'flowing'));
     call.on('sending', () => this.#readSent());
-    call.on('came', ({ participant, roomId }) => this.#tell(`${nameOf(participant)} joined${this.#where(roomId)}`));
+    call.on('came', ({ participant, roomId }) => this.#tellOfArrival(participant, roomId));
     call.on('went', ({ participant, roomId, reason }) => {
       if (reason !== 'replaced') this.#tell(`${nameOf(participant)} ${wentWord(reason)}${this.#where(roomId)}`);
     });
-    call.on('muted', ({ source }) => this.#onMuted(source));
+    call.on('muted', ({ source, muted }) => this.#onMuted(source, muted));
     call.on('refused', ({ source, failure }) => this.#tell(`Your ${wordFor(source)} cannot be sent: ${failure.message}`));
     call.on('left', ({ roomId, reason, movedTo }) => {
       if (reason === 'moved') this.#tell(`A host moved you to ${roomTitle(movedTo ?? '')}`);
@@ -246,13 +240,15 @@ export class Call extends Devices {
     this.#call.rename(id, this.name).catch(() => undefined);
   }
 
-  #onMuted(source: Source): void {
-    if (source === 'microphone') {
+  /** A host's mute is one's own too, so that one is heard again only when one wants to. */
+  #onMuted(source: Source, muted: boolean): void {
+    if (source === 'microphone') this.isMutedByHost = muted;
+    if (muted && source === 'microphone') {
       this.media.setMuted(true);
       this.readMedia();
       this.onMedia();
     }
-    this.#tell(`A host muted your ${wordFor(source)}`);
+    this.#tell(muted ? `A host muted your ${wordFor(source)}` : `A host lets you turn on your ${wordFor(source)} again`);
   }
 
   #onState(state: CallState): void {
@@ -263,6 +259,7 @@ export class Call extends Devices {
     this.#stop?.();
     this.#stop = undefined;
     this.media.stopScreen();
+    this.isMutedByHost = false;
     this.sent = {};
     this.quality = new Map();
   }
@@ -294,6 +291,15 @@ export class Call extends Devices {
       meter?.level.close();
       this.isSpeaking = false;
     };
+  }
+
+  /** Guests say a moment after they came what they are called. */
+  #tellOfArrival({ id, ...came }: CallParticipant, roomId: string): void {
+    setTimeout(() => {
+      const others = this.rooms.find((room) => room.id === roomId)?.others;
+      const now = others?.find((other) => other.id === id) ?? came;
+      this.#tell(`${nameOf(now)} joined${this.#where(roomId)}`);
+    }, ARRIVAL_MS);
   }
 
   /** Names the room where there is more than one. */

@@ -1,4 +1,4 @@
-import type { CallParticipant, CallTrack, Resumed, RoomInfo, RoomJoined, ServerMessage } from './protocol';
+import type { CallParticipant, CallTrack, Resumed, RoomInfo, RoomJoined, Said, ServerMessage } from './protocol';
 
 /** A room that a session is in, as it is now. */
 export interface CallRoom {
@@ -30,7 +30,7 @@ export class Rooms {
     this.#rooms = [];
   }
 
-  /** Applies a message; true when something is different. Applying one again changes nothing. */
+  /** Applies a message, each once; true when something is different. */
   apply(message: ServerMessage): boolean {
     const before = this.#rooms;
     switch (message.type) {
@@ -68,11 +68,7 @@ export class Rooms {
         break;
       case 'track_muted':
         this.#changeTracks(message.room_id, message.participant_id, (tracks) =>
-          tracks.map((track) =>
-            track.id === message.track_id
-              ? { ...track, muted: message.muted, muted_by_host: message.muted && message.by_host }
-              : track,
-          ),
+          tracks.map((track) => (track.id === message.track_id ? withMute(track, message) : track)),
         );
         break;
     }
@@ -116,6 +112,15 @@ function withParticipant(room: CallRoom, participant: CallParticipant): CallRoom
     ? room.others.map((other) => (other.id === participant.id ? participant : other))
     : [...room.others, participant];
   return { ...room, others };
+}
+
+/**
+ * A host's mute stands beside the publisher's own, and the message tells who
+ * changed his and whether there is silence now: a host who changes his when
+ * it stands takes it away, though the track may be silent still.
+ */
+function withMute(track: CallTrack, { muted, by_host }: Said<'track_muted'>): CallTrack {
+  return { ...track, muted, muted_by_host: muted && by_host !== track.muted_by_host };
 }
 
 function withTrack(tracks: CallTrack[], track: CallTrack): CallTrack[] {

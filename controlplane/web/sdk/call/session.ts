@@ -39,8 +39,8 @@ export interface CallEvents {
   came: { roomId: string; participant: CallParticipant };
   /** Somebody left, and why. */
   went: { roomId: string; participant: CallParticipant; reason: string };
-  /** A host muted a track of ours. */
-  muted: { roomId: string; source: Source };
+  /** A host muted a track of ours, which only a host can undo, or took that back. */
+  muted: { roomId: string; source: Source; muted: boolean };
   /** We are in a room no more; `moved` names the room that we are in instead. */
   left: { roomId: string; reason: string; movedTo?: string };
   /** The server does not let us publish this. */
@@ -82,6 +82,8 @@ export class CallSession {
   readonly #own = new Map<Source, Own>();
   /** What is kept from a room, as `room source`. */
   readonly #withheld = new Set<string>();
+  /** The tracks of ours that a host has muted. */
+  readonly #mutedByHost = new Set<string>();
   readonly #health = new Map<'publisher' | 'subscriber', Health>();
   readonly #environment: Environment;
   #instruments: { stop: () => void }[] = [];
@@ -218,11 +220,6 @@ export class CallSession {
     this.#tiles.show(roomId, trackId, size);
   }
 
-  /** A track is shown no more, because it is gone. */
-  forget(roomId: string, trackId: string): void {
-    this.#tiles.forget(roomId, trackId);
-  }
-
   /** Changes the own name in a room. */
   async rename(roomId: string, name: string): Promise<void> {
     await this.#signalling.request({ type: 'update_metadata', room_id: roomId, name });
@@ -260,6 +257,7 @@ export class CallSession {
 
   #onOpened(): void {
     this.#entered.clear();
+    this.#mutedByHost.clear();
     this.#publisher.close();
     this.#subscriber.close();
   }
@@ -291,7 +289,9 @@ export class CallSession {
         this.#tiles.repeatOne(message.track_id);
         break;
     }
-    if (isChanged) this.#wishAll();
+    if (!isChanged) return;
+    this.#wishAll();
+    this.#tiles.keep((roomId, trackId) => hasTrack(this.#rooms.find(roomId), trackId));
   }
 
   #onJoined({ room_id }: RoomJoined): void {
@@ -339,10 +339,14 @@ export class CallSession {
       const { room_id: roomId, participant_id, reason } = message;
       const known = before.find(({ id }) => id === roomId)?.others.find(({ id }) => id === participant_id);
       if (known !== undefined) this.#events.emit('went', { roomId, participant: known, reason });
-    } else if (message.type === 'track_muted' && message.muted && message.by_host) {
-      const me = this.#rooms.find(message.room_id)?.me;
-      const source = me?.tracks.find(({ id }) => id === message.track_id)?.source ?? this.#sourceOf(message.track_id);
-      if (source !== undefined) this.#events.emit('muted', { roomId: message.room_id, source });
+    } else if (message.type === 'track_muted' && message.by_host) {
+      const { room_id: roomId, track_id } = message;
+      const source = this.#sourceOf(track_id);
+      if (source === undefined) return;
+      const muted = message.muted && !this.#mutedByHost.has(track_id);
+      if (muted) this.#mutedByHost.add(track_id);
+      else this.#mutedByHost.delete(track_id);
+      this.#events.emit('muted', { roomId, source, muted });
     }
   }
 
@@ -439,6 +443,10 @@ export class CallSession {
       return receiver === undefined ? [] : [{ trackId, level: () => levelOfReceiver(receiver) }];
     });
   }
+}
+
+function hasTrack(room: CallRoom | undefined, trackId: string): boolean {
+  return room?.others.some(({ tracks }) => tracks.some(({ id }) => id === trackId)) ?? false;
 }
 
 /** Whether somebody may publish a source. */

@@ -46,11 +46,13 @@ export class Tiles {
     tile.timer = setTimeout(() => this.#tell(tile), TILE_SETTLE_MS);
   }
 
-  /** A picture is shown no more, because its track is gone. */
-  forget(roomId: string, trackId: string): void {
-    const key = `${roomId} ${trackId}`;
-    clearTimeout(this.#tiles.get(key)?.timer);
-    this.#tiles.delete(key);
+  /** Forgets the pictures of tracks that are gone. */
+  keep(isThere: (roomId: string, trackId: string) => boolean): void {
+    for (const [key, { roomId, trackId, timer }] of this.#tiles) {
+      if (isThere(roomId, trackId)) continue;
+      clearTimeout(timer);
+      this.#tiles.delete(key);
+    }
   }
 
   /** The server may know nothing of it any more. */

@@ -276,9 +276,35 @@ describe('receiving', () => {
   });
 });
 
+describe('a host’s mute', () => {
+  it('is apart from one’s own, and is told when it comes and goes', async () => {
+    const live = await makeLive();
+    const told: boolean[] = [];
+    live.call.on('muted', ({ source, muted }) => source === 'microphone' && told.push(muted));
+    live.call.publish('microphone', device('audio'));
+    await agree(live);
+    const mute = (muted: boolean, by_host: boolean): void =>
+      live.say({ type: 'track_muted', room_id: 'red', participant_id: 'PA_ann', track_id: 'TR_0', muted, by_host });
+    mute(true, true);
+    mute(true, false);
+    mute(true, true);
+    mute(false, false);
+    expect(told).toEqual([true, false]);
+  });
+
+  it('of somebody else is seen to end though the track stays silent', async () => {
+    const { call, say } = await makeLive(undefined, [participant('bob', { tracks: [track('TR_b', 'microphone')] })]);
+    const states = ([true, false, true] as const).map((by_host) => {
+      say({ type: 'track_muted', room_id: 'red', participant_id: 'PA_bob', track_id: 'TR_b', muted: true, by_host });
+      return call.rooms[0]?.others[0]?.tracks[0]?.muted_by_host;
+    });
+    expect(states).toEqual([true, true, false]);
+  });
+});
+
 describe('a tile', () => {
   it('has the server told of its size when it settles, and only where another layer is needed', async () => {
-    const { call, socket, reply } = await makeLive();
+    const { call, socket, reply } = await makeLive(undefined, [participant('bob', { tracks: [track('TR_b')] })]);
     call.show('red', 'TR_b', { width: 1280, height: 720 });
     call.show('red', 'TR_b', { width: 320, height: 180 });
     await vi.advanceTimersByTimeAsync(TILE_SETTLE_MS);
