@@ -303,15 +303,15 @@ const fn row(endpoint: Endpoint, route: &'static str, allowed: [u8; 5]) -> Matri
     MatrixRow { endpoint, route, allowed: [admin == 1, host == 1, speaker == 1, attendee == 1, stranger == 1] }
 }
 
-/// Role × endpoint. Administration (which rooms there are) is closed to participants' tokens; a host manages its own room
-/// and the people in it. A speaker publishes and an attendee plays as far as their permissions go. What `--guests` opens to strangers is
+/// Role × endpoint. Administration (rooms as such) is closed to participants' tokens; a host manages the people of its own
+/// room, and over its signalling connection the room itself. A speaker publishes and an attendee plays as far as their permissions go. What `--guests` opens to strangers is
 /// the server's configuration and not in this table.
 pub const MATRIX: [MatrixRow; 19] = [
     row(Endpoint::CreateRoom, "POST /api/rooms", [1, 0, 0, 0, 0]),
     row(Endpoint::ListRooms, "GET /api/rooms", [1, 0, 0, 0, 0]),
     row(Endpoint::ReadRoom, "GET /api/rooms/{room_id}", [1, 1, 1, 1, 0]),
-    row(Endpoint::UpdateRoom, "PATCH /api/rooms/{room_id}", [1, 1, 0, 0, 0]),
-    row(Endpoint::DeleteRoom, "DELETE /api/rooms/{room_id}", [1, 1, 0, 0, 0]),
+    row(Endpoint::UpdateRoom, "PATCH /api/rooms/{room_id}", [1, 0, 0, 0, 0]),
+    row(Endpoint::DeleteRoom, "DELETE /api/rooms/{room_id}", [1, 0, 0, 0, 0]),
     row(Endpoint::ListParticipants, "GET /api/rooms/{room_id}/participants", [1, 1, 1, 1, 0]),
     row(Endpoint::AdmitParticipant, "POST /api/rooms/{room_id}/participants", [1, 1, 0, 0, 0]),
     row(Endpoint::UpdateParticipant, "PATCH /api/rooms/{room_id}/participants/{participant_id}", [1, 1, 0, 0, 0]),

@@ -1,5 +1,6 @@
 //! What a session with a signalling connection receives: offers of ours, and the client's answers.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use sluice_protocol::ice::NodeSecret;
@@ -205,8 +206,12 @@ impl Control {
         for member in &session.memberships {
             let Some(room) = self.rooms.get(&member.room) else { continue };
             let subscriptions = room.participant(&member.participant).map_or(&[][..], |own| &own.subscriptions);
+            if subscriptions.is_empty() {
+                continue;
+            }
+            let published: BTreeMap<TrackId, _> = room.all_published().map(|own| (own.1.id, own)).collect();
             for subscription in subscriptions {
-                let Some((publisher, track)) = room.published(subscription.track) else { continue };
+                let Some((publisher, track)) = published.get(&subscription.track) else { continue };
                 let max_layer = subscription.detail.max_layer(track);
                 let known = wanted.entry(track.id).or_insert_with(|| WantedTrack {
                     kind: track.kind,

@@ -15,9 +15,13 @@ impl Room {
     /// Returns a track that is published here, with who publishes it.
     #[must_use]
     pub fn published(&self, track: TrackId) -> Option<(&Participant, &PublishedTrack)> {
+        self.all_published().find(|(_, own)| own.id == track)
+    }
+
+    /// Returns all tracks that are published here, each with who publishes it.
+    pub fn all_published(&self) -> impl Iterator<Item = (&Participant, &PublishedTrack)> {
         let publishers = self.publishers.values().filter_map(|id| self.participants.get(id));
-        let mut tracks = publishers.flat_map(|publisher| publisher.tracks.iter().map(move |own| (publisher, own)));
-        tracks.find(|(_, own)| own.id == track)
+        publishers.flat_map(|publisher| publisher.tracks.iter().map(move |own| (publisher, own)))
     }
 
     /// Brings what a participant is subscribed to in line with what it wants, may have, and what is there.

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sluice_controlplane_core::access::{Caller, Endpoint};
+use sluice_controlplane_core::access::Endpoint;
 use sluice_controlplane_core::room::{RoomChange, RoomLimits, RoomMode, RoomSettings, Stage};
 use utoipa::{IntoParams, ToSchema};
 
@@ -240,18 +240,6 @@ pub(super) struct RoomPatch {
     parent: Option<String>,
 }
 
-impl RoomPatch {
-    /// Refuses what is not a host's to change.
-    fn check_caller(&self, caller: Caller) -> Result<(), Problem> {
-        let fields = [("limits", self.limits.is_some()), ("empty_timeout", self.empty_timeout.is_some())];
-        let foreign = fields.into_iter().find(|(_, is_there)| *is_there && caller != Caller::Admin);
-        match foreign {
-            Some((field, _)) => Err(Problem::forbidden("this needs an API key or the claim admin").of_field(field)),
-            None => Ok(()),
-        }
-    }
-}
-
 fn empty_timeout(seconds: Option<u64>) -> Result<Option<Duration>, Problem> {
     let timeout = seconds.map(Duration::from_secs);
     if timeout.is_some_and(|timeout| timeout > limits::EMPTY_TIMEOUT_MAX) {
@@ -388,8 +376,8 @@ pub(super) async fn read(State(server): State<Server>, shown: Shown, ids: Ids) -
     Ok(axum::Json(room.into()))
 }
 
-/// Changes a room. Its limits and its empty timeout are the operator's to change; the rest its hosts' too.
-#[utoipa::path(patch, path = "/api/rooms/{room_id}", tag = "rooms", security(("key" = []), ("token" = [])),
+/// Changes a room.
+#[utoipa::path(patch, path = "/api/rooms/{room_id}", tag = "rooms", security(("key" = [])),
     params(("room_id" = String, Path, description = "The room's id")), request_body = RoomPatch,
     responses((status = 200, description = "The room as it is now", body = Room), AccessErrors, RoomErrors, BodyErrors))]
 pub(super) async fn update(
@@ -398,9 +386,8 @@ pub(super) async fn update(
     ids: Ids,
     request: Request,
 ) -> Result<axum::Json<Room>, Problem> {
-    let caller = server.authorize(&shown, Some(&ids.room_id), Endpoint::UpdateRoom).await?;
+    server.authorize(&shown, Some(&ids.room_id), Endpoint::UpdateRoom).await?;
     let patch: RoomPatch = read_json(&server, request).await?;
-    patch.check_caller(caller)?;
     NotBuilt { mode: patch.mode, e2ee: patch.e2ee, livestream: patch.livestream, parent: patch.parent }.check()?;
     let limits = match patch.limits {
         Some(limits) => Some(limits.over(server.conductor.room(&ids.room_id).await?.settings.limits)),
@@ -418,7 +405,7 @@ pub(super) async fn update(
 }
 
 /// Closes a room: everybody in it leaves.
-#[utoipa::path(delete, path = "/api/rooms/{room_id}", tag = "rooms", security(("key" = []), ("token" = [])),
+#[utoipa::path(delete, path = "/api/rooms/{room_id}", tag = "rooms", security(("key" = [])),
     params(("room_id" = String, Path, description = "The room's id")),
     responses((status = 204, description = "The room is gone"), AccessErrors, RoomErrors))]
 pub(super) async fn delete(State(server): State<Server>, shown: Shown, ids: Ids) -> Result<StatusCode, Problem> {
