@@ -1,6 +1,7 @@
-//! People's browsers on Sluice's own page: somebody goes live in one, somebody watches in another.
+//! People's browsers on Sluice's own page: somebody goes live in one, somebody watches in another, and some meet.
 #![cfg(test)]
 
+mod call;
 mod failures;
 mod keyboard;
 mod phone;

@@ -28,6 +28,8 @@ pub enum Browser {
     ChromiumWithoutDevices,
     /// Chromium of somebody who lends nobody a camera or microphone.
     ChromiumThatRefuses,
+    /// Chromium with a camera of 640 by 360 pixels and 10 frames a second, several of which two cores can take.
+    ChromiumWithASmallCamera,
     /// Chromium as wide as a phone (390 by 844), with touch.
     ChromiumOnAPhone,
     /// Debian's Firefox ESR.
@@ -40,6 +42,7 @@ impl Browser {
             Self::Chromium => "chromium",
             Self::ChromiumWithoutDevices => "chromium-without-devices",
             Self::ChromiumThatRefuses => "chromium-that-refuses",
+            Self::ChromiumWithASmallCamera => "chromium-with-a-small-camera",
             Self::ChromiumOnAPhone => "chromium-on-a-phone",
             Self::Firefox => "firefox",
         }
@@ -205,7 +208,7 @@ impl Browsers {
     }
 
     /// Takes a picture of a page that is not as wanted, and returns where it is kept.
-    async fn picture(&mut self, page: &str) -> String {
+    pub async fn picture(&mut self, page: &str) -> String {
         match self.kept_picture(page).await {
             Ok(path) => format!("a picture of it is in {}", path.display()),
             Err(error) => format!("there is no picture of it: {error:#}"),

@@ -1,0 +1,228 @@
+//! Several people's browsers in one call, while everything is well and while planes are killed.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sluice_tests::{Browser, Browsers, Chance, Server, in_own_network};
+
+use crate::show::{LIMIT, number, server};
+
+/// How long people look at each other to see that it goes on.
+const WATCHED: Duration = Duration::from_secs(4);
+/// A plane is killed at a random moment within this time.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a page shows of each person, what it receives, and what identifies it and its connections.
+const LOOK: &str = "(async () => {
+    const tiles = {};
+    for (const tile of document.querySelectorAll('.tile')) {
+        const frames = tile.querySelector('video')?.getVideoPlaybackQuality().totalVideoFrames ?? 0;
+        const label = tile.querySelector('.label').textContent;
+        tiles[tile.querySelector('.name').textContent.trim()] = { frames, isMuted: label.includes('muted') };
+    }
+    const open = watched.connections.filter(({ connectionState }) => connectionState !== 'closed');
+    let heard = 0;
+    for (const connection of open) {
+        for (const entry of (await connection.getStats()).values()) {
+            if (entry.type === 'inbound-rtp' && entry.kind === 'audio') heard += entry.totalAudioEnergy ?? 0;
+        }
+    }
+    return {
+        state: document.querySelector('[data-state]')?.dataset.state ?? '',
+        tiles,
+        heard,
+        identity: [
+            watched.mark,
+            watched.connections.length,
+            open.map((connection) => [connection.localDescription?.sdp, connection.remoteDescription?.sdp]),
+        ],
+    };
+})()";
+
+/// A server with a room that people enter, each in a browser of its own.
+struct Call {
+    server: Server,
+    browsers: Browsers,
+    room: String,
+}
+
+impl Call {
+    /// Has Ann start a call on the front page and enter it.
+    async fn start() -> Self {
+        let server = server("create").await;
+        let mut browsers = Browsers::start().unwrap();
+        let front = format!("{}/", server.base());
+        browsers.open("Ann", Browser::ChromiumWithASmallCamera, &front).await.unwrap();
+        browsers.type_into("Ann", "#call-name", "A call").await.unwrap();
+        browsers.click("Ann", "#start-call button").await.unwrap();
+        let mut call = Self { server, browsers, room: String::new() };
+        call.enter("Ann").await;
+        let address = call.browsers.evaluate("Ann", "location.href").await.unwrap();
+        call.room = address.as_str().unwrap().to_owned();
+        call
+    }
+
+    /// Has somebody open the link and enter the room.
+    async fn join(&mut self, name: &str) {
+        self.browsers.open(name, Browser::ChromiumWithASmallCamera, &self.room).await.unwrap();
+        self.enter(name).await;
+    }
+
+    /// Has somebody say its name in the lobby, and enter.
+    async fn enter(&mut self, name: &str) {
+        self.browsers.click(name, "#own-name").await.unwrap();
+        self.browsers.type_into(name, "#own-name", name).await.unwrap();
+        self.press(name, "form button.join").await;
+        self.wait(name, "to be in the call", |found| found["state"] == "live").await;
+    }
+
+    async fn press(&mut self, name: &str, selector: &str) {
+        self.browsers.click(name, selector).await.unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    }
+
+    async fn press_labelled(&mut self, name: &str, label: &str) {
+        self.press(name, &format!("button[aria-label=\"{label}\"]")).await;
+    }
+
+    async fn look(&mut self, name: &str) -> Value {
+        self.browsers.evaluate(name, LOOK).await.unwrap()
+    }
+
+    /// Waits until a page is as wanted, and returns what it shows.
+    async fn wait(&mut self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let found = self.look(name).await;
+            if wanted(&found) {
+                return found;
+            }
+            if Instant::now() > deadline {
+                let text = self.browsers.text(name).await.unwrap();
+                let picture = self.browsers.picture(name).await;
+                panic!("{name} waits for {what}: {found:#}\n{text}\n{picture}\n{}", self.server.logs());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until somebody sees the moving pictures of the others, and hears them, from now on.
+    async fn wait_meeting(&mut self, name: &str, others: &[&str]) {
+        let before = self.look(name).await;
+        let grows = |found: &Value, other: &&str| frames(found, other) > frames(&before, other) + 5.0;
+        let meets = |found: &Value| others.iter().all(|other| grows(found, other)) && heard(found) > heard(&before);
+        let _met = self.wait(name, &format!("picture and sound of {others:?}"), meets).await;
+    }
+
+    async fn wait_muted(&mut self, name: &str, other: &str, is_muted: bool) {
+        let wanted = |found: &Value| found["tiles"][other]["isMuted"] == is_muted;
+        let _seen = self.wait(name, &format!("{other} to be muted: {is_muted}"), wanted).await;
+    }
+
+    async fn wait_gone(&mut self, name: &str, tile: &str) {
+        let gone = |found: &Value| found["tiles"].get(tile).is_none();
+        let _seen = self.wait(name, &format!("{tile} to be gone"), gone).await;
+    }
+
+    /// Looks on for a while, and says how much somebody has seen of another one and heard meanwhile.
+    async fn flow(&mut self, name: &str, other: &str) -> (f64, f64) {
+        let before = self.look(name).await;
+        tokio::time::sleep_until((Instant::now() + WATCHED).into()).await;
+        let after = self.look(name).await;
+        (frames(&after, other) - frames(&before, other), heard(&after) - heard(&before))
+    }
+}
+
+/// Pictures of somebody that were shown since its tile began to play.
+fn frames(found: &Value, name: &str) -> f64 {
+    number(&found["tiles"][name]["frames"])
+}
+
+/// Energy of all sound that arrived.
+fn heard(found: &Value) -> f64 {
+    number(&found["heard"])
+}
+
+#[test]
+fn three_people_meet_mute_share_a_screen_leave_and_come_back() {
+    in_own_network("call::three_people_meet_mute_share_a_screen_leave_and_come_back", async {
+        let mut call = Call::start().await;
+        call.join("Ben").await;
+        call.wait_meeting("Ann", &["Ben"]).await;
+        call.wait_meeting("Ben", &["Ann"]).await;
+        call.join("Cid").await;
+        for (name, others) in [("Ann", ["Ben", "Cid"]), ("Ben", ["Ann", "Cid"]), ("Cid", ["Ann", "Ben"])] {
+            call.wait_meeting(name, &others).await;
+        }
+
+        call.press_labelled("Ben", "Mute the microphone").await;
+        for name in ["Ann", "Cid"] {
+            call.wait_muted(name, "Ben", true).await;
+        }
+        call.press_labelled("Ben", "Unmute the microphone").await;
+        call.wait_muted("Ann", "Ben", false).await;
+
+        call.press_labelled("Ben", "Share your screen").await;
+        for name in ["Ann", "Cid"] {
+            let shown = |found: &Value| frames(found, "Ben’s screen") > 1.0;
+            let _seen = call.wait(name, "Ben’s screen", shown).await;
+        }
+        call.press_labelled("Ben", "Stop sharing your screen").await;
+        call.wait_gone("Ann", "Ben’s screen").await;
+
+        call.press_labelled("Cid", "Leave the call").await;
+        call.browsers.wait_text("Cid", LIMIT, "You left the call").await.unwrap();
+        call.wait_gone("Ann", "Cid").await;
+        call.press("Cid", "form button.join").await;
+        call.wait_meeting("Cid", &["Ann", "Ben"]).await;
+        call.wait_meeting("Ann", &["Ben", "Cid"]).await;
+        call.browsers.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_call_outlives_either_plane_without_a_reload_or_a_negotiation() {
+    in_own_network("call::a_call_outlives_either_plane_without_a_reload_or_a_negotiation", async {
+        let mut call = Call::start().await;
+        call.join("Ben").await;
+        call.wait_meeting("Ann", &["Ben"]).await;
+        call.wait_meeting("Ben", &["Ann"]).await;
+        outlives_the_control_plane(&mut call).await;
+        outlives_the_data_plane(&mut call).await;
+        call.browsers.stop().await.unwrap();
+    });
+}
+
+async fn outlives_the_control_plane(call: &mut Call) {
+    Chance::new().wait(KILLED_WITHIN).await;
+    let before = [call.look("Ann").await, call.look("Ben").await];
+    call.server.kill_controlplane().unwrap();
+    for name in ["Ann", "Ben"] {
+        let _lost = call.wait(name, "the loss to show", |found| found["state"] == "reconnecting").await;
+    }
+    let (pictures, sound) = call.flow("Ann", "Ben").await;
+    assert!(pictures > 4.0 * WATCHED.as_secs_f64() && sound > 0.0, "{pictures} pictures, {sound} of sound meanwhile");
+    call.server.start_controlplane().await.unwrap();
+    for (name, before) in ["Ann", "Ben"].into_iter().zip(before) {
+        let after = call.wait(name, "to be back", |found| found["state"] == "live").await;
+        assert_eq!(after["identity"], before["identity"], "{name} went on as it was");
+    }
+    call.wait_meeting("Ann", &["Ben"]).await;
+    // The session works: what is said in it arrives.
+    call.press_labelled("Ben", "Mute the microphone").await;
+    call.wait_muted("Ann", "Ben", true).await;
+    call.press_labelled("Ben", "Unmute the microphone").await;
+    call.wait_muted("Ann", "Ben", false).await;
+}
+
+async fn outlives_the_data_plane(call: &mut Call) {
+    Chance::new().wait(KILLED_WITHIN).await;
+    let before = [call.look("Ann").await, call.look("Ben").await];
+    let killed = call.server.dataplane_pid().await.unwrap();
+    let _at = call.server.kill_dataplane().await.unwrap();
+    call.wait_meeting("Ann", &["Ben"]).await;
+    call.wait_meeting("Ben", &["Ann"]).await;
+    assert_ne!(call.server.dataplane_pid().await.unwrap(), killed, "another data plane has taken over");
+    for (name, before) in ["Ann", "Ben"].into_iter().zip(before) {
+        assert_eq!(call.look(name).await["identity"], before["identity"], "{name} went on as it was");
+    }
+}
