@@ -289,7 +289,8 @@ export class CallSession {
         this.#tiles.repeatOne(message.track_id);
         break;
     }
-    if (!isChanged) return;
+    // Who was moved is in the next room with what it sends; `room_joined` follows.
+    if (!isChanged || message.type === 'moved') return;
     this.#wishAll();
     this.#tiles.keep((roomId, trackId) => hasTrack(this.#rooms.find(roomId), trackId));
   }

@@ -152,6 +152,19 @@ describe('publishing', () => {
     expect(live.socket().last('unpublish_track')).toMatchObject({ track_id: 'TR_0', room_id: 'red' });
   });
 
+  it('goes on in the room that a host moves one to', async () => {
+    const live = await makeLive();
+    live.call.publish('camera', device());
+    await agree(live);
+    const before = live.socket().sent.length;
+    live.say({ type: 'moved', room_id: 'red', to_room_id: 'blue' });
+    await settle();
+    live.say(joined('blue'));
+    await settle();
+    expect(live.socket().sent.slice(before)).toEqual([]);
+    expect(live.call.trackIdOf('camera')).toBe('TR_0');
+  });
+
   it('repeats an offer that was not answered, under its number', async () => {
     const live = await makeLive();
     live.call.publish('camera', device());
