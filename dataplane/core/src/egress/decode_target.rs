@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use sluice_protocol::plan::Layer;
 
 use crate::ingress::Accepted;
@@ -16,6 +17,8 @@ use crate::wire::dependency_descriptor::{DependencyDescriptor, TemplateLayer, Te
 /// How many frame numbers back is remembered what was forwarded.
 const FORWARDED_MAX: u16 = 256;
 const FORWARDED_WORDS: usize = (FORWARDED_MAX / 64) as usize;
+/// How many changes back late packets are still judged by what was forwarded then; older ones are not forwarded.
+const EARLIER_MAX: usize = 8;
 
 /// What is decided about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +36,10 @@ pub(super) struct DecodeTargets {
     present: Target,
     /// The frame number from which on it is forwarded.
     since: u16,
-    /// What was forwarded before `since`, for late packets.
-    before: Target,
+    /// What was forwarded before, and since which frame numbers, for late packets; the oldest goes first.
+    earlier: ArrayVec<(u16, Target), EARLIER_MAX>,
+    /// The timestamp of the picture whose last packet was forwarded last.
+    ended: Option<u32>,
     /// The target that the subscriber has use for, and what that was found by.
     wanted: u8,
     limit: Layer,
@@ -71,7 +76,8 @@ impl DecodeTargets {
             structure: structure.clone(),
             present,
             since: number,
-            before: present,
+            earlier: ArrayVec::new(),
+            ended: None,
             wanted,
             limit,
             active: packet.frame.active_targets,
@@ -96,12 +102,16 @@ impl DecodeTargets {
         if self.forwarded.advance(number) {
             self.begin_frame(packet, structure, limit);
         }
-        let target = if is_before(number, self.since) { self.before } else { self.present };
+        let Some(target) = self.target_of(number) else { return Judgement { passes: false, ends: false } };
         let passes = frame.indications.present & target_bit(target.index) != 0;
+        let ends = frame.end || frame.layer_end && frame.spatial >= target.layer.spatial;
         if passes {
             self.forwarded.set(number);
         }
-        Judgement { passes, ends: frame.end || frame.layer_end && frame.spatial >= target.layer.spatial }
+        if passes && ends {
+            self.ended = Some(packet.timestamp);
+        }
+        Judgement { passes, ends }
     }
 
     /// Tells whether a key frame is needed to get what the subscriber has use for.
@@ -132,20 +142,34 @@ impl DecodeTargets {
         } else if self.wanted == self.present.index {
             self.wants_key_frame = false;
         } else if frame.indications.switch & target_bit(self.wanted) != 0 {
-            if self.has_all_that_is_referred_to(packet) {
-                self.change(packet);
-            } else {
+            let is_higher = self.structure.target_layer(self.wanted).spatial > self.present.layer.spatial;
+            let is_complete = self.ended == Some(packet.timestamp);
+            if !self.has_all_that_is_referred_to(packet) {
                 self.wants_key_frame = true;
+            } else if !(is_higher && is_complete) {
+                // A picture that was said to be complete gets no further layer.
+                self.change(packet);
             }
         }
         self.restrict(packet);
     }
 
     fn change(&mut self, packet: &Accepted<'_>) {
-        self.before = self.present;
+        if self.earlier.is_full() {
+            self.earlier.remove(0);
+        }
+        self.earlier.push((self.since, self.present));
         self.present = Target::of(&self.structure, self.wanted);
         self.since = packet.frame.frame_number.unwrap_or(0);
         self.wants_key_frame = false;
+    }
+
+    /// Returns the target that a frame was, or is, chosen by; `None` for one that is too old to know.
+    fn target_of(&self, number: u16) -> Option<Target> {
+        if !is_before(number, self.since) {
+            return Some(self.present);
+        }
+        self.earlier.iter().rev().find(|(since, _)| !is_before(number, *since)).map(|(_, target)| *target)
     }
 
     /// Decides whether the receiver has to be told which targets there are. The source's structure says that there are all.

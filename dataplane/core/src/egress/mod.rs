@@ -156,7 +156,9 @@ impl EgressStream {
                 return Err(discard);
             }
         };
-        self.renumber.pictures_mut().tell(self.selector.layer().told_targets());
+        if packet.structure.is_some() {
+            self.renumber.pictures_mut().tell(self.selector.layer().told_targets());
+        }
         let numbers = self.renumber.number(chosen, order, packet)?;
         if packet.playout_delay.is_some() && !self.playout_delay_planned {
             self.format.playout_delay = packet.playout_delay;

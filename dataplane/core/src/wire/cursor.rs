@@ -101,6 +101,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends `bytes`, or writes nothing when they do not fit.
+    #[inline]
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
         let end = self.size.checked_add(bytes.len())?;
         self.buffer.get_mut(self.size..end)?.copy_from_slice(bytes);
@@ -116,10 +117,12 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self, value: u8) -> Option<()> {
         self.bytes(&[value])
     }
 
+    #[inline]
     pub(crate) fn u16(&mut self, value: u16) -> Option<()> {
         self.bytes(&value.to_be_bytes())
     }
@@ -130,6 +133,7 @@ impl<'a> Writer<'a> {
         self.bytes(&[a, b, c])
     }
 
+    #[inline]
     pub(crate) fn u32(&mut self, value: u32) -> Option<()> {
         self.bytes(&value.to_be_bytes())
     }
