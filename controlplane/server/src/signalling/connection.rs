@@ -86,7 +86,8 @@ pub async fn serve(mut socket: WebSocket, parts: Parts, start: Start) {
 impl Parts {
     /// Waits for the client to say which session goes on.
     async fn resume(&self, socket: &mut WebSocket) -> Result<(Opened, Said), Close> {
-        let message = timeout(RESUME_PATIENCE, next_text(socket)).await.map_err(|_| Close::Idle)??;
+        let mut rate = Rate::new(Instant::now());
+        let message = timeout(RESUME_PATIENCE, next_text(socket, &mut rate)).await.map_err(|_| Close::Idle)??;
         let (id, request) = read(message.as_bytes());
         let refusal = match request {
             Ok(ClientRequest::Resume(resume)) => {
@@ -149,7 +150,7 @@ impl Connection {
                     self.in_flight = None;
                     answer
                 }
-                message = next_text(socket), if is_free => match message {
+                message = next_text(socket, &mut self.rate), if is_free => match message {
                     Ok(message) => self.handle_message(socket, message.as_bytes()).await,
                     Err(close) => Err(close),
                 },
@@ -180,9 +181,6 @@ impl Connection {
     /// Takes a message of the client.
     async fn handle_message(&mut self, socket: &mut WebSocket, text: &[u8]) -> Result<(), Close> {
         self.heard = Instant::now();
-        if !self.rate.take(self.heard) {
-            return Err(Close::TooMany);
-        }
         let (id, request) = read(text);
         match request.and_then(wanted) {
             Ok(Wanted::Pong) => return send(socket, writing::unnumbered(id, Said::Pong)).await,
@@ -245,10 +243,17 @@ impl Asked {
     }
 }
 
-/// Waits for the next message that says something.
-async fn next_text(socket: &mut WebSocket) -> Result<Utf8Bytes, Close> {
+/// Waits for the next message that says something. Whatever comes counts: the library answers each ping, so that those
+/// have a price too.
+async fn next_text(socket: &mut WebSocket, rate: &mut Rate) -> Result<Utf8Bytes, Close> {
     loop {
-        match socket.recv().await {
+        let message = socket.recv().await;
+        if matches!(message, Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))))
+            && !rate.take(Instant::now())
+        {
+            return Err(Close::TooMany);
+        }
+        match message {
             Some(Ok(Message::Text(text))) => return Ok(text),
             // The library answers pings by itself.
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
