@@ -1,11 +1,13 @@
 //! How an offer becomes a session with an answer, and what becomes of it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use sluice_controlplane_core::plan::{Open, OpenError};
 use sluice_controlplane_core::room::{Identity, Join, LeaveReason, ParticipantId, RoomId, Wish};
 use sluice_controlplane_core::sdp::{Fingerprint as SdpFingerprint, Fragment, Offer, Role};
 use sluice_controlplane_core::session::{PeerConnection, Session, SessionId};
+use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::{Key, Object};
 
 use super::desk::Desk;
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::clock;
 use crate::dataplane::Acknowledged;
-use crate::dtls::Fingerprint;
+use crate::dtls::{Certificate, Fingerprint};
 
 /// A session that the plan wants; the answer may leave when the data plane has it.
 pub(super) struct Admitted {
@@ -57,7 +59,7 @@ impl Desk {
         let acknowledged = self.settle_and_wait(effects);
         self.accept_association(transport)?;
         let candidates = self.candidates(newcomer.client, newcomer.is_loopback);
-        let own = self.own_fingerprint();
+        let own = self.fingerprint_of(transport);
         let sdp = self.control.answer(&session, &self.secret, &own, &candidates).unwrap_or_default();
         let etag = self.control.connection(transport).map_or_else(String::new, etag);
         let answer = Answer { session_id: session.0, etag, sdp, ice_servers: self.ice_servers() };
@@ -96,7 +98,7 @@ impl Desk {
         };
         // Who came over loopback is told loopback again.
         let candidates = self.announced.candidates(local, self.media_port);
-        let own = self.own_fingerprint();
+        let own = self.fingerprint_of(transport);
         let fragment = self.control.restart_answer(&id, &self.secret, &own, &candidates);
         let etag = self.control.connection(transport).map_or_else(String::new, etag);
         Ok((Patched::Restarted { fragment: fragment.unwrap_or_default(), etag }, acknowledged))
@@ -156,8 +158,25 @@ impl Desk {
         self.announced.candidates(client, self.media_port)
     }
 
-    pub(super) fn own_fingerprint(&self) -> SdpFingerprint {
-        SdpFingerprint::parse(&self.certificate.fingerprint()).expect("our own fingerprint is SHA-256")
+    /// Returns the certificate of a peer connection: the one that its session began with, which is of an earlier control
+    /// plane where the session is. Another fingerprint would have the client give its DTLS association up.
+    pub(super) fn certificate_of(&self, transport: TransportId) -> Arc<Certificate> {
+        let pinned = self.control.connection(transport).map(|connection| &connection.certificate);
+        let others = pinned.filter(|bytes| **bytes != self.certificate.to_bytes());
+        match others.map(|bytes| Certificate::from_bytes(bytes)) {
+            Some(Ok(certificate)) => Arc::new(certificate),
+            Some(Err(error)) => {
+                tracing::warn!(%error, ?transport, "the certificate of a session cannot be read");
+                Arc::clone(&self.certificate)
+            }
+            None => Arc::clone(&self.certificate),
+        }
+    }
+
+    /// Returns the fingerprint that descriptions of a peer connection bear.
+    pub(super) fn fingerprint_of(&self, transport: TransportId) -> SdpFingerprint {
+        let fingerprint = self.certificate_of(transport).fingerprint();
+        SdpFingerprint::parse(&fingerprint).expect("our own fingerprint is SHA-256")
     }
 
     pub(super) fn ice_servers(&self) -> Vec<IceServer> {

@@ -1,8 +1,6 @@
 //! Peer connections of sessions: offers made when something is due, sent when the data plane has acknowledged them, and DTLS
 //! associations for those that are described on both sides.
 
-use std::sync::Arc;
-
 use sluice_controlplane_core::plan::{Published, Taken};
 use sluice_controlplane_core::room::LeaveReason;
 use sluice_controlplane_core::sdp::{Answer, Offer};
@@ -89,7 +87,8 @@ impl Desk {
     pub(super) fn tell_offer(&self, session: &SessionId) {
         let Some(attended) = self.attended.get(session) else { return };
         let candidates = self.candidates(attended.origin.client, attended.origin.is_loopback);
-        let own = self.own_fingerprint();
+        let Some(transport) = self.subscriber_of(session) else { return };
+        let own = self.fingerprint_of(transport);
         if let Some(offer) = self.control.offer(session, &self.secret, &own, &candidates) {
             let (offer, transport, sdp) = (offer.id, offer.transport, offer.sdp);
             self.tell(session, News::Offer { offer, transport, sdp });
@@ -119,7 +118,7 @@ impl Desk {
             self.expect_connection(transport);
         }
         let candidates = self.candidates(origin.client, origin.is_loopback);
-        let own = self.own_fingerprint();
+        let own = self.fingerprint_of(transport);
         let gone = ConductorError::Unavailable("the session ended while its offer was taken");
         let sdp = self.control.answer(session, &self.secret, &own, &candidates).ok_or(gone)?;
         let tracks = self.control.session(session).map_or_else(Vec::new, |own| own.sent());
@@ -148,7 +147,7 @@ impl Desk {
     pub(in crate::conductor) fn accept_association(&mut self, transport: TransportId) -> Result<(), ConductorError> {
         let remote = self.control.connection(transport).and_then(remote_fingerprint);
         let ended = ConductorError::Unavailable("the session ended while it was opened");
-        let config = Config { certificate: Arc::clone(&self.certificate), remote_fingerprint: remote.ok_or(ended)? };
+        let config = Config { certificate: self.certificate_of(transport), remote_fingerprint: remote.ok_or(ended)? };
         let association = Association::accept(transport, config, &self.endpoint);
         let before = self.associations.insert(transport, association);
         debug_assert!(before.is_none(), "a transport has one association");
