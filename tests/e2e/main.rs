@@ -2,13 +2,18 @@
 #![cfg(test)]
 
 mod audience;
+mod call;
+mod connections;
 mod documents;
 mod identity;
 mod media;
 mod ports;
 mod privileges;
+mod resume;
 mod scalable;
+mod sessions;
 mod show;
+mod signaling;
 mod simulcast;
 mod survival;
 mod units;

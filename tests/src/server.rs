@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long a plane may take to start, on a machine that does other things too.
@@ -136,9 +138,41 @@ impl Server {
     ///
     /// # Errors
     /// When nobody answers.
-    pub async fn health(&self) -> Result<serde_json::Value> {
+    pub async fn health(&self) -> Result<Value> {
         let response = reqwest::get(format!("{}/api/health", self.base)).await?;
         Ok(response.json().await?)
+    }
+
+    /// Asks the REST API, as who has its key: status and document.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn api(&self, method: Method, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let request = reqwest::Client::new().request(method, format!("{}{path}", self.base)).bearer_auth(SECRET);
+        let response = request.json(body).send().await?;
+        let status = response.status().as_u16();
+        Ok((status, response.json().await.unwrap_or_default()))
+    }
+
+    /// Makes a room with this id.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn make_room(&self, id: &str) -> Result<()> {
+        let (status, answer) = self.api(Method::POST, "/api/rooms", &json!({ "id": id, "name": id })).await?;
+        ensure!(status == 201, "{status}: {answer}");
+        Ok(())
+    }
+
+    /// Makes a token for a room: `host`, `speaker` or `attendee`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn token(&self, room: &str, identity: &str, role: &str) -> Result<String> {
+        let wanted = json!({ "identity": identity, "role": role });
+        let (status, answer) = self.api(Method::POST, &format!("/api/rooms/{room}/tokens"), &wanted).await?;
+        let token = answer.get("token").and_then(Value::as_str).map(str::to_owned);
+        token.with_context(|| format!("{status}: {answer}"))
     }
 
     async fn is_healthy(&mut self) -> bool {
@@ -289,7 +323,7 @@ fn processes_of(folder: &Path) -> Vec<u32> {
 }
 
 /// Returns the data plane's process id in a health report.
-fn pid_in(health: &serde_json::Value) -> Option<u32> {
+fn pid_in(health: &Value) -> Option<u32> {
     u32::try_from(health.pointer("/dependencies/dataplane/pid")?.as_u64()?).ok()
 }
 

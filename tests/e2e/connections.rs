@@ -1,0 +1,110 @@
+//! The peer connections of sessions, in browsers, while the control plane dies and their clients resume.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluice_tests::{ADDRESS, Browser, Browsers, Options, Server, Signaller, in_own_network};
+
+use crate::call::{enter, text};
+
+const PAGE: &str = include_str!("../peers/call_peer.js");
+/// How long a browser may take, on a machine that does other things too.
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// Somebody with a page for the media and a WebSocket beside it.
+struct Caller {
+    page: &'static str,
+    client: Signaller,
+}
+
+impl Caller {
+    async fn enter(server: &Server, browsers: &mut Browsers, page: &'static str) -> Self {
+        browsers.open(page, Browser::Chromium, server.base()).await.unwrap();
+        let _none = browsers.evaluate(page, &format!("{{ {PAGE} }}")).await.unwrap();
+        Self { page, client: enter(server, "a", page).await }
+    }
+
+    /// Publishes a camera, and returns the server's answer.
+    async fn publish(&mut self, browsers: &mut Browsers) -> Value {
+        let sdp = browsers.evaluate(self.page, "call.offer()").await.unwrap();
+        self.client
+            .done(json!({ "type": "publish_track", "mid": "0", "source": "camera", "height": 240 }))
+            .await
+            .unwrap();
+        let answer = self.client.done(json!({ "type": "offer", "offer_id": 1, "sdp": sdp })).await.unwrap();
+        let _none = browsers.evaluate(self.page, &format!("call.accept({})", answer["sdp"])).await.unwrap();
+        answer
+    }
+
+    /// Answers the server's next offer, and returns it.
+    async fn answer(&mut self, browsers: &mut Browsers) -> Value {
+        let offer = self.client.told("offer").await.unwrap();
+        let sdp = browsers.evaluate(self.page, &format!("call.answer({})", offer["sdp"])).await.unwrap();
+        let request = json!({ "type": "answer", "offer_id": offer["offer_id"], "sdp": sdp });
+        self.client.done(request).await.unwrap();
+        offer
+    }
+
+    /// Goes on with its session over a new WebSocket.
+    async fn resume(&mut self, server: &Server) -> Value {
+        let (token, seq) = (self.client.resume_token(), self.client.seq());
+        let (client, answer) = Signaller::resume(server.base(), &token, seq).await.unwrap();
+        assert_eq!(answer["type"], "resumed", "{answer}");
+        self.client = client;
+        answer
+    }
+}
+
+fn decoded(found: &Value) -> f64 {
+    found["video"]["framesDecoded"].as_f64().unwrap_or(0.0)
+}
+
+/// Waits until a page has decoded thirty more pictures than `before`, and returns what identifies it and its connection.
+async fn decodes(browsers: &mut Browsers, page: &str, before: f64) -> (f64, Vec<Value>) {
+    let found = browsers.wait_until(page, LIMIT, |found| decoded(found) > before + 30.0).await.unwrap();
+    (decoded(&found), ["mark", "connections", "local", "remote", "pair"].map(|key| found[key].clone()).into())
+}
+
+#[test]
+fn connections_outlive_the_control_plane_and_their_sessions_are_resumed_with_them() {
+    const NAME: &str = "connections::connections_outlive_the_control_plane_and_their_sessions_are_resumed_with_them";
+    in_own_network(NAME, async {
+        let options = Options { announce: Some(ADDRESS.to_owned()), ..Options::default() };
+        let mut server = Server::start(options).await.unwrap();
+        server.make_room("a").await.unwrap();
+        let mut browsers = Browsers::start().unwrap();
+        let mut ann = Caller::enter(&server, &mut browsers, "ann").await;
+        let mut ben = Caller::enter(&server, &mut browsers, "ben").await;
+        let answered = ann.publish(&mut browsers).await;
+        let track = text(&answered["tracks"][0]["track_id"]);
+        let offered = ben.answer(&mut browsers).await;
+        let subscribed = ben.client.told("track_subscribed").await.unwrap();
+        let (frames, before) = decodes(&mut browsers, "ben", 0.0).await;
+
+        server.kill_controlplane().unwrap();
+        server.start_controlplane().await.unwrap();
+        let (of_ann, of_ben) = (ann.resume(&server).await, ben.resume(&server).await);
+        assert_eq!((&of_ann["complete"], &of_ben["complete"]), (&json!(false), &json!(false)));
+        assert_eq!(of_ann["publisher_connection_id"], answered["connection_id"]);
+        assert_eq!(of_ben["subscriber_connection_id"], offered["connection_id"]);
+        assert_eq!((&of_ann["published"], &of_ann["publisher_offer_id"]), (&answered["tracks"], &json!(1)));
+        assert_eq!(of_ben["subscribed"], json!([{ "track_id": track, "mid": subscribed["mid"] }]));
+        let (frames, after) = decodes(&mut browsers, "ben", frames).await;
+        assert_eq!(before, after, "nothing was negotiated");
+
+        // Both are served as before: what one does the other hears, and ICE restarts on the same connection.
+        ann.client.done(json!({ "type": "mute_track", "track_id": track, "muted": true })).await.unwrap();
+        assert_eq!(ben.client.told("track_muted").await.unwrap()["muted"], true);
+        ann.client.done(json!({ "type": "mute_track", "track_id": track, "muted": false })).await.unwrap();
+        ben.client.done(json!({ "type": "restart_ice" })).await.unwrap();
+        let restarted = ben.answer(&mut browsers).await;
+        assert_eq!(restarted["connection_id"], offered["connection_id"]);
+        let (_, after) = decodes(&mut browsers, "ben", frames).await;
+        assert_eq!((&before[..2], before[4] == after[4]), (&after[..2], false), "the same page, another pair");
+        // So is a connection that is made only now.
+        let _answer = ben.publish(&mut browsers).await;
+        let _offer = ann.answer(&mut browsers).await;
+        let _ann_sees = decodes(&mut browsers, "ann", 0.0).await;
+        browsers.stop().await.unwrap();
+    });
+}

@@ -1,0 +1,198 @@
+//! The conversation of `docs/SIGNALING.md`, held with a running server.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sluice_tests::{Options, Sent, Server, Signaller, answer, offer};
+
+const DOCUMENT: &str = include_str!("../../docs/SIGNALING.md");
+
+/// A message of the document.
+#[derive(Debug)]
+struct Block {
+    name: String,
+    is_from_client: bool,
+    line: usize,
+    message: Value,
+}
+
+/// Returns the document's messages in their order.
+fn blocks() -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut lines = DOCUMENT.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let Some(fence) = line.strip_prefix("```json ") else { continue };
+        let text: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+        let message = serde_json::from_str(&text.join("\n")).unwrap_or_else(|error| panic!("line {number}: {error}"));
+        let (direction, name) = fence.split_once('=').unwrap();
+        assert!(["from", "to"].contains(&direction), "line {number}");
+        blocks.push(Block { name: name.to_owned(), is_from_client: direction == "from", line: number + 1, message });
+    }
+    blocks
+}
+
+/// One of those who talk.
+struct Talker {
+    client: Signaller,
+    /// The number before its first message.
+    base: u64,
+    /// The newest offer of the server.
+    offered: String,
+}
+
+/// The conversation as it goes.
+struct Conversation {
+    server: Server,
+    talkers: BTreeMap<String, Talker>,
+    /// What the document's ids, tokens and times are in this run.
+    known: BTreeMap<String, String>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_conversation_is_what_a_server_says() {
+    let server = Server::start(Options::default()).await.unwrap();
+    for (id, name) in [("demo", "Demo"), ("other", "Other")] {
+        let room = serde_json::json!({ "id": id, "name": name });
+        let (status, answer) = server.api(reqwest::Method::POST, "/api/rooms", &room).await.unwrap();
+        assert_eq!(status, 201, "{answer}");
+    }
+    let mut talk = Conversation { server, talkers: BTreeMap::new(), known: BTreeMap::new() };
+    let blocks = blocks();
+    assert!(blocks.len() > 30, "the document's messages are found");
+    for block in &blocks {
+        println!("line {}: {} {}", block.line, block.name, block.message["type"]);
+        if block.is_from_client {
+            talk.say(block).await;
+        } else {
+            talk.hear(block).await;
+        }
+    }
+    // Who has shown a document wrong everywhere would pass too.
+    let ids = talk.known.keys().filter(|id| id.starts_with("PA_") || id.starts_with("TR_") || id.starts_with("CO_"));
+    assert!(ids.count() >= 6, "{:?}", talk.known);
+}
+
+impl Conversation {
+    /// Mints a token as the document's people have them: Ann is the host, and has a name.
+    async fn token(&self, room: &str, identity: &str) -> String {
+        let (role, name) = if identity == "ann" { ("host", "Ann") } else { ("speaker", identity) };
+        let wanted = serde_json::json!({ "identity": identity, "role": role, "name": name });
+        let path = format!("/api/rooms/{room}/tokens");
+        let (_, answer) = self.server.api(reqwest::Method::POST, &path, &wanted).await.unwrap();
+        answer["token"].as_str().unwrap().to_owned()
+    }
+
+    async fn say(&mut self, block: &Block) {
+        let mut message = block.message.clone();
+        let kind = message["type"].as_str().unwrap().to_owned();
+        self.fill(&mut message);
+        if message["token"] == "JWT" {
+            message["token"] = self.token(message["room_id"].as_str().unwrap(), &block.name).await.into();
+        }
+        if kind == "resume" {
+            let talker = self.talkers.remove(&block.name).unwrap();
+            let (base, seq) = (talker.base, message["seq"].as_u64().unwrap());
+            assert!(talker.base + seq <= talker.client.seq(), "line {}: it has heard less", block.line);
+            talker.client.cut();
+            let mut client = Signaller::connect(self.server.base(), "").await.unwrap();
+            message["seq"] = (base + seq).into();
+            client.say(&message).await.unwrap();
+            self.talkers.insert(block.name.clone(), Talker { client, base, offered: String::new() });
+            return;
+        }
+        let talker = self.talkers.get_mut(&block.name).unwrap();
+        match kind.as_str() {
+            "offer" => message["sdp"] = offer(7, &[Sent::Audio, Sent::Video]).into(),
+            "answer" => message["sdp"] = answer(&talker.offered).into(),
+            _ => {}
+        }
+        talker.client.say(&message).await.unwrap();
+    }
+
+    /// Waits for the message with the document's number, and compares it.
+    async fn hear(&mut self, block: &Block) {
+        let place = format!("line {}", block.line);
+        if block.message["type"] == "welcome" {
+            let token = self.token("demo", &block.name).await;
+            let client = Signaller::connect(self.server.base(), &format!("token={token}")).await.unwrap();
+            self.talkers.insert(block.name.clone(), Talker { client, base: 0, offered: String::new() });
+        }
+        let talker = self.talkers.get_mut(&block.name).unwrap();
+        let number = block.message["seq"].as_u64().unwrap();
+        let mut heard = loop {
+            let next = talker.client.next().await.unwrap_or_else(|error| panic!("{place}: {error:#}"));
+            if next["type"] == "offer" {
+                next["sdp"].as_str().unwrap().clone_into(&mut talker.offered);
+            }
+            let seq = next["seq"].as_u64().unwrap();
+            if next["type"] == "welcome" {
+                talker.base = seq - 1;
+            }
+            assert!(seq <= talker.base + number, "{place}: {} came before {next}", block.message);
+            if seq == talker.base + number {
+                break next;
+            }
+            println!("{place}: before that came {next:.300}");
+        };
+        heard["seq"] = number.into();
+        self.compare(&block.message, &heard, &format!("{place}: $"));
+    }
+
+    /// Puts this run's ids and tokens where the document's stand.
+    fn fill(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Some(known) = self.known.get(text.as_str()) {
+                    known.clone_into(text);
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| self.fill(value)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| self.fill(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Compares what came with what the document has there.
+    fn compare(&mut self, documented: &Value, heard: &Value, path: &str) {
+        match (documented, heard) {
+            (Value::Object(ours), Value::Object(theirs)) => {
+                let keys = |fields: &serde_json::Map<String, Value>| fields.keys().cloned().collect::<Vec<_>>();
+                let (mut own, mut other) = (keys(ours), keys(theirs));
+                own.sort();
+                other.sort();
+                assert_eq!(own, other, "{path}: {heard}");
+                for (key, value) in ours {
+                    self.compare(value, &theirs[key], &format!("{path}.{key}"));
+                }
+            }
+            (Value::Array(ours), Value::Array(theirs)) => {
+                assert_eq!(ours.len(), theirs.len(), "{path}: {heard}");
+                for (index, (own, other)) in ours.iter().zip(theirs).enumerate() {
+                    self.compare(own, other, &format!("{path}[{index}]"));
+                }
+            }
+            (Value::String(own), Value::String(other)) => self.compare_text(own, other, path),
+            _ => assert_eq!(documented, heard, "{path}"),
+        }
+    }
+
+    /// What the document shows of an id, a token or a time stands for one thing all the way.
+    fn compare_text(&mut self, documented: &str, heard: &str, path: &str) {
+        let prefix = ["PA_", "TR_", "CO_"].into_iter().find(|prefix| documented.starts_with(prefix));
+        if documented.starts_with("v=0") {
+            assert!(heard.starts_with("v=0\r\n") && heard.contains("\r\nm="), "{path}: {heard}");
+        } else if path.ends_with("_at") {
+            let shape = |text: &str| {
+                text.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect::<String>()
+            };
+            assert_eq!(shape(documented), shape(heard), "{path}");
+        } else if prefix.is_some() || documented.contains('…') {
+            let start = prefix.unwrap_or_default();
+            assert!(heard.starts_with(start) && heard.len() > start.len() + 8, "{path}: {heard}");
+            let known = self.known.entry(documented.to_owned()).or_insert_with(|| heard.to_owned());
+            assert_eq!(known, heard, "{path}: {documented} was another one before");
+        } else {
+            assert_eq!(documented, heard, "{path}");
+        }
+    }
+}
