@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod attacker;
+mod call;
 mod control;
 mod datagram;
 mod flood;
@@ -12,6 +13,7 @@ mod metrics;
 mod narrow;
 mod replay;
 mod requests;
+mod signalling;
 mod silence;
 mod slow;
 mod spoof;
