@@ -173,3 +173,48 @@ fn track(id: &str) -> Result<TrackId, SaidRefusal> {
 fn said(code: &str, error: &dyn std::fmt::Display, field: &str) -> SaidRefusal {
     SaidRefusal { code: code.to_owned(), message: error.to_string(), field: Some(field.to_owned()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns a message's number, and code and field of the refusal where it is refused.
+    fn judged(text: &str) -> (Option<RequestId>, String) {
+        let (id, request) = read(text.as_bytes());
+        let refusal = request.and_then(wanted).err();
+        let told = |refusal: SaidRefusal| format!("{} {}", refusal.code, refusal.field.unwrap_or_default());
+        (id, refusal.map_or_else(|| "taken".to_owned(), told))
+    }
+
+    #[test]
+    fn a_message_is_taken_or_refused_by_its_number_and_the_name_of_what_is_wrong() {
+        let track = "TR_0001000200000001";
+        let about = |rest: &str| format!(r#"{{"id":7,"track_id":"{track}",{rest}}}"#);
+        let cases = [
+            (r#"{"type":"ping","id":9007199254740991}"#.to_owned(), Some(REQUEST_ID_MAX), "taken"),
+            (r#"{"type":"ping","id":null}"#.to_owned(), None, "taken"),
+            (r#"{"type":"ping","id":9007199254740992}"#.to_owned(), None, "invalid_value id"),
+            (r#"{"type":"ping","id":1.5}"#.to_owned(), None, "invalid_value id"),
+            (r#"["ping"]"#.to_owned(), None, "invalid_value $"),
+            (r#"{"type":"chat","id":7,"text":"hello"}"#.to_owned(), Some(7), "not_built type"),
+            (r#"{"type":"leave_room","id":7,"room_id":"a b"}"#.to_owned(), Some(7), "invalid_value room_id"),
+            (about(r#""type":"mute_track","muted":true"#), Some(7), "taken"),
+            (about(r#""type":"mute_track","muted":true,"participant_id":"ann"#), None, "json_syntax "),
+            (about(r#""type":"mute_track","muted":true,"participant_id":"ann""#), Some(7), "invalid_value room_id"),
+            (about(r#""type":"publish_track","mid":"0""#), Some(7), "invalid_value track_id"),
+            (about(r#""type":"publish_track","room_ids":["a"]"#), Some(7), "taken"),
+            (r#"{"type":"publish_track","id":7,"source":"camera"}"#.to_owned(), Some(7), "invalid_value mid"),
+            (r#"{"type":"publish_track","id":7,"mid":"0"}"#.to_owned(), Some(7), "invalid_value source"),
+            (
+                r#"{"type":"publish_track","id":7,"mid":"0","source":"camera","kind":"audio"}"#.to_owned(),
+                Some(7),
+                "invalid_value kind",
+            ),
+            (r#"{"type":"offer","id":7,"offer_id":1,"sdp":""}"#.to_owned(), Some(7), "sdp_syntax sdp"),
+            (r#"{"type":"resume","id":7,"resume_token":"x","seq":0}"#.to_owned(), Some(7), "invalid_value type"),
+        ];
+        for (text, id, told) in cases {
+            assert_eq!(judged(&text), (id, told.to_owned()), "{text}");
+        }
+    }
+}
