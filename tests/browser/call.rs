@@ -62,9 +62,9 @@ impl Call {
         call
     }
 
-    /// Has somebody open the link and enter the room.
-    async fn join(&mut self, name: &str) {
-        self.browsers.open(name, Browser::ChromiumWithASmallCamera, &self.room).await.unwrap();
+    /// Has somebody open the link in a browser and enter the room.
+    async fn join(&mut self, name: &str, browser: Browser) {
+        self.browsers.open(name, browser, &self.room).await.unwrap();
         self.enter(name).await;
     }
 
@@ -146,10 +146,10 @@ fn heard(found: &Value) -> f64 {
 fn three_people_meet_mute_share_a_screen_leave_and_come_back() {
     in_own_network("call::three_people_meet_mute_share_a_screen_leave_and_come_back", async {
         let mut call = Call::start().await;
-        call.join("Ben").await;
+        call.join("Ben", Browser::ChromiumWithASmallCamera).await;
         call.wait_meeting("Ann", &["Ben"]).await;
         call.wait_meeting("Ben", &["Ann"]).await;
-        call.join("Cid").await;
+        call.join("Cid", Browser::Firefox).await;
         for (name, others) in [("Ann", ["Ben", "Cid"]), ("Ben", ["Ann", "Cid"]), ("Cid", ["Ann", "Ben"])] {
             call.wait_meeting(name, &others).await;
         }
@@ -183,7 +183,7 @@ fn three_people_meet_mute_share_a_screen_leave_and_come_back() {
 fn a_call_outlives_either_plane_without_a_reload_or_a_negotiation() {
     in_own_network("call::a_call_outlives_either_plane_without_a_reload_or_a_negotiation", async {
         let mut call = Call::start().await;
-        call.join("Ben").await;
+        call.join("Ben", Browser::ChromiumWithASmallCamera).await;
         call.wait_meeting("Ann", &["Ben"]).await;
         call.wait_meeting("Ben", &["Ann"]).await;
         outlives_the_control_plane(&mut call).await;

@@ -47,7 +47,7 @@ export class Lines {
     const transceiver = this.#connection.addTransceiver(track ?? kindOf(source), {
       direction: 'sendonly',
       streams: [this.#stream],
-      sendEncodings: encodingsOf(source),
+      sendEncodings: encodingsOf(source, track),
     });
     this.#lines.push({ transceiver, profile, source });
   }

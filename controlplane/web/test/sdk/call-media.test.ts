@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { CallSession, type CallParticipant } from '../../sdk';
+import { encodingsOf } from '../../sdk/call/encodings';
 import { rungOf } from '../../sdk/call/tiles';
 import { reportOf } from '../../sdk/call/track-quality';
 import { CONNECT_MS_MAX, DISCONNECTED_GRACE_MS, TILE_SETTLE_MS } from '../../sdk/limits';
@@ -66,6 +67,18 @@ describe('publishing', () => {
     expect(peer?.remote).toEqual(['answered']);
     expect(live.call.trackIdOf('camera')).toBe('TR_0');
     expect(live.call.trackIdOf('microphone')).toBe('TR_1');
+  });
+
+  it('sends no more layers than a small camera has pixels for, the full size among them', () => {
+    const rids = (width: number, height: number): (string | undefined)[] => {
+      const track = { getSettings: () => ({ width, height }) } as unknown as MediaStreamTrack;
+      return encodingsOf('camera', track).map(({ rid }) => rid);
+    };
+    expect(rids(1280, 720)).toEqual(['q', 'h', 'f']);
+    expect(rids(960, 540)).toEqual(['q', 'h', 'f']);
+    expect(rids(640, 480)).toEqual(['h', 'f']);
+    expect(rids(480, 270)).toEqual(['h', 'f']);
+    expect(rids(320, 240)).toEqual(['f']);
   });
 
   it('makes no connection where nothing may be published', async () => {
