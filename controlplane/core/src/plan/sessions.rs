@@ -2,7 +2,7 @@
 
 use sluice_protocol::ids::TransportId;
 use sluice_protocol::media::Bitrate;
-use sluice_protocol::plan::Object;
+use sluice_protocol::plan::{Key, Object};
 use sluice_protocol::time::Instant;
 
 use super::mint::shard_of;
@@ -258,11 +258,19 @@ impl Control {
         let rooms = &self.rooms;
         let participant = |member: &Membership| rooms.get(&member.room)?.participant(&member.participant);
         let mut objects: Vec<Object> = session.connections().flat_map(PeerConnection::objects).collect();
-        // The sizes were checked when connections were negotiated, and what grows since then has its own limits. Should many
-        // rooms with long metadata still be too much, the cookie before it stays, and a successor knows these rooms.
-        objects.extend(session.park(participant).into_iter().map(Object::Cookie));
+        // A cookie that is too large is no longer there: an older one would bring back rights that were taken away.
+        let cookies = session.park(participant);
+        let left_out = session.plan_keys().into_iter().filter(|key| match key {
+            Key::Cookie(key) => cookies.iter().all(|cookie| cookie.key != *key),
+            Key::Transport(_) | Key::Path(_) | Key::Track(_) | Key::Stream(..) | Key::Egress(_) => false,
+        });
+        let left_out: Vec<Key> = left_out.collect();
+        objects.extend(cookies.into_iter().map(Object::Cookie));
         for object in objects {
             self.put(object);
+        }
+        for key in left_out {
+            self.remove(&key);
         }
     }
 

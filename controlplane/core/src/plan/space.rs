@@ -92,12 +92,29 @@ impl Space {
 
     /// Returns how many rows a transport may take besides what it has.
     pub(super) fn rows_left(&self, transport: TransportId) -> usize {
-        PLANNED_ROWS_MAX.saturating_sub(self.planned.get(&transport.shard()).copied().unwrap_or(0))
+        let table = PLANNED_ROWS_MAX.saturating_sub(self.planned.get(&transport.shard()).copied().unwrap_or(0));
+        let pools = self.pools_of(transport).into_iter().flatten();
+        pools
+            .map(|(pool, max)| max.saturating_sub(self.joining.get(&pool).copied().unwrap_or(0)))
+            .fold(table, usize::min)
+    }
+
+    /// Returns what a transport counts for that has not connected.
+    fn pools_of(&self, transport: TransportId) -> Option<[(Pool, usize); 3]> {
+        let (room, identity) = self.held.get(&transport)?.joining.as_ref()?;
+        Some(pools(transport.shard(), room, identity))
     }
 
     /// Changes how many rows a transport takes.
     pub(super) fn resize(&mut self, transport: TransportId, rows: usize) -> Result<(), NoSpace> {
+        let pools_of = self.pools_of(transport);
         let Some(held) = self.held.get_mut(&transport) else { return Ok(()) };
+        for (pool, max) in pools_of.iter().flatten().filter(|_| rows > held.rows) {
+            let others = self.joining.get(pool).copied().unwrap_or(0).saturating_sub(held.rows);
+            if others + rows > *max {
+                return Err(NoSpace::Joining);
+            }
+        }
         let planned = self.planned.entry(transport.shard()).or_default();
         let others = planned.saturating_sub(held.rows);
         if rows > held.rows && others + rows > PLANNED_ROWS_MAX {

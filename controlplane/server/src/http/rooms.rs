@@ -267,6 +267,20 @@ impl NewRoom {
     }
 }
 
+/// Refuses limits above the defaults: rooms that anybody may create take no more of the node than others.
+fn check_guest_limits(asked: RoomLimits) -> Result<(), Problem> {
+    let most = RoomLimits::default();
+    let fields = [
+        ("limits.participants", asked.participants > most.participants),
+        ("limits.tracks_per_participant", asked.tracks_per_participant > most.tracks_per_participant),
+        ("limits.bitrate", asked.bitrate > most.bitrate),
+    ];
+    match fields.into_iter().find(|(_, is_over)| *is_over) {
+        Some((field, _)) => Err(Problem::forbidden("a guest's room has no more than the default").of_field(field)),
+        None => Ok(()),
+    }
+}
+
 fn check_name(name: String) -> Result<String, Problem> {
     if name.trim().is_empty() { Err(Problem::invalid("name", "a room needs a name")) } else { Ok(name) }
 }
@@ -294,6 +308,7 @@ pub(super) async fn create(
     let identity = room.identity.clone();
     let (id, mut settings) = room.settings()?;
     if is_guest {
+        check_guest_limits(settings.limits)?;
         let timeout = settings.empty_timeout.unwrap_or(limits::GUEST_ROOM_EMPTY_TIMEOUT);
         settings.empty_timeout = Some(timeout.min(limits::GUEST_ROOM_EMPTY_TIMEOUT));
     }

@@ -54,12 +54,16 @@ pub(super) async fn open(
     place: Option<Extension<Arc<Place>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
+    let mut made_up = None;
     let origin = Origin { client: client.address, is_loopback: client.is_loopback };
     let start = match &shown.0 {
         None => Start::Resume,
         Some(bearer) => {
             let room = first_room(bearer, parameters.room_id)?;
             let entrant = server.entrant(&shown, &room, Endpoint::Signal)?;
+            if matches!(bearer, Bearer::Key { .. }) {
+                made_up = Some((entrant.identity.clone(), entrant.name.clone()));
+            }
             let auto_subscribe = parameters.auto_subscribe.unwrap_or(true);
             Start::Open(Box::new(Opener { room: RoomId(room), entrant, auto_subscribe, origin }))
         }
@@ -67,7 +71,7 @@ pub(super) async fn open(
     let upgrade = upgrade.map_err(|rejection| no_upgrade(&rejection))?;
     let parts = Parts {
         sessions: Arc::clone(&server.sessions),
-        door: Arc::new(Entrance { server: server.clone(), client, shown: Mutex::new(shown) }),
+        door: Arc::new(Entrance { server: server.clone(), client, shown: Mutex::new(shown), made_up }),
         origin,
         stopping: server.is_stopping.subscribe(),
     };
@@ -110,6 +114,8 @@ struct Entrance {
     client: Client,
     /// What the client showed last.
     shown: Mutex<Shown>,
+    /// The identity and name that were made up for who shows an API key: the same in all rooms of the session.
+    made_up: Option<(String, String)>,
 }
 
 impl Entrance {
@@ -139,7 +145,10 @@ impl Door for Entrance {
             return Err(invalid("token", "this connection has shown no token yet"));
         }
         let refusal = match server.entrant(&shown, room_id, Endpoint::Signal) {
-            Ok(entrant) => return Ok(entrant),
+            Ok(entrant) => {
+                let (identity, name) = self.made_up.clone().unwrap_or((entrant.identity, entrant.name));
+                return Ok(Entrant { identity, name, ..entrant });
+            }
             Err(refusal) => refusal,
         };
         // A guest's identity is its own everywhere, so that it may enter other rooms as what guests are.

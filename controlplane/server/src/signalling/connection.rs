@@ -56,6 +56,8 @@ struct Connection {
     /// The number of the last message that was sent.
     sent: u64,
     rate: Rate,
+    /// That of messages which make work for others.
+    dear: Rate,
     heard: Instant,
     /// The request that is being carried out; the next message is read when it is done.
     in_flight: Option<InFlight>,
@@ -86,7 +88,7 @@ pub async fn serve(mut socket: WebSocket, parts: Parts, start: Start) {
 impl Parts {
     /// Waits for the client to say which session goes on.
     async fn resume(&self, socket: &mut WebSocket) -> Result<(Opened, Said), Close> {
-        let mut rate = Rate::new(Instant::now());
+        let mut rate = Rate::of_all(Instant::now());
         let message = timeout(RESUME_PATIENCE, next_text(socket, &mut rate)).await.map_err(|_| Close::Idle)??;
         let (id, request) = read(message.as_bytes());
         let refusal = match request {
@@ -120,7 +122,15 @@ impl Connection {
             Start::Resume => parts.resume(socket).await?,
         };
         let (now, sent) = (Instant::now(), opened.after);
-        let connection = Self { parts, opened, sent, rate: Rate::new(now), heard: now, in_flight: None };
+        let connection = Self {
+            parts,
+            opened,
+            sent,
+            rate: Rate::of_all(now),
+            dear: Rate::of_dear(now),
+            heard: now,
+            in_flight: None,
+        };
         let first = writing::text(&ServerMessage { seq: Some(sent), id: None, said });
         match send(socket, first).await {
             Ok(()) => Ok(connection),
@@ -191,7 +201,8 @@ impl Connection {
                     opened: self.opened.clone(),
                     id,
                 };
-                self.in_flight = Some(Box::pin(asked.carry_out(wanted)));
+                let from = if wanted.is_dear() { self.dear.reserve(self.heard) } else { self.heard };
+                self.in_flight = Some(Box::pin(asked.carry_out(wanted, from)));
             }
             Err(refusal) => self.opened.line.tell(Arc::new(Told::Reply(id, Reply::Refused(refusal)))),
         }
@@ -217,8 +228,11 @@ struct Asked {
 }
 
 impl Asked {
-    /// Carries a request out; what comes of it is told over the line.
-    async fn carry_out(self, wanted: Wanted) -> Result<(), Close> {
+    /// Carries a request out, not before `from`; what comes of it is told over the line.
+    async fn carry_out(self, wanted: Wanted, from: Instant) -> Result<(), Close> {
+        if from > Instant::now() {
+            sleep_until(from).await;
+        }
         if let Err(refusal) = self.try_to(wanted).await {
             self.opened.line.tell(Arc::new(Told::Reply(self.id, Reply::Refused(refusal))));
         }

@@ -12,6 +12,11 @@ pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 pub const MESSAGES_PER_SECOND: u32 = 50;
 /// Messages of one connection at once, after it was quiet.
 pub const MESSAGES_AT_ONCE: u32 = 200;
+/// Offers, joins and moves of one connection within a second, on the average: they make work for everybody in a room. Who wants
+/// more waits.
+pub const DEAR_PER_SECOND: u32 = 5;
+/// The same at once, after it was quiet.
+pub const DEAR_AT_ONCE: u32 = 20;
 /// How long a connection may be without a message from its client.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection without a token may take to say which session it resumes.

@@ -1,6 +1,7 @@
 //! Clients' messages, read and put into the conductor's words.
 
 use serde_json::Value;
+use sluice_controlplane_core::limits::ROOMS_PER_SESSION_MAX;
 use sluice_controlplane_core::plan::PublishTrack;
 use sluice_controlplane_core::room::{
     Detail, ParticipantChange, RoomChange, RoomId, SubscriptionChange, track_of_text,
@@ -57,6 +58,19 @@ pub(super) enum Wanted {
     RenewToken(String),
     /// To know that somebody is there.
     Pong,
+}
+
+impl Wanted {
+    /// Tells whether it makes work for everybody in a room.
+    pub(super) const fn is_dear(&self) -> bool {
+        match self {
+            Self::JoinRoom(_) => true,
+            Self::Request(request) => {
+                matches!(request, Request::Offer { .. } | Request::Move { .. } | Request::PublishIn { .. })
+            }
+            Self::RenewToken(_) | Self::Pong => false,
+        }
+    }
 }
 
 /// Puts what a message wants into the conductor's words.
@@ -125,7 +139,7 @@ pub(super) fn wanted(request: ClientRequest) -> Result<Wanted, SaidRefusal> {
 
 fn publish_track(publish: messages::PublishTrack) -> Result<Request, SaidRefusal> {
     let messages::PublishTrack { kind, source, mid, track_id, room_ids, muted, height } = publish;
-    let rooms = room_ids.unwrap_or_default().into_iter().map(room).collect::<Result<Vec<_>, _>>()?;
+    let rooms = rooms(room_ids.unwrap_or_default())?;
     if let Some(track_id) = track_id {
         if mid.is_some() {
             return Err(invalid("track_id", "a track is named by mid or by track_id, not by both"));
@@ -155,6 +169,21 @@ fn mute_track(mute: messages::MuteTrack) -> Result<Request, SaidRefusal> {
         track: track_id.as_deref().map(track).transpose()?,
         muted,
     })
+}
+
+/// Checks the ids of rooms, each of which counts once.
+fn rooms(ids: Vec<String>) -> Result<Vec<RoomId>, SaidRefusal> {
+    if ids.len() > ROOMS_PER_SESSION_MAX {
+        return Err(invalid("room_ids", "these are more rooms than a session may be in"));
+    }
+    let mut rooms = Vec::with_capacity(ids.len());
+    for id in ids {
+        let room = room(id)?;
+        if !rooms.contains(&room) {
+            rooms.push(room);
+        }
+    }
+    Ok(rooms)
 }
 
 /// Checks the id of a room.

@@ -418,3 +418,70 @@ fn simulcast_in_full_orders_encodings_from_the_smallest_and_whip_takes_the_best(
         assert!(answer.contains(&format!("a=simulcast:recv {}\r\n", expected.join(";"))), "{answer}");
     }
 }
+
+#[test]
+fn rights_that_were_taken_away_do_not_come_back_with_a_cookie_that_did_not_fit() {
+    let mut call = Call::new();
+    for number in 2..7 {
+        call.control.create_room(at(0), room_id(number), RoomSettings::default()).unwrap();
+    }
+    call.open(0, Simulcast::All).unwrap();
+    for room in [0, 2, 3, 4, 5, 6] {
+        let join = Join {
+            is_publisher: false,
+            role: crate::access::Role::Host,
+            wish: nothing(),
+            participant: ParticipantId(format!("PA_{room}")),
+            ..join("u0", Side::Publish)
+        };
+        call.control.join_room(at(0), &user(0), &room_id(room), join, &mut call.effects).unwrap();
+        let change = crate::room::ParticipantChange {
+            metadata: Some("x".repeat(crate::limits::METADATA_BYTES_MAX)),
+            ..crate::room::ParticipantChange::default()
+        };
+        let (actor, participant) = (crate::room::Actor::Api, ParticipantId(format!("PA_{room}")));
+        call.handle(room, Input::Update { actor, participant, change: Box::new(change) }).unwrap();
+    }
+    let remove =
+        Input::Remove { actor: crate::room::Actor::Api, participant: ParticipantId("PA_0".to_owned()), now_seconds: 9 };
+    call.handle(0, remove).unwrap();
+    let (successor, rebuilt) = Control::rebuild(at(0), config(2), call.control.plan(), &mut call.effects);
+    assert_eq!(rebuilt.sessions, 1);
+    assert_eq!(successor.room(&room_id(0)).unwrap().participants().len(), 0, "who was removed is out");
+    let session = successor.session(&user(0)).unwrap();
+    assert_eq!(session.memberships.len(), 5, "and its other rooms go on, without their metadata");
+}
+
+#[test]
+fn who_has_not_connected_takes_no_more_by_further_offers_than_by_its_first() {
+    let mut call = Call::new();
+    let rows_max = crate::limits::JOINING_ROWS_PER_IDENTITY_MAX;
+    let mut opened = 0;
+    let refused = (0..2000).any(|number| {
+        // One identity in sessions without end, which publish one track and then some more, and never connect.
+        let identity = Identity("u0".to_owned());
+        let open =
+            OpenSession { session: user(number), identity, certificate: vec![9; 500], simulcast: Simulcast::All };
+        call.control.open_session(open).unwrap();
+        call.clients.insert(number, Client::new(number));
+        let join = Join {
+            is_publisher: false,
+            wish: nothing(),
+            participant: participant(number),
+            ..join("u0", Side::Publish)
+        };
+        call.control.join_room(at(0), &user(number), &room_id(0), join, &mut call.effects).unwrap();
+        for _ in 0..4 {
+            call.clients.get_mut(&number).unwrap().add(true);
+            match call.publish(number, &[]) {
+                Ok(_) => opened += 1,
+                Err(PublishError::Open(OpenError::TooManyJoining)) => return true,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        false
+    });
+    assert!(refused, "{opened} tracks of one identity that never connects");
+    let transports = call.control.connections().count();
+    assert!(2 * (transports + opened) <= rows_max + 2 * 4, "{transports} connections with {opened} tracks");
+}

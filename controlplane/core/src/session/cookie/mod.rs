@@ -198,7 +198,7 @@ pub fn park_room(room: &Room, number: u64) -> Result<Cookie, CookieError> {
 
 impl Session {
     /// Parks this session with its participants as their rooms have them: in one cookie, or with a signalling connection in
-    /// one for itself and one for each peer connection. What is too large is left out.
+    /// one for itself and one for each peer connection. What is too large is left out: metadata first, then the cookie.
     pub fn park<'a>(&self, participant: impl Fn(&Membership) -> Option<&'a Participant>) -> Vec<Cookie> {
         let cookies: Vec<Result<Cookie, CookieError>> = match &self.signalling {
             None => self.connections().map(|connection| self.park_with(connection, &participant)).collect(),
@@ -239,7 +239,12 @@ impl Session {
 }
 
 fn seal(key: u64, envelope: &Envelope) -> Result<Cookie, CookieError> {
-    let bytes = envelope.encode_to_vec();
+    let mut bytes = envelope.encode_to_vec();
+    if bytes.len() > COOKIE_BYTES_MAX {
+        // What applications attached can be set again; who somebody is and what it may do cannot.
+        let metadata = vec![String::new(); envelope.metadata.len()];
+        bytes = Envelope { metadata, ..envelope.clone() }.encode_to_vec();
+    }
     if bytes.len() > COOKIE_BYTES_MAX {
         return Err(CookieError::TooLarge { size_bytes: bytes.len() });
     }

@@ -36,7 +36,7 @@ impl Desk {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%session, %error, "a session cannot be offered what it should receive; tried again");
+                    tracing::debug!(%session, %error, "a session cannot be offered what it should receive; tried again");
                     self.offer_later(session);
                 }
             }
@@ -134,10 +134,12 @@ impl Desk {
     ) -> Result<(), ConductorError> {
         let mut effects = Vec::new();
         let taken = self.control.handle_answer(session, number, answer, &mut effects)?;
-        if let Taken::Settled(transport) = taken
-            && !self.associations.contains_key(&transport)
-        {
-            self.accept_association(transport)?;
+        if let Taken::Settled(transport) = taken {
+            // An answer that takes nothing describes no transport yet.
+            let is_described = self.control.connection(transport).and_then(remote_fingerprint).is_some();
+            if is_described && !self.associations.contains_key(&transport) {
+                self.accept_association(transport)?;
+            }
         }
         self.settle(effects);
         Ok(())

@@ -116,8 +116,14 @@ impl Desk {
         participant: Option<&str>,
     ) -> Result<(Actor, ParticipantId), ConductorError> {
         let own = self.own(session, room)?;
-        let participant = match participant {
-            Some(name) => self.participant_id(room, name)?,
+        let known = self.control.room(room).and_then(|room| room.participant(&own));
+        let is_own = |name: &str| known.is_some_and(|own| own.id.0 == name || own.identity.0 == name);
+        let participant = match participant.filter(|name| !is_own(name)) {
+            Some(name) => {
+                // Who manages nobody does not learn who is there, either.
+                self.check_manages(session, room)?;
+                self.participant_id(room, name)?
+            }
             None => own.clone(),
         };
         Ok((Actor::Participant(own), participant))

@@ -40,6 +40,9 @@ async fn a_guest_is_the_host_of_what_it_created_and_of_nothing_else() {
     let room = json!({"id": "mine", "name": "x", "empty_timeout": 10_000_000});
     let room = api.send(Call::new("POST", "/api/rooms").json(&room)).await.json();
     assert_eq!(room["empty_timeout"], limits::GUEST_ROOM_EMPTY_TIMEOUT.as_secs());
+    let large = json!({"name": "x", "limits": {"tracks_per_participant": 9}});
+    let reply = api.send(Call::new("POST", "/api/rooms").json(&large)).await;
+    assert_eq!((reply.status, reply.json()["field"].as_str()), (403, Some("limits.tracks_per_participant")));
     let host = room["token"].as_str().unwrap();
     assert_eq!(claims(&room["token"]).role, Role::Host);
     let list = |path: &str| Call::new("GET", path).bearer(host);
