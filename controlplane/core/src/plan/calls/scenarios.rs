@@ -436,7 +436,7 @@ fn rights_that_were_taken_away_do_not_come_back_with_a_cookie_that_did_not_fit()
         };
         call.control.join_room(at(0), &user(0), &room_id(room), join, &mut call.effects).unwrap();
         let change = crate::room::ParticipantChange {
-            metadata: Some("x".repeat(crate::limits::METADATA_BYTES_MAX)),
+            metadata: Some("x".repeat(limits::METADATA_BYTES_MAX)),
             ..crate::room::ParticipantChange::default()
         };
         let (actor, participant) = (crate::room::Actor::Api, ParticipantId(format!("PA_{room}")));
@@ -455,7 +455,7 @@ fn rights_that_were_taken_away_do_not_come_back_with_a_cookie_that_did_not_fit()
 #[test]
 fn who_has_not_connected_takes_no_more_by_further_offers_than_by_its_first() {
     let mut call = Call::new();
-    let rows_max = crate::limits::JOINING_ROWS_PER_IDENTITY_MAX;
+    let rows_max = limits::JOINING_ROWS_PER_IDENTITY_MAX;
     let mut opened = 0;
     let refused = (0..2000).any(|number| {
         // One identity in sessions without end, which publish one track and then some more, and never connect.
