@@ -1,4 +1,5 @@
-//! WebRTC endpoints on a foreign stack (`str0m`), which publish numbered media by WHIP and count it by WHEP.
+//! WebRTC endpoints on a foreign stack (`str0m`), which publish numbered media by WHIP and count it by WHEP, or hold a call
+//! over `WebSocket`s.
 //!
 //! They are the load generator of Sluice and the other end of its end-to-end tests, and so depend on nothing of it:
 //! what they measure, any server can be measured with. A delivered packet is one that the foreign endpoint has
@@ -30,6 +31,7 @@
 //! # }
 //! ```
 
+mod call;
 mod limits;
 mod measure;
 pub mod payload;
@@ -43,6 +45,7 @@ mod viewer;
 #[cfg(test)]
 mod loopback;
 
+pub use call::{Counts, DescriptionMax, Shape};
 pub use measure::clock::Now;
 pub use measure::floor::Floor;
 pub use measure::histogram::{Histogram, Summary, quantile};

@@ -38,3 +38,8 @@ pub(crate) const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(50
 
 const _: () = assert!(RECEIVE_BATCH > 0 && RECEIVES_PER_TURN > 0);
 const _: () = assert!(RANGES_MAX > 1);
+
+/// Faults of a call that are kept in words.
+pub(crate) const FAULTS_MAX: usize = 100;
+/// Joins of a call whose times are kept.
+pub(crate) const JOIN_TIMES_MAX: usize = 1 << 20;

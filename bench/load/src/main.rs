@@ -1,5 +1,6 @@
 //! `sluice-load`: puts a server under load and says what it cost.
 
+mod holding;
 mod report;
 
 use std::process::ExitCode;
@@ -8,13 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use sluice_load::payload::{Codec, PictureSize};
-use sluice_load::scenario::fanout;
+use sluice_load::scenario::{call, fanout};
 use sluice_load::{SourceConfig, Spacing};
 use tracing_subscriber::EnvFilter;
 
+use crate::holding::Call;
 use crate::report::Format;
 
-/// Puts a WHIP and WHEP server under load with foreign endpoints.
+/// Puts a server under load with foreign endpoints.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -26,6 +28,8 @@ struct Arguments {
 enum Scenario {
     /// One publisher, many viewers: the cost of a delivered packet.
     Fanout(Box<Fanout>),
+    /// A room full of people who come and go: what a session costs, and whether everybody gets what they should.
+    Call(Box<Call>),
 }
 
 #[derive(Debug, Args)]
@@ -114,7 +118,7 @@ impl Fanout {
     }
 }
 
-/// Ends with 2 when the figures are void, so that no script takes them for a result.
+/// Ends with 2 when the figures are void or not everybody got what they should, so that no script takes them for a result.
 fn main() -> Result<ExitCode> {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,str0m=error")))
@@ -125,8 +129,17 @@ fn main() -> Result<ExitCode> {
     match arguments.scenario {
         Scenario::Fanout(fanout) => {
             let report = runtime.block_on(fanout::run(&fanout.config()?))?;
-            report::print(&report, if fanout.json { Format::Json } else { Format::Text })?;
+            report::print(&report, format_of(fanout.json))?;
             Ok(if report.void.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
         }
+        Scenario::Call(holding) => {
+            let report = runtime.block_on(call::run(&holding.config()?, &mut holding.driver()))?;
+            report::print_call(&report, format_of(holding.json))?;
+            Ok(if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+        }
     }
+}
+
+fn format_of(json: bool) -> Format {
+    if json { Format::Json } else { Format::Text }
 }

@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use sluice_load::Summary;
+use sluice_load::scenario::call;
 use sluice_load::scenario::fanout::{Report, Times};
 
 /// How a report is written.
@@ -63,6 +64,16 @@ pub(crate) fn print(report: &Report, format: Format) -> Result<()> {
     println!("sent late    {}", summary(&generator.lateness));
     for reason in &report.void {
         println!("VOID         {reason}: these figures are the generator's, not the server's");
+    }
+    Ok(())
+}
+
+/// Prints the report of a call.
+pub(crate) fn print_call(report: &call::Report, format: Format) -> Result<()> {
+    if format == Format::Json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        print!("{report}");
     }
     Ok(())
 }

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
-#[cfg(test)]
-use str0m::change::SdpOffer;
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use super::connection::{Connection, State};
+use crate::call::{Receiver, Sender};
 use crate::limits::SOCKET_BUFFER_BYTES;
 use crate::measure::clock::Now;
 use crate::payload::Codec;
@@ -44,6 +43,10 @@ pub(crate) enum Role {
     Publisher(Box<PublisherRole>),
     /// Receives and counts.
     Viewer(Box<ViewerRole>),
+    /// Sends in a call.
+    Sender(Box<Sender>),
+    /// Receives in a call.
+    Receiver(Box<Receiver>),
 }
 
 /// What to negotiate.
@@ -117,7 +120,6 @@ impl Endpoint {
     }
 
     /// Makes an endpoint that answers an offer.
-    #[cfg(test)]
     pub(crate) fn answering(setup: &Setup, role: Role, offer: &str) -> Result<(Self, String)> {
         let mut endpoint = Self::new(setup, role)?;
         endpoint.add_candidate()?;
@@ -126,9 +128,10 @@ impl Endpoint {
     }
 
     /// Answers an offer of the peer.
-    #[cfg(test)]
     pub(crate) fn accept_offer(&mut self, offer: &str) -> Result<String> {
-        let offer = SdpOffer::from_sdp_string(offer)?;
+        // The stack would wait for the handshake where the offer leaves it the choice; answerers begin it (RFC 8842 section 5.3),
+        // as browsers do, and a server that cannot begin takes nothing else.
+        let offer = SdpOffer::from_sdp_string(&offer.replace("a=setup:actpass", "a=setup:passive"))?;
         Ok(self.rtc.sdp_api().accept_offer(offer)?.to_sdp_string())
     }
 
@@ -144,6 +147,25 @@ impl Endpoint {
         let answer = SdpAnswer::from_sdp_string(answer)?;
         self.rtc.sdp_api().accept_answer(pending, answer)?;
         Ok(())
+    }
+
+    /// Makes an offer that turns m-lines; `None` when nothing changes by that.
+    pub(crate) fn offer_directions(&mut self, turned: &[(Mid, Direction)]) -> Option<String> {
+        let mut api = self.rtc.sdp_api();
+        for (mid, direction) in turned {
+            api.set_direction(*mid, *direction);
+        }
+        let (offer, pending) = api.apply()?;
+        self.pending = Some(pending);
+        Some(offer.to_sdp_string())
+    }
+
+    /// Forgets streams that the peer sends no more.
+    pub(crate) fn forget_streams(&mut self, ssrcs: &[u32]) {
+        let mut api = self.rtc.direct_api();
+        for ssrc in ssrcs {
+            api.remove_stream_rx((*ssrc).into());
+        }
     }
 
     /// Makes an offer with new ICE credentials, RFC 8445 section 2.4.
@@ -167,8 +189,10 @@ impl Endpoint {
     }
 
     fn role_added(&mut self, mid: Mid, kind: MediaKind) {
-        if let Role::Publisher(publisher) = &mut self.role {
-            publisher.add_media(mid, kind);
+        match &mut self.role {
+            Role::Publisher(publisher) => publisher.add_media(mid, kind),
+            Role::Sender(sender) => sender.add_media(mid, kind),
+            Role::Viewer(_) | Role::Receiver(_) => {}
         }
     }
 
@@ -203,6 +227,8 @@ impl Endpoint {
                     let wanted = viewer.key_frame_wanted(now.instant);
                     wanted.is_some_and(|mid| request_key_frame(&mut self.rtc, mid))
                 }
+                Role::Sender(sender) => sender.write_due(&mut self.rtc),
+                Role::Receiver(_) => false,
             };
             if !wrote {
                 return Ok(());
@@ -222,6 +248,8 @@ impl Endpoint {
         let role = match &self.role {
             Role::Publisher(publisher) => publisher.poll_timeout(),
             Role::Viewer(viewer) => viewer.poll_timeout(),
+            Role::Sender(sender) => sender.poll_timeout(),
+            Role::Receiver(_) => None,
         };
         role.map_or(self.rtc_timeout, |due| due.min(self.rtc_timeout))
     }
@@ -244,7 +272,14 @@ impl Endpoint {
     pub(crate) fn publisher_mut(&mut self) -> Option<&mut PublisherRole> {
         match &mut self.role {
             Role::Publisher(publisher) => Some(publisher),
-            Role::Viewer(_) => None,
+            Role::Viewer(_) | Role::Sender(_) | Role::Receiver(_) => None,
+        }
+    }
+
+    pub(crate) fn sender_mut(&mut self) -> Option<&mut Sender> {
+        match &mut self.role {
+            Role::Sender(sender) => Some(sender),
+            Role::Publisher(_) | Role::Viewer(_) | Role::Receiver(_) => None,
         }
     }
 
@@ -285,8 +320,10 @@ impl Endpoint {
             }
             Event::Connected => {
                 self.connection().enter(now.instant, State::DtlsConnected);
-                if let Role::Publisher(publisher) = &mut self.role {
-                    publisher.handle_connected(now.instant);
+                match &mut self.role {
+                    Role::Publisher(publisher) => publisher.handle_connected(now.instant),
+                    Role::Sender(sender) => sender.handle_connected(now.instant),
+                    Role::Viewer(_) | Role::Receiver(_) => {}
                 }
             }
             Event::Closed => self.connection().enter(now.instant, State::Closed),
@@ -295,12 +332,17 @@ impl Endpoint {
             Event::RtpPacket(packet) => {
                 let arrival =
                     arrival.unwrap_or(Arrival { realtime_ns: now.realtime_ns, at: now.instant, wire_ssrc: None });
-                let Self { rtc, role: Role::Viewer(viewer), .. } = self else { return };
-                viewer.handle_packet(rtc, arrival, &packet);
+                match &mut self.role {
+                    Role::Viewer(viewer) => viewer.handle_packet(&mut self.rtc, arrival, &packet),
+                    Role::Receiver(receiver) => receiver.handle_packet(&mut self.rtc, arrival, &packet),
+                    Role::Publisher(_) | Role::Sender(_) => {}
+                }
             }
             event => match &mut self.role {
                 Role::Publisher(publisher) => publisher.handle_event(&event),
                 Role::Viewer(viewer) => viewer.handle_event(&event),
+                Role::Sender(sender) => sender.handle_event(&event),
+                Role::Receiver(_) => {}
             },
         }
     }

@@ -2,19 +2,21 @@
 
 pub(crate) mod connection;
 pub(crate) mod endpoint;
+pub(crate) mod handle;
 pub(crate) mod worker;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use reqwest::Url;
-use tokio::sync::{Mutex as AsyncMutex, oneshot};
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::signalling::{Resource, Session};
 use connection::Connection;
 use endpoint::{Endpoint, Role, Setup};
+use handle::Handle;
 use worker::{Farewell, Worker};
 
 /// Waiting looks this often.
@@ -23,9 +25,7 @@ const POLL: Duration = Duration::from_millis(5);
 /// A peer that has joined.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    worker: Arc<Worker>,
-    id: u64,
-    connection: Arc<Mutex<Connection>>,
+    handle: Handle,
     session: AsyncMutex<Session>,
     location: String,
 }
@@ -48,12 +48,12 @@ impl Peer {
             connection.answered_at = Some(Instant::now());
         }
         let candidates = endpoint.local_candidates()?;
-        let id = worker.add(endpoint);
+        let handle = Handle::new(worker, endpoint);
         if setup.trickle {
             session.trickle(&offer, &candidates).await?;
         }
         let location = session.location().to_owned();
-        Ok(Self { worker, id, connection, session: AsyncMutex::new(session), location })
+        Ok(Self { handle, session: AsyncMutex::new(session), location })
     }
 
     pub(crate) fn location(&self) -> &str {
@@ -61,7 +61,7 @@ impl Peer {
     }
 
     pub(crate) fn connection(&self) -> Connection {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.handle.connection()
     }
 
     /// Runs something in the endpoint's thread.
@@ -69,35 +69,21 @@ impl Peer {
         &self,
         action: impl FnOnce(&mut Endpoint, crate::measure::clock::Now) -> Result<()> + Send + 'static,
     ) {
-        self.worker.act(self.id, action);
+        self.handle.act(action);
     }
 
     /// Restarts ICE by PATCH and waits for the answer, not for the new pair.
     pub(crate) async fn restart_ice(&self) -> Result<()> {
         let mut session = self.session.lock().await;
-        let offer = self.ask(Endpoint::offer_ice_restart).await?;
+        let offer = self.handle.ask(Endpoint::offer_ice_restart).await?;
         let answer = session.restart(&offer).await?;
-        self.ask(move |endpoint| endpoint.accept_answer(&answer)).await
-    }
-
-    /// Runs something in the endpoint's thread and returns what it says; its failure leaves the endpoint alive.
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&mut Endpoint) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let (sender, receiver) = oneshot::channel();
-        self.worker.act(self.id, move |endpoint, _| {
-            // Nobody listens any more when the caller was cancelled.
-            drop(sender.send(question(endpoint)));
-            Ok(())
-        });
-        receiver.await.context("the endpoint is gone")?
+        self.handle.ask(move |endpoint| endpoint.accept_answer(&answer)).await
     }
 
     /// Waits until media may flow.
     pub(crate) async fn wait_connected(&self, limit: Duration) -> Result<()> {
         let connected = wait_until(limit, || {
-            let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let connection = self.connection();
             connection.is_connected() || connection.error.is_some()
         });
         let connected = connected.await;
@@ -113,20 +99,13 @@ impl Peer {
     /// session, whose resource is then not found.
     pub(crate) async fn leave(&self) -> Result<()> {
         let deleted = self.session.lock().await.delete().await;
-        self.worker.remove(self.id, Farewell::Close);
+        self.handle.remove(Farewell::Close);
         deleted
     }
 
     /// Goes without a word, as a killed process does.
     pub(crate) fn vanish(&self) {
-        self.worker.remove(self.id, Farewell::Vanish);
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // Removing one that is gone does nothing.
-        self.vanish();
+        self.handle.remove(Farewell::Vanish);
     }
 }
 

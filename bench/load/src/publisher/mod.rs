@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::Result;
 use str0m::media::{Direction, MediaKind};
 
-pub(crate) use role::{PublisherRole, Sent};
+pub(crate) use role::{PublisherRole, Sent, payload_type_of};
+pub(crate) use source::{Destination, Source};
 pub use source::{SourceConfig, SourceProgress, Spacing};
 
 use crate::payload::{Codec, Pictures};
@@ -102,7 +103,7 @@ impl PublisherConfig {
 }
 
 /// A stream id that no other stream of this host has while both processes live.
-fn next_stream_id() -> u64 {
+pub(crate) fn next_stream_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     u64::from(process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed)
 }

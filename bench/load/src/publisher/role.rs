@@ -156,7 +156,7 @@ fn start(rtc: &Rtc, plan: &Planned, at: Instant) -> Option<Source> {
 }
 
 /// The negotiated payload type; of the H264 ones the one that fits our packets best.
-fn payload_type_of(rtc: &Rtc, mid: Mid, codec: Codec) -> Option<Pt> {
+pub(crate) fn payload_type_of(rtc: &Rtc, mid: Mid, codec: Codec) -> Option<Pt> {
     let wanted = match codec {
         Codec::Vp8 => str0m::format::Codec::Vp8,
         Codec::Vp9 => str0m::format::Codec::Vp9,

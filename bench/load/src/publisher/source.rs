@@ -95,15 +95,15 @@ pub struct SourceProgress {
 
 /// Which stream of the stack packets are written to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Destination {
-    pub(super) mid: Mid,
-    pub(super) encoding: Option<Rid>,
-    pub(super) payload_type: Pt,
+pub(crate) struct Destination {
+    pub(crate) mid: Mid,
+    pub(crate) encoding: Option<Rid>,
+    pub(crate) payload_type: Pt,
 }
 
 /// One stream being sent.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     config: SourceConfig,
     codec: Codec,
     pictures: Option<Pictures>,
@@ -130,7 +130,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: SourceConfig,
         codec: Codec,
         pictures: Option<Pictures>,
@@ -164,12 +164,12 @@ impl Source {
         source
     }
 
-    pub(super) fn mid(&self) -> Mid {
+    pub(crate) fn mid(&self) -> Mid {
         self.to.mid
     }
 
     /// The empty account of this stream, to be kept by the caller and passed to [`Source::write`].
-    pub(super) fn progress(&self) -> SourceProgress {
+    pub(crate) fn progress(&self) -> SourceProgress {
         SourceProgress {
             stream_id: self.stream_id,
             kind: if self.codec.is_video() { MediaKind::Video } else { MediaKind::Audio },
@@ -183,12 +183,12 @@ impl Source {
     }
 
     /// Makes the next frame a key frame.
-    pub(super) fn request_key_frame(&mut self) {
+    pub(crate) fn request_key_frame(&mut self) {
         self.wants_key_frame = true;
     }
 
     /// Goes on after a pause, with a key frame unless a frame is half sent.
-    pub(super) fn resume(&mut self, at: Instant) {
+    pub(crate) fn resume(&mut self, at: Instant) {
         self.anchor = at;
         self.scheduled = 0;
         self.wants_key_frame = true;
@@ -197,8 +197,15 @@ impl Source {
         }
     }
 
+    /// Goes on as another stream: numbers begin anew, with a key frame; time and sequence of RTP go on.
+    pub(crate) fn restart(&mut self, stream_id: u64, at: Instant) {
+        self.stream_id = stream_id;
+        (self.packet_number, self.frame_number, self.index) = (0, 0, 0);
+        self.resume(at);
+    }
+
     /// When the next packet is due.
-    pub(super) fn due(&self) -> Instant {
+    pub(crate) fn due(&self) -> Instant {
         let interval = self.config.frame_interval();
         let begin = self.anchor + interval * self.scheduled;
         match self.config.spacing {
@@ -208,7 +215,7 @@ impl Source {
     }
 
     /// Writes the next packet into the stack.
-    pub(super) fn write(&mut self, rtc: &mut Rtc, now: Now, progress: &mut SourceProgress) {
+    pub(crate) fn write(&mut self, rtc: &mut Rtc, now: Now, progress: &mut SourceProgress) {
         progress.lateness.record(now.instant.saturating_duration_since(self.due()));
         let body = Body {
             stream_id: self.stream_id,

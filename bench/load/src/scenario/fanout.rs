@@ -103,7 +103,7 @@ pub struct Times {
 }
 
 impl Times {
-    fn of(mut values: Vec<Duration>) -> Self {
+    pub(super) fn of(mut values: Vec<Duration>) -> Self {
         let mut ms = |share| quantile(&mut values, share).map_or(0.0, millis);
         let (p50_ms, p99_ms, max_ms) = (ms(0.5), ms(0.99), ms(1.0));
         Self { count: values.len(), p50_ms, p99_ms, max_ms }
@@ -419,7 +419,7 @@ fn reasons_to_void(generator: &GeneratorReport) -> Vec<String> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
-fn float(count: u64) -> f64 {
+pub(super) fn float(count: u64) -> f64 {
     count as f64
 }
 

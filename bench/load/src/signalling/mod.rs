@@ -156,9 +156,15 @@ impl Rooms {
 
     /// Makes a token for `identity` with the role `host`, `speaker` or `attendee`.
     pub async fn token(&self, room_id: &str, identity: &str, role: &str) -> Result<String> {
-        let wanted = serde_json::json!({ "identity": identity, "role": role, "expires_in": 3600 });
+        let wanted = serde_json::json!({ "identity": identity, "role": role, "expires_in": 86_400 });
         let token = self.post(&format!("/api/rooms/{room_id}/tokens"), &wanted).await?;
         string_of(&token, "token")
+    }
+
+    /// Where calls are signalled, as `ws://127.0.0.1:8080/ws`.
+    pub(crate) fn signalling(&self) -> Result<String> {
+        let url = self.base.join("/ws")?.to_string();
+        Ok(url.replacen("http", "ws", 1))
     }
 
     /// Removes a room.

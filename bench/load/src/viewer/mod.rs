@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 pub use frames::FrameCounts;
-pub(crate) use role::{Tracks, ViewerRole};
+pub(crate) use role::{Tracks, ViewerRole, identify};
 pub use stats::ViewerStats;
 pub use track::{Gap, RtpStats, SourceStats, TrackStats};
 

@@ -109,7 +109,7 @@ impl ViewerRole {
 }
 
 /// Finds the m-line by SSRC and the codec by payload type.
-fn identify(rtc: &mut Rtc, packet: &RtpPacket) -> Option<(Mid, Codec)> {
+pub(crate) fn identify(rtc: &mut Rtc, packet: &RtpPacket) -> Option<(Mid, Codec)> {
     let mid = rtc.direct_api().stream_rx(&packet.header.ssrc)?.mid();
     let params = rtc.codec_config().params().iter().find(|params| params.pt() == packet.header.payload_type)?;
     #[expect(clippy::wildcard_enum_match_arm, reason = "the foreign enum has codecs that are never offered")]
