@@ -1,5 +1,5 @@
 # Sluice: `make run` builds and starts it, `make test` runs every test. See README.md.
-.PHONY: run build test check sim bench fuzz web
+.PHONY: run build test check sim soak bench fuzz web
 .DEFAULT_GOAL := run
 
 run:    ## install what is missing, build, start, print the page's address and an API key
@@ -19,6 +19,9 @@ web:    ## build the web application into controlplane/web/dist
 
 sim:    ## simulate both planes: `make sim SEEDS=1000`
 	@.scripts/toolchain && SLUICE_SIM_SEEDS=$(or $(SEEDS),1000) cargo test --profile sim --locked -p sluice-tests --test sim -- --nocapture calls_survive
+
+soak:   ## hold a call of thirty for an hour while planes are killed: `make soak SECONDS=600`
+	@.scripts/toolchain && .scripts/soak $(SECONDS)
 
 fuzz:   ## fuzz one target: `make fuzz TARGET=rtp SECONDS=60`
 	@.scripts/toolchain && .scripts/fuzz "$(TARGET)" "$(SECONDS)"

@@ -3,6 +3,7 @@
 
 mod audience;
 mod call;
+mod call_soak;
 mod connections;
 mod documents;
 mod identity;
