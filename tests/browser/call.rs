@@ -13,18 +13,29 @@ const WATCHED: Duration = Duration::from_secs(4);
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a page shows of each person, what it receives, and what identifies it and its connections.
+///
+/// Firefox counts neither the frames that an element shows of a stream nor the energy of sound: there it is what was decoded
+/// and what arrived.
 const LOOK: &str = "(async () => {
+    const open = watched.connections.filter(({ connectionState }) => connectionState !== 'closed');
+    const decoded = async (track) => {
+        const receivers = open.flatMap((connection) => connection.getReceivers());
+        const stats = await receivers.find((receiver) => receiver.track === track)?.getStats();
+        return [...(stats?.values() ?? [])].find(({ type }) => type === 'inbound-rtp')?.framesDecoded ?? 0;
+    };
     const tiles = {};
     for (const tile of document.querySelectorAll('.tile')) {
-        const frames = tile.querySelector('video')?.getVideoPlaybackQuality().totalVideoFrames ?? 0;
+        const video = tile.querySelector('video');
+        const shown = video?.getVideoPlaybackQuality().totalVideoFrames ?? 0;
+        const frames = shown > 0 ? shown : await decoded(video?.srcObject?.getVideoTracks()[0]);
         const label = tile.querySelector('.label').textContent;
         tiles[tile.querySelector('.name').textContent.trim()] = { frames, isMuted: label.includes('muted') };
     }
-    const open = watched.connections.filter(({ connectionState }) => connectionState !== 'closed');
     let heard = 0;
     for (const connection of open) {
         for (const entry of (await connection.getStats()).values()) {
-            if (entry.type === 'inbound-rtp' && entry.kind === 'audio') heard += entry.totalAudioEnergy ?? 0;
+            if (entry.type !== 'inbound-rtp' || entry.kind !== 'audio') continue;
+            heard += entry.totalAudioEnergy ?? entry.packetsReceived ?? 0;
         }
     }
     return {
