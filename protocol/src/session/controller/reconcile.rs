@@ -109,7 +109,10 @@ impl Reconciler {
         }
         let before = std::mem::replace(&mut self.want, want);
         self.adopted = true;
-        self.established.retain(|key, by| self.want.object(key).is_some() || Some(*by) == self.instance);
+        // What a data plane had and is not wanted now may be wanted again before that one is known to have dropped it.
+        let (want, have, instance) = (&self.want, &self.have, self.instance);
+        self.established
+            .retain(|key, by| want.object(key).is_some() || have.object(key).is_some() || Some(*by) == instance);
         self.leaving.extend(before.keys().chain(self.have.keys()).filter(|key| self.want.object(key).is_none()));
         let keys: BTreeSet<Key> = before.keys().chain(self.have.keys()).chain(self.want.keys()).copied().collect();
         for key in keys {
