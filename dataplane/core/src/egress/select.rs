@@ -461,7 +461,9 @@ impl OneLayer {
                 return Err(Discard::LayerNotSelected);
             }
         } else if self.wish == Wish::Encoding(packet.stream) {
-            if entry.admits(packet) && active.open && is_heard {
+            // Where a frame was left out already, the rest of the open one has had its time, and this is a later key frame.
+            let is_given_up = active.turn == Turn::Finishing { is_cut: true };
+            if entry.admits(packet) && active.open && is_heard && !is_given_up {
                 if active.turn == Turn::No {
                     active.turn = Turn::Finishing { is_cut: false };
                 }
