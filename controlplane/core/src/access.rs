@@ -304,8 +304,8 @@ const fn row(endpoint: Endpoint, route: &'static str, allowed: [u8; 5]) -> Matri
 }
 
 /// Role × endpoint. Administration (rooms as such) is closed to participants' tokens; a host manages the people of its own
-/// room, and over its signalling connection the room itself. A speaker publishes and an attendee plays as far as their permissions go. What `--guests` opens to strangers is
-/// the server's configuration and not in this table.
+/// room, and over its signalling connection the room itself. A speaker publishes and an attendee plays as far as their
+/// permissions go. What `--guests` opens to strangers is the server's configuration and not in this table.
 pub const MATRIX: [MatrixRow; 19] = [
     row(Endpoint::CreateRoom, "POST /api/rooms", [1, 0, 0, 0, 0]),
     row(Endpoint::ListRooms, "GET /api/rooms", [1, 0, 0, 0, 0]),

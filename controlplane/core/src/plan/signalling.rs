@@ -6,7 +6,7 @@ use sluice_protocol::time::Instant;
 use super::sessions::check_further_room;
 use super::{Control, ControlError, Effect, OpenError};
 use crate::limits;
-use crate::room::{Identity, Input, Join, LeaveReason, RoomId};
+use crate::room::{Identity, Input, Join, LeaveReason, ParticipantId, RoomId};
 use crate::sdp::{Role, Simulcast};
 use crate::session::{Session, SessionId, Signalling};
 
@@ -103,9 +103,7 @@ impl Control {
         id: &SessionId,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ControlError> {
-        self.check_signalled(id)?;
-        self.tell_rooms_of(now, id, Input::Quiet, effects);
-        Ok(())
+        self.tell_rooms_of_signalled(now, id, Input::Quiet, effects)
     }
 
     /// Shows everybody that a session's signalling connection is back.
@@ -118,14 +116,22 @@ impl Control {
         id: &SessionId,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ControlError> {
-        self.check_signalled(id)?;
-        self.tell_rooms_of(now, id, Input::Connected, effects);
-        Ok(())
+        self.tell_rooms_of_signalled(now, id, Input::Connected, effects)
     }
 
-    fn check_signalled(&self, id: &SessionId) -> Result<(), ControlError> {
+    fn tell_rooms_of_signalled(
+        &mut self,
+        now: Instant,
+        id: &SessionId,
+        input: impl Fn(ParticipantId) -> Input,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ControlError> {
         let session = self.sessions.get(id).filter(|session| session.signalling.is_some());
-        session.map(|_| ()).ok_or(ControlError::NoSuchSession)
+        if session.is_none() {
+            return Err(ControlError::NoSuchSession);
+        }
+        self.tell_rooms_of(now, id, input, effects);
+        Ok(())
     }
 
     /// Ends what a transport belongs to, because its DTLS association failed or was closed, or because the data plane refused

@@ -2,7 +2,7 @@
 
 use sluice_controlplane_core::plan::{ControlError, PublishTrack};
 use sluice_controlplane_core::room::{
-    Actor, Identity, Input, LeaveReason, ParticipantId, Room, RoomError, RoomId, SubscriptionChange, Wish,
+    Actor, Identity, Input, LeaveReason, ParticipantId, Room, RoomError, RoomId, Wish,
 };
 use sluice_controlplane_core::session::{Session, SessionId};
 use sluice_protocol::ids::TrackId;
@@ -69,7 +69,7 @@ impl Desk {
                 self.own_input(session, &room, |participant| Input::Unsubscribe { participant, track })?;
             }
             Request::UpdateSubscription { room, track, change } => {
-                self.update_subscription(session, &room, track, change)?;
+                self.own_input(session, &room, |participant| Input::UpdateSubscription { participant, track, change })?;
             }
             Request::Mute { room, participant, track, muted } => self.mute(session, room, participant, track, muted)?,
             Request::UpdateParticipant { room, participant, change } => {
@@ -253,16 +253,6 @@ impl Desk {
         rooms.into_iter().try_for_each(|(room, participant)| self.input(&room, input(participant)))
     }
 
-    fn update_subscription(
-        &mut self,
-        session: &SessionId,
-        room: &RoomId,
-        track: TrackId,
-        change: SubscriptionChange,
-    ) -> Result<(), ConductorError> {
-        self.own_input(session, room, |participant| Input::UpdateSubscription { participant, track, change })
-    }
-
     fn mute(
         &mut self,
         session: &SessionId,
@@ -353,8 +343,9 @@ impl Desk {
         });
         self.settle(effects);
         moved.map_err(refusal)?;
-        self.tell_stay(&id, None, to);
-        let there = self.control.session(&id).and_then(|own| self.stay(own, to));
-        there.map(|stay| stay.own).ok_or(ConductorError::NoSuchSession)
+        let stay = self.control.session(&id).and_then(|own| self.stay(own, to)).ok_or(ConductorError::NoSuchSession)?;
+        let there = stay.own.clone();
+        self.reply(&id, None, Reply::Joined(Box::new(stay)));
+        Ok(there)
     }
 }
