@@ -7,6 +7,7 @@ mod call_soak;
 mod connections;
 mod documents;
 mod identity;
+mod lip_sync;
 mod media;
 mod ports;
 mod privileges;
