@@ -11,32 +11,45 @@ use crate::show::{LIMIT, number, server};
 const WATCHED: Duration = Duration::from_secs(4);
 /// A plane is killed at a random moment within this time.
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
+/// Energy of sound (as in `totalAudioEnergy`: squared amplitude by seconds) that somebody has who is heard.
+const LOUD: f64 = 1e-5;
 
-/// What a page shows of each person, what it receives, and what identifies it and its connections.
+/// What a page shows of each person, what it hears of each, and what identifies it and its connections.
 ///
-/// Firefox counts neither the frames that an element shows of a stream nor the energy of sound: there it is what was decoded
-/// and what arrived.
+/// Firefox counts neither the frames that an element shows of a stream nor the energy of sound: there it is what was decoded,
+/// and what packets say of their level (RFC 6464), looked at twenty times a second.
 const LOOK: &str = "(async () => {
     const open = watched.connections.filter(({ connectionState }) => connectionState !== 'closed');
-    const decoded = async (track) => {
-        const receivers = open.flatMap((connection) => connection.getReceivers());
-        const stats = await receivers.find((receiver) => receiver.track === track)?.getStats();
-        return [...(stats?.values() ?? [])].find(({ type }) => type === 'inbound-rtp')?.framesDecoded ?? 0;
+    const receiverOf = (track) => open.flatMap((connection) => connection.getReceivers()).find((other) => other.track === track);
+    const statsOf = async (track) =>
+        [...((await receiverOf(track)?.getStats())?.values() ?? [])].find(({ type }) => type === 'inbound-rtp');
+    watched.levels ??= new Map();
+    const listen = (track) => {
+        watched.levels.set(track, 0);
+        let last;
+        setInterval(() => {
+            for (const { audioLevel = 0, rtpTimestamp } of receiverOf(track)?.getSynchronizationSources() ?? []) {
+                if (rtpTimestamp !== last) watched.levels.set(track, watched.levels.get(track) + audioLevel ** 2 / 20);
+                last = rtpTimestamp;
+            }
+        }, 50);
     };
-    const tiles = {};
+    const [tiles, names, heard] = [{}, {}, {}];
     for (const tile of document.querySelectorAll('.tile')) {
         const video = tile.querySelector('video');
         const shown = video?.getVideoPlaybackQuality().totalVideoFrames ?? 0;
-        const frames = shown > 0 ? shown : await decoded(video?.srcObject?.getVideoTracks()[0]);
+        const frames = shown > 0 ? shown : (await statsOf(video?.srcObject?.getVideoTracks()[0]))?.framesDecoded ?? 0;
         const label = tile.querySelector('.label').textContent;
-        tiles[tile.querySelector('.name').textContent.trim()] = { frames, isMuted: label.includes('muted') };
+        const name = tile.querySelector('.name').textContent.trim();
+        tiles[name] = { frames, isMuted: label.includes('muted') };
+        if (tile.dataset.source === 'camera') names[tile.dataset.identity] = name;
     }
-    let heard = 0;
-    for (const connection of open) {
-        for (const entry of (await connection.getStats()).values()) {
-            if (entry.type !== 'inbound-rtp' || entry.kind !== 'audio') continue;
-            heard += entry.totalAudioEnergy ?? entry.packetsReceived ?? 0;
-        }
+    for (const { srcObject, dataset } of document.querySelectorAll('audio')) {
+        const [track] = srcObject?.getAudioTracks() ?? [];
+        if (track === undefined) continue;
+        const energy = (await statsOf(track))?.totalAudioEnergy;
+        if (energy === undefined && !watched.levels.has(track)) listen(track);
+        heard[names[dataset.identity] ?? ''] = energy ?? watched.levels.get(track);
     }
     return {
         state: document.querySelector('[data-state]')?.dataset.state ?? '',
@@ -51,19 +64,19 @@ const LOOK: &str = "(async () => {
 })()";
 
 /// A server with a room that people enter, each in a browser of its own.
-struct Call {
-    server: Server,
-    browsers: Browsers,
+pub(crate) struct Call {
+    pub(crate) server: Server,
+    pub(crate) browsers: Browsers,
     room: String,
 }
 
 impl Call {
     /// Has Ann start a call on the front page and enter it.
-    async fn start() -> Self {
+    pub(crate) async fn start(browser: Browser) -> Self {
         let server = server("create").await;
         let mut browsers = Browsers::start().unwrap();
         let front = format!("{}/", server.base());
-        browsers.open("Ann", Browser::ChromiumWithASmallCamera, &front).await.unwrap();
+        browsers.open("Ann", browser, &front).await.unwrap();
         browsers.type_into("Ann", "#call-name", "A call").await.unwrap();
         browsers.click("Ann", "#start-call button").await.unwrap();
         let mut call = Self { server, browsers, room: String::new() };
@@ -74,7 +87,7 @@ impl Call {
     }
 
     /// Has somebody open the link in a browser and enter the room.
-    async fn join(&mut self, name: &str, browser: Browser) {
+    pub(crate) async fn join(&mut self, name: &str, browser: Browser) {
         self.browsers.open(name, browser, &self.room).await.unwrap();
         self.enter(name).await;
     }
@@ -91,7 +104,7 @@ impl Call {
         self.browsers.click(name, selector).await.unwrap_or_else(|error| panic!("{name}: {error:#}"));
     }
 
-    async fn press_labelled(&mut self, name: &str, label: &str) {
+    pub(crate) async fn press_labelled(&mut self, name: &str, label: &str) {
         self.press(name, &format!("button[aria-label=\"{label}\"]")).await;
     }
 
@@ -116,11 +129,12 @@ impl Call {
         }
     }
 
-    /// Waits until somebody sees the moving pictures of the others, and hears them, from now on.
-    async fn wait_meeting(&mut self, name: &str, others: &[&str]) {
+    /// Waits until somebody sees the moving pictures of the others, and hears each of them, from now on.
+    pub(crate) async fn wait_meeting(&mut self, name: &str, others: &[&str]) {
         let before = self.look(name).await;
         let grows = |found: &Value, other: &&str| frames(found, other) > frames(&before, other) + 5.0;
-        let meets = |found: &Value| others.iter().all(|other| grows(found, other)) && heard(found) > heard(&before);
+        let hears = |found: &Value, other: &&str| heard(found, other) > heard(&before, other) + LOUD;
+        let meets = |found: &Value| others.iter().all(|other| grows(found, other) && hears(found, other));
         let _met = self.wait(name, &format!("picture and sound of {others:?}"), meets).await;
     }
 
@@ -139,7 +153,7 @@ impl Call {
         let before = self.look(name).await;
         tokio::time::sleep_until((Instant::now() + WATCHED).into()).await;
         let after = self.look(name).await;
-        (frames(&after, other) - frames(&before, other), heard(&after) - heard(&before))
+        (frames(&after, other) - frames(&before, other), heard(&after, other) - heard(&before, other))
     }
 }
 
@@ -148,15 +162,15 @@ fn frames(found: &Value, name: &str) -> f64 {
     number(&found["tiles"][name]["frames"])
 }
 
-/// Energy of all sound that arrived.
-fn heard(found: &Value) -> f64 {
-    number(&found["heard"])
+/// Energy of somebody's sound.
+fn heard(found: &Value, name: &str) -> f64 {
+    number(&found["heard"][name])
 }
 
 #[test]
 fn three_people_meet_mute_share_a_screen_leave_and_come_back() {
     in_own_network("call::three_people_meet_mute_share_a_screen_leave_and_come_back", async {
-        let mut call = Call::start().await;
+        let mut call = Call::start(Browser::ChromiumWithASmallCamera).await;
         call.join("Ben", Browser::ChromiumWithASmallCamera).await;
         call.wait_meeting("Ann", &["Ben"]).await;
         call.wait_meeting("Ben", &["Ann"]).await;
@@ -193,7 +207,7 @@ fn three_people_meet_mute_share_a_screen_leave_and_come_back() {
 #[test]
 fn a_call_outlives_either_plane_without_a_reload_or_a_negotiation() {
     in_own_network("call::a_call_outlives_either_plane_without_a_reload_or_a_negotiation", async {
-        let mut call = Call::start().await;
+        let mut call = Call::start(Browser::ChromiumWithASmallCamera).await;
         call.join("Ben", Browser::ChromiumWithASmallCamera).await;
         call.wait_meeting("Ann", &["Ben"]).await;
         call.wait_meeting("Ben", &["Ann"]).await;

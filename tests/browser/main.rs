@@ -4,6 +4,7 @@
 mod call;
 mod failures;
 mod keyboard;
+mod layers;
 mod phone;
 mod show;
 mod watching;

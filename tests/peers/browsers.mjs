@@ -125,23 +125,29 @@ const commands = {
   },
 };
 
-/** Runs in a page before its own scripts: a camera that costs little, so that several people fit on two cores. */
-function smallCamera() {
+/** Runs in a page before its own scripts: a camera of that size and rate, so that two cores encode what it gives. */
+function camera(size) {
   const devices = MediaDevices.prototype;
   const native = devices.getUserMedia;
   devices.getUserMedia = function ({ video, audio }) {
-    const small = typeof video === 'object' ? { ...video, width: 640, height: 360, frameRate: 10 } : video;
-    return native.call(this, { video: small, audio });
+    return native.call(this, { video: typeof video === 'object' ? { ...video, ...size } : video, audio });
   };
 }
+
+/** Several of these fit on two cores. */
+const SMALL = { width: 640, height: 360, frameRate: 10 };
+/** As large as the page asks for, and half as many pictures. */
+const LARGE = { width: 1280, height: 720, frameRate: 15 };
 
 const open = {
   chromium: () => openChromium([ALLOWED, CAMERA], { ...DESK, ...DEVICES }),
   'chromium-without-devices': () => openChromium([ALLOWED], { ...DESK, ...DEVICES }),
   'chromium-that-refuses': () => openChromium([`${ALLOWED}=deny`, CAMERA], DESK),
-  'chromium-with-a-small-camera': () => openChromium([ALLOWED, CAMERA], { ...DESK, ...DEVICES }, smallCamera),
+  'chromium-with-a-small-camera': () => openChromium([ALLOWED, CAMERA], { ...DESK, ...DEVICES }, [camera, SMALL]),
+  'chromium-with-a-large-camera': () => openChromium([ALLOWED, CAMERA], { ...DESK, ...DEVICES }, [camera, LARGE]),
   'chromium-on-a-phone': () => openChromium([ALLOWED, CAMERA], { ...PHONE, ...DEVICES }),
-  firefox: openFirefox,
+  firefox: () => openFirefox(),
+  'firefox-with-a-small-camera': () => openFirefox([camera, SMALL]),
 };
 
 async function openChromium(args, options, ...scripts) {
@@ -151,12 +157,12 @@ async function openChromium(args, options, ...scripts) {
     args: [...CHROMIUM, ...args],
     ...options,
   });
-  for (const script of [beforeScripts, ...scripts]) await context.addInitScript(script);
+  for (const [script, argument] of [[beforeScripts], ...scripts]) await context.addInitScript(script, argument);
   const view = context.pages()[0] ?? (await context.newPage());
   return { view, close: () => context.close().finally(() => rm(profile, { recursive: true, force: true })) };
 }
 
-async function openFirefox() {
+async function openFirefox(...scripts) {
   const browser = await puppeteer.launch({
     browser: 'firefox',
     executablePath: '/usr/bin/firefox-esr',
@@ -165,7 +171,7 @@ async function openFirefox() {
   });
   const view = await browser.newPage();
   await view.setViewport(DESK.viewport);
-  await view.evaluateOnNewDocument(beforeScripts);
+  for (const [script, ...parameters] of [[beforeScripts], ...scripts]) await view.evaluateOnNewDocument(script, ...parameters);
   return { view, close: () => browser.close() };
 }
 

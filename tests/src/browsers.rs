@@ -30,10 +30,14 @@ pub enum Browser {
     ChromiumThatRefuses,
     /// Chromium with a camera of 640 by 360 pixels and 10 frames a second, several of which two cores can take.
     ChromiumWithASmallCamera,
+    /// Chromium with a camera of 1280 by 720 pixels and 15 frames a second, one of which two cores can take in three layers.
+    ChromiumWithALargeCamera,
     /// Chromium as wide as a phone (390 by 844), with touch.
     ChromiumOnAPhone,
     /// Debian's Firefox ESR.
     Firefox,
+    /// Firefox with a camera as small as [`Browser::ChromiumWithASmallCamera`]'s.
+    FirefoxWithASmallCamera,
 }
 
 impl Browser {
@@ -43,8 +47,10 @@ impl Browser {
             Self::ChromiumWithoutDevices => "chromium-without-devices",
             Self::ChromiumThatRefuses => "chromium-that-refuses",
             Self::ChromiumWithASmallCamera => "chromium-with-a-small-camera",
+            Self::ChromiumWithALargeCamera => "chromium-with-a-large-camera",
             Self::ChromiumOnAPhone => "chromium-on-a-phone",
             Self::Firefox => "firefox",
+            Self::FirefoxWithASmallCamera => "firefox-with-a-small-camera",
         }
     }
 }

@@ -121,6 +121,8 @@ export class Call extends Devices {
     this.name = this.name.trim();
     localStorage.setItem(NAME_KEY, this.name);
     this.news = [];
+    // Whoever goes in all the same knows what was missing.
+    this.trouble = undefined;
     this.isFlowing = true;
     this.onMedia();
     this.#call.start(this.#roomId);
