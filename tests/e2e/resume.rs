@@ -192,6 +192,7 @@ async fn a_later_session_of_an_identity_takes_the_place_of_the_earlier_one_in_it
     let mut first = enter(&server, "a", "ben").await;
     crate::call::enter_too(&mut first, &server, "b", "ben").await;
     let mut second = enter(&server, "a", "ben").await;
+    assert_eq!(types(&second.unread().await.unwrap()), [""; 0], "what led to its stay is no news to it");
     let removed = first.told("removed").await.unwrap();
     assert_eq!((&removed["room_id"], &removed["reason"]), (&json!("a"), &json!("replaced")));
     // It goes on in the other room, and nobody there sees anything.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::chance::Chance;
@@ -34,8 +34,10 @@ pub(crate) enum Phase {
     Quiet,
     /// Packets are counted.
     Window,
-    /// They tell what they have, and leave.
+    /// They tell what they have.
     Over,
+    /// They leave, now that everybody has told.
+    Leave,
 }
 
 /// How restless participants are.
@@ -75,12 +77,25 @@ impl Participant {
         Self { shared, who, habits, chance, phase }
     }
 
-    /// Lives until the call is over, and returns what the participant has then, if it is there.
-    pub(crate) async fn live(mut self, begin_after: Duration) -> Option<Sight> {
+    /// Lives until the call is over, and tells what the participant has then, if it is there. Who is there stays until
+    /// everybody has told, so that nobody sees others leave before.
+    pub(crate) async fn live(mut self, begin_after: Duration, sights: mpsc::Sender<Option<Sight>>) {
+        let left = self.live_until_over(begin_after).await;
+        let (stay, sight) = left.unzip();
+        drop(sights.send(sight).await);
+        // Everybody has told when nobody has a sender any more.
+        drop(sights);
+        if let Some(stay) = stay {
+            drop(self.phase.wait_for(|phase| *phase == Phase::Leave).await);
+            stay.leave(false).await;
+        }
+    }
+
+    async fn live_until_over(&mut self, begin_after: Duration) -> Option<(Stay, Sight)> {
         sleep(begin_after).await;
         loop {
-            if let ControlFlow::Break(sight) = self.stay_once().await {
-                return sight;
+            if let ControlFlow::Break(end) = self.stay_once().await {
+                return Some(end);
             }
             let away = self.chance.around(self.habits.away);
             let mut phase = self.phase.clone();
@@ -94,8 +109,8 @@ impl Participant {
         }
     }
 
-    /// Joins, stays for a while and leaves.
-    async fn stay_once(&mut self) -> ControlFlow<Option<Sight>> {
+    /// Joins, stays for a while and leaves, unless the call is over by then.
+    async fn stay_once(&mut self) -> ControlFlow<(Stay, Sight)> {
         let begun = Stay::begin(Arc::clone(&self.shared), self.who.index, &self.who.identity, &self.who.token).await;
         let mut stay = match begun {
             Ok(stay) => stay,
@@ -112,10 +127,7 @@ impl Participant {
             return ControlFlow::Continue(());
         }
         match self.go_on(&mut stay).await {
-            Ok(Some(sight)) => {
-                stay.leave(false).await;
-                ControlFlow::Break(Some(sight))
-            }
+            Ok(Some(sight)) => ControlFlow::Break((stay, sight)),
             Ok(None) => {
                 let says_so = self.chance.below(2) == 0;
                 stay.leave(says_so).await;
@@ -172,7 +184,7 @@ impl Participant {
                     Phase::Churn => leave_at = self.leave_at(),
                     Phase::Window => stay.open_window(),
                     Phase::Over => return Ok(Some(stay.sight())),
-                    Phase::Join | Phase::Quiet => {}
+                    Phase::Join | Phase::Quiet | Phase::Leave => {}
                 }
             }
             if ping_at <= Instant::now() {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -310,10 +310,14 @@ impl<D: Driver> Run<'_, D> {
     async fn hold(mut self, participants: Vec<Participant>) -> Result<Report> {
         let before = self.read().await?;
         let count = u32::try_from(participants.len().max(1))?;
+        let (sender, sights) = mpsc::channel(participants.len().max(1));
         let tasks: Vec<_> = (0_u32..)
             .zip(participants)
-            .map(|(index, participant)| tokio::spawn(participant.live(self.config.join * index / count)))
+            .map(|(index, participant)| {
+                tokio::spawn(participant.live(self.config.join * index / count, sender.clone()))
+            })
             .collect();
+        drop(sender);
         self.wait_joined().await?;
         let joined = self.read().await?;
 
@@ -331,7 +335,9 @@ impl<D: Driver> Run<'_, D> {
         self.phase.send_replace(Phase::Window);
         sleep(self.config.window).await;
         self.phase.send_replace(Phase::Over);
-        let sights = sights(tasks).await?;
+        let sights = collect(sights).await?;
+        self.phase.send_replace(Phase::Leave);
+        left(tasks).await?;
         self.report(&[before, joined, start, end], &samples, &sights)
     }
 
@@ -424,14 +430,21 @@ impl<D: Driver> Run<'_, D> {
     }
 }
 
-/// Waits for everybody to leave, and returns what those have who were there.
-async fn sights(tasks: Vec<JoinHandle<Option<Sight>>>) -> Result<Vec<Sight>> {
-    let mut sights = Vec::new();
-    for task in tasks {
-        let sight = timeout(PATIENCE, task).await.context("somebody does not leave")?;
-        sights.extend(sight.context("a participant has panicked")?);
+/// Returns what those have who are there.
+async fn collect(mut sights: mpsc::Receiver<Option<Sight>>) -> Result<Vec<Sight>> {
+    let mut collected = Vec::new();
+    while let Some(sight) = timeout(PATIENCE, sights.recv()).await.context("somebody does not tell what it has")? {
+        collected.extend(sight);
     }
-    Ok(sights)
+    Ok(collected)
+}
+
+/// Waits for everybody to leave.
+async fn left(tasks: Vec<JoinHandle<()>>) -> Result<()> {
+    for task in tasks {
+        timeout(PATIENCE, task).await.context("somebody does not leave")?.context("a participant has panicked")?;
+    }
+    Ok(())
 }
 
 fn processes(config: &Config, readings: &[Reading; 4], samples: &[Vec<Reading>; 2]) -> Result<Vec<ProcessReport>> {

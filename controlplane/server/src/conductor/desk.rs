@@ -48,6 +48,8 @@ pub(super) struct Desk {
     pub(super) offers_due: BTreeSet<SessionId>,
     /// Sessions that have left a room, and why: whoever is in none ends.
     pub(super) ending: Vec<(SessionId, LeaveReason)>,
+    /// Who is being let into a room and was told how it is: what led there is no news to it.
+    pub(super) entering: Option<(SessionId, RoomId)>,
     /// The way back to the task, for what is to be done later.
     pub(super) jobs: mpsc::Sender<Job>,
 }
@@ -58,6 +60,15 @@ impl Desk {
         effects.into_iter().for_each(|effect| self.carry_out(effect));
         self.dataplane.send(self.control.take_changes());
         self.follow_up();
+    }
+
+    /// Carries out what the entry of a session into a room leads to, which its client is told beforehand with the room as it
+    /// is now.
+    pub(super) fn settle_entry(&mut self, session: &SessionId, room: &RoomId, effects: Vec<Effect>) {
+        self.entering = Some((session.clone(), room.clone()));
+        effects.into_iter().for_each(|effect| self.carry_out(effect));
+        self.entering = None;
+        self.settle(Vec::new());
     }
 
     /// Does what effects led to besides.

@@ -221,6 +221,7 @@ impl Task {
             attended: HashMap::new(),
             offers_due: BTreeSet::new(),
             ending: Vec::new(),
+            entering: None,
             jobs: self.jobs.clone(),
         };
         desk.attend_restored();

@@ -150,10 +150,11 @@ impl Desk {
         let mut effects = Vec::new();
         let join = join_of(entrant, false, wish);
         let joined = self.control.join_room(clock::now(), session, room, join, &mut effects);
-        self.settle(effects);
-        joined.map_err(refusal)?;
-        self.tell_stay(session, id, room);
-        Ok(())
+        if joined.is_ok() {
+            self.tell_stay(session, id, room);
+        }
+        self.settle_entry(session, room, effects);
+        joined.map_err(refusal)
     }
 
     fn tell_stay(&self, session: &SessionId, id: Option<RequestId>, room: &RoomId) {
@@ -341,11 +342,13 @@ impl Desk {
             }
             self.control.leave_room(now, &id, from, LeaveReason::Moved, &mut effects)
         });
-        self.settle(effects);
+        let stay = self.control.session(&id).filter(|_| moved.is_ok()).and_then(|own| self.stay(own, to));
+        let there = stay.as_ref().map(|stay| stay.own.clone());
+        if let Some(stay) = stay {
+            self.reply(&id, None, Reply::Joined(Box::new(stay)));
+        }
+        self.settle_entry(&id, to, effects);
         moved.map_err(refusal)?;
-        let stay = self.control.session(&id).and_then(|own| self.stay(own, to)).ok_or(ConductorError::NoSuchSession)?;
-        let there = stay.own.clone();
-        self.reply(&id, None, Reply::Joined(Box::new(stay)));
-        Ok(there)
+        there.ok_or(ConductorError::NoSuchSession)
     }
 }

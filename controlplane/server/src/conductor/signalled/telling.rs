@@ -21,11 +21,16 @@ impl Desk {
                 told = self.news_of(room, event).map(|news| Arc::new(Told::News(news)));
             }
             let Some(told) = &told else { return };
-            let session = self.control.session_of_member(id, &listener.id);
-            if let Some(attended) = session.and_then(|session| self.attended.get(&session.id)) {
+            let session = self.control.session_of_member(id, &listener.id).map(|session| &session.id);
+            let session = session.filter(|session| !self.is_entering(session, id));
+            if let Some(attended) = session.and_then(|session| self.attended.get(session)) {
                 attended.line.tell(Arc::clone(told));
             }
         }
+    }
+
+    fn is_entering(&self, session: &SessionId, room: &RoomId) -> bool {
+        self.entering.as_ref().is_some_and(|(entrant, entered)| entrant == session && entered == room)
     }
 
     /// Returns an event in words for clients; `None` where what it is about is gone already.
