@@ -12,7 +12,11 @@ const WATCHED: Duration = Duration::from_secs(4);
 /// A plane is killed at a random moment within this time.
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
 /// Energy of sound (as in `totalAudioEnergy`: squared amplitude by seconds) that somebody has who is heard.
-const LOUD: f64 = 1e-5;
+const LOUD: f64 = 1e-3;
+/// Energy that silence has at most.
+const SILENT: f64 = 1e-8;
+/// Who is in the larger call.
+const EVERYBODY: [&str; 4] = ["Ann", "Ben", "Cid", "Dan"];
 
 /// What a page shows of each person, what it hears of each, and what identifies it and its connections.
 ///
@@ -49,7 +53,8 @@ const LOOK: &str = "(async () => {
         if (track === undefined) continue;
         const energy = (await statsOf(track))?.totalAudioEnergy;
         if (energy === undefined && !watched.levels.has(track)) listen(track);
-        heard[names[dataset.identity] ?? ''] = energy ?? watched.levels.get(track);
+        const name = names[dataset.identity] ?? '';
+        heard[dataset.source === 'microphone' ? name : `${name}’s screen`] = energy ?? watched.levels.get(track);
     }
     return {
         state: document.querySelector('[data-state]')?.dataset.state ?? '',
@@ -138,6 +143,14 @@ impl Call {
         let _met = self.wait(name, &format!("picture and sound of {others:?}"), meets).await;
     }
 
+    /// Waits until somebody sees pictures that move, from now on.
+    async fn wait_moving(&mut self, name: &str, tiles: &[&str]) {
+        let before = self.look(name).await;
+        let grows = |found: &Value, tile: &&str| frames(found, tile) > frames(&before, tile) + 1.0;
+        let moves = |found: &Value| tiles.iter().all(|tile| grows(found, tile));
+        let _seen = self.wait(name, &format!("moving pictures of {tiles:?}"), moves).await;
+    }
+
     async fn wait_muted(&mut self, name: &str, other: &str, is_muted: bool) {
         let wanted = |found: &Value| found["tiles"][other]["isMuted"] == is_muted;
         let _seen = self.wait(name, &format!("{other} to be muted: {is_muted}"), wanted).await;
@@ -168,40 +181,69 @@ fn heard(found: &Value, name: &str) -> f64 {
 }
 
 #[test]
-fn three_people_meet_mute_share_a_screen_leave_and_come_back() {
-    in_own_network("call::three_people_meet_mute_share_a_screen_leave_and_come_back", async {
+fn four_people_meet_mute_share_a_screen_leave_and_come_back() {
+    in_own_network("call::four_people_meet_mute_share_a_screen_leave_and_come_back", async {
         let mut call = Call::start(Browser::ChromiumWithASmallCamera).await;
         call.join("Ben", Browser::ChromiumWithASmallCamera).await;
         call.wait_meeting("Ann", &["Ben"]).await;
         call.wait_meeting("Ben", &["Ann"]).await;
-        call.join("Cid", Browser::Firefox).await;
-        for (name, others) in [("Ann", ["Ben", "Cid"]), ("Ben", ["Ann", "Cid"]), ("Cid", ["Ann", "Ben"])] {
-            call.wait_meeting(name, &others).await;
-        }
-
+        call.join("Cid", Browser::FirefoxWithASmallCamera).await;
         call.press_labelled("Ben", "Mute the microphone").await;
-        for name in ["Ann", "Cid"] {
-            call.wait_muted(name, "Ben", true).await;
-        }
-        call.press_labelled("Ben", "Unmute the microphone").await;
-        call.wait_muted("Ann", "Ben", false).await;
-
         call.press_labelled("Ben", "Share your screen").await;
         for name in ["Ann", "Cid"] {
-            let shown = |found: &Value| frames(found, "Ben’s screen") > 1.0;
-            let _seen = call.wait(name, "Ben’s screen", shown).await;
+            call.wait_muted(name, "Ben", true).await;
+            call.wait_moving(name, &["Ben", "Ben’s screen"]).await;
         }
+        call.join("Dan", Browser::ChromiumWithASmallCamera).await;
+        call.wait_meeting("Dan", &["Ann", "Cid"]).await;
+        call.wait_muted("Dan", "Ben", true).await;
+        call.wait_moving("Dan", &["Ben", "Ben’s screen"]).await;
+        hear_all_but(&mut call, "Ben").await;
+
+        call.press_labelled("Ben", "Unmute the microphone").await;
         call.press_labelled("Ben", "Stop sharing your screen").await;
-        call.wait_gone("Ann", "Ben’s screen").await;
+        for name in EVERYBODY {
+            call.wait_meeting(name, &others_of(name)).await;
+            call.wait_gone(name, if name == "Ben" { "Your screen" } else { "Ben’s screen" }).await;
+        }
 
         call.press_labelled("Cid", "Leave the call").await;
         call.browsers.wait_text("Cid", LIMIT, "You left the call").await.unwrap();
-        call.wait_gone("Ann", "Cid").await;
+        for name in others_of("Cid") {
+            call.wait_gone(name, "Cid").await;
+        }
         call.press("Cid", "form button.join").await;
-        call.wait_meeting("Cid", &["Ann", "Ben"]).await;
-        call.wait_meeting("Ann", &["Ben", "Cid"]).await;
+        for name in EVERYBODY {
+            call.wait_meeting(name, &others_of(name)).await;
+        }
         call.browsers.stop().await.unwrap();
     });
+}
+
+fn others_of(name: &str) -> Vec<&'static str> {
+    EVERYBODY.into_iter().filter(|other| *other != name).collect()
+}
+
+/// Checks that everybody hears everybody but one who is muted.
+async fn hear_all_but(call: &mut Call, muted: &str) {
+    let before = look_at_all(call).await;
+    tokio::time::sleep_until((Instant::now() + WATCHED).into()).await;
+    let after = look_at_all(call).await;
+    for ((name, before), after) in EVERYBODY.into_iter().zip(&before).zip(&after) {
+        for other in others_of(name) {
+            let energy = heard(after, other) - heard(before, other);
+            let is_right = if other == muted { energy < SILENT } else { energy > LOUD };
+            assert!(is_right, "{name} hears {other} with {energy:e}, and {muted} is muted\n{}", call.server.logs());
+        }
+    }
+}
+
+async fn look_at_all(call: &mut Call) -> Vec<Value> {
+    let mut found = Vec::new();
+    for name in EVERYBODY {
+        found.push(call.look(name).await);
+    }
+    found
 }
 
 #[test]
