@@ -1,5 +1,5 @@
-import type { CallEnd, CallParticipant, Role, SluiceError } from '../sdk';
-import { explainFailure, type Message } from './messages';
+import type { CallEnd, CallParticipant, Role } from '../sdk';
+import type { Message } from './messages';
 
 /** What to call somebody; whoever has no name is a guest. */
 export function nameOf({ name, identity }: Pick<CallParticipant, 'name' | 'identity'>): string {
@@ -43,20 +43,6 @@ export const ENDINGS: Readonly<Record<CallEnd, Message>> = {
   },
   room_closed: { title: 'The call was ended for everyone', advice: 'Start another one on the front page.' },
 };
-
-/** Plain words for why a call failed, or could not be entered. */
-export function explainCallFailure(failure: SluiceError, isPinWrong: boolean): Message {
-  switch (failure.code) {
-    case 'room_locked':
-      return { title: 'The room is locked', advice: 'Nobody can join until a host opens it again. Ask the host to let you in.' };
-    case 'room_full':
-      return { title: 'The room is full', advice: 'Try again when somebody has left.' };
-    case 'token_revoked':
-      return { title: 'Your invitation was withdrawn', advice: 'A host removed you from this room. Ask the host for a new link.' };
-    default:
-      return explainFailure(failure, isPinWrong);
-  }
-}
 
 /** Why somebody is not in the room any more, as the end of a sentence that begins with the name. */
 export function wentWord(reason: string): string {

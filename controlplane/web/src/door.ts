@@ -22,7 +22,16 @@ export async function knock(
     return await enter(roomId, await token({ renew: false }), mayOnlyWatch);
   } catch (thrown) {
     if (toSluiceError(thrown).reason !== 'unauthorized') throw thrown;
-    return enter(roomId, await token({ renew: true }), mayOnlyWatch);
+    return enter(roomId, await renewed(token, toSluiceError(thrown)), mayOnlyWatch);
+  }
+}
+
+/** Another token than the one that was `refused`. Whoever was removed hears that, and not that its link is too old. */
+async function renewed(token: TokenSource, refused: SluiceError): Promise<string | undefined> {
+  try {
+    return await token({ renew: true });
+  } catch (thrown) {
+    throw refused.code === 'token_revoked' && toSluiceError(thrown).reason === 'unauthorized' ? refused : thrown;
   }
 }
 

@@ -11,6 +11,21 @@ export interface Message {
 
 /** Plain words for what the server or the network did. `isPinWrong`: a PIN was entered and refused. */
 export function explainFailure(failure: SluiceError, isPinWrong = false): Message {
+  switch (failure.code) {
+    case 'room_locked':
+      return { title: 'The room is locked', advice: 'Nobody can join until a host opens it again. Ask the host to let you in.' };
+    case 'room_full':
+      return { title: 'The room is full', advice: 'Try again when somebody has left.' };
+    case 'token_revoked':
+      return { title: 'Your invitation was withdrawn', advice: 'A host removed you from this room. Ask the host for a new link.' };
+    case 'token_of_earlier_room':
+      return { title: 'Your link is for an earlier room', advice: 'That room was closed, and this one has its name. Ask the host for a new link.' };
+    default:
+      return explainReason(failure, isPinWrong);
+  }
+}
+
+function explainReason(failure: SluiceError, isPinWrong: boolean): Message {
   switch (failure.reason) {
     case 'unauthorized':
       return failure.code === 'token_expired'

@@ -1,5 +1,4 @@
 import { SluiceApi, SluiceError, type TokenSource } from '../sdk';
-import { needsPin } from './messages';
 
 /** What a token is for: to go live, or to watch. */
 export type Purpose = 'live' | 'watch';
@@ -75,13 +74,18 @@ export function guestIdentity(): string {
   return identity;
 }
 
+/** Codes that say no more than that guests get no token; a proxy gives none at all. */
+const NO_GUESTS: ReadonlySet<string> = new Set(['token_missing', 'forbidden']);
+
 /**
  * When guests are refused, somebody who came with a token should hear that it
- * is not taken any more, and somebody without one that it takes one.
+ * is not taken any more, and somebody without one that it takes one. Where the
+ * server gives a reason of the room or of the person, that is the one to hear.
  */
 function asRefusalOf(kept: string | undefined, error: unknown): unknown {
-  if (!(error instanceof SluiceError) || needsPin(error)) return error;
+  if (!(error instanceof SluiceError)) return error;
   if (error.reason !== 'unauthorized' && error.reason !== 'forbidden') return error;
+  if (error.code !== undefined && !NO_GUESTS.has(error.code)) return error;
   return new SluiceError({
     reason: 'unauthorized',
     code: kept === undefined ? 'token_required' : 'token_expired',

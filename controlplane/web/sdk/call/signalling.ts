@@ -177,8 +177,12 @@ export class Signalling {
       return await this.#open(false, signal);
     } catch (thrown) {
       this.#drop();
-      if (signal.aborted || toSluiceError(thrown).reason !== 'unauthorized') throw thrown;
-      return this.#open(true, signal);
+      const refused = toSluiceError(thrown);
+      if (signal.aborted || refused.reason !== 'unauthorized') throw thrown;
+      return this.#open(true, signal).catch((again: unknown) => {
+        // Whoever was removed hears that, and not that there is no other token.
+        throw refused.code === 'token_revoked' && toSluiceError(again).reason === 'unauthorized' ? refused : again;
+      });
     }
   }
 

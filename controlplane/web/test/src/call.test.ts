@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 
 import { SluiceError } from '../../sdk';
-import { explainCallFailure, initialsOf, layerOf, nameOf } from '../../src/call-words';
+import { initialsOf, layerOf, nameOf } from '../../src/call-words';
 import { layOut } from '../../src/grid';
+import { explainFailure } from '../../src/messages';
 
 describe('tiles', () => {
   it.each([
@@ -47,7 +48,8 @@ describe('words', () => {
 
   it('say why a room cannot be entered', () => {
     const failure = (code: string): SluiceError => new SluiceError({ reason: 'forbidden', code, message: 'No.' });
-    expect(explainCallFailure(failure('room_locked'), false).title).toBe('The room is locked');
-    expect(explainCallFailure(failure('wrong_pin'), true).title).toBe('That PIN is wrong');
+    expect(explainFailure(failure('room_locked'), false).title).toBe('The room is locked');
+    expect(explainFailure(failure('token_revoked'), false).title).toBe('Your invitation was withdrawn');
+    expect(explainFailure(failure('wrong_pin'), true).title).toBe('That PIN is wrong');
   });
 });

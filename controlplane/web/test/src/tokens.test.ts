@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
+import { knock } from '../../src/door';
 import { keepToken, takeTokenFromAddress, tokenSourceFor, type Purpose } from '../../src/tokens';
 import { FakeServer, problem } from '../sdk/fakes';
 
@@ -71,7 +72,7 @@ describe('a token', () => {
   });
 
   it.each([401, 403])('is needed where guests get a %i', async (status) => {
-    server.will('POST', problem(status));
+    server.will('POST', problem(status, { 401: 'token_missing', 403: 'forbidden' }[status]));
     await expect(source()({ renew: false })).rejects.toMatchObject({
       reason: 'unauthorized',
       code: 'token_required',
@@ -85,6 +86,24 @@ describe('a token', () => {
       reason: 'unauthorized',
       code: 'token_expired',
     });
+  });
+
+  it.each([
+    [403, 'room_locked', 'forbidden'],
+    [401, 'token_revoked', 'unauthorized'],
+    [403, 'cross_origin', 'forbidden'],
+  ])('is refused with %i %s, and that is said', async (status, code, reason) => {
+    server.will('POST', problem(status, code), problem(status, code));
+    await expect(source()({ renew: false })).rejects.toMatchObject({ reason, code });
+    keepToken('room', 'old');
+    await expect(source()({ renew: true })).rejects.toMatchObject({ reason, code });
+  });
+
+  it('that was withdrawn is called so where guests get none', async () => {
+    keepToken('room', 'old');
+    server.will('GET', problem(401, 'token_revoked'));
+    server.will('POST', problem(401, 'token_missing'));
+    await expect(knock('room', source())).rejects.toMatchObject({ code: 'token_revoked' });
   });
 
   it('waits for a PIN where the room has one', async () => {
