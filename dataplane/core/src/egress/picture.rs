@@ -118,8 +118,9 @@ impl Pictures {
             self.start();
         }
         self.codec = Some(packet.codec);
+        // A source that is resumed may have gone on for so long that its small numbers cannot be told from earlier ones.
+        let fresh = packet.frame.start && (packet.frame.key || self.resumed_id_offset.is_some());
         let (picture_id, mut jumped) = packet.frame.picture_id.map_or((None, false), |id| self.advance_id(id));
-        let fresh = packet.frame.start && packet.frame.key;
         let tl0picidx = packet.frame.tl0picidx.map(|value| {
             let next = self.last_tl0.wrapping_add(1);
             let back = |offset: u8| fresh && value.wrapping_add(offset).wrapping_sub(self.last_tl0).cast_signed() < 0;

@@ -25,8 +25,9 @@
 //! ```
 //! - Steady, Awaiting: the present encoding is forwarded. Awaiting asks for a key frame, unless the history has a young one.
 //! - Finishing: only the rest of the open frame is forwarded. The engine remembers where the key frame is and goes back
-//!   there, so nothing of it is lost. Where the wish returns after packets of the present encoding were left out, a key
-//!   frame of that is waited for.
+//!   there, so nothing of it is lost; after a bounded time the rest of the open frame counts as lost. Where the wish returns
+//!   after packets of the present encoding were left out, a key frame of that is waited for (Cut), and one of any other
+//!   encoding that is wished by then waits for nothing.
 //! - When the present encoding is silent there is no picture to keep: any encoding that may be forwarded takes its place.
 
 use sluice_protocol::media::{CodecKind, MediaKind, PayloadType, Ssrc};
@@ -461,12 +462,10 @@ impl OneLayer {
                 return Err(Discard::LayerNotSelected);
             }
         } else if self.wish == Wish::Encoding(packet.stream) {
-            // Where a frame was left out already, the rest of the open one has had its time, and this is a later key frame.
-            let is_given_up = active.turn == Turn::Finishing { is_cut: true };
+            // Where a frame was left out already, the rest of the open one has had its time: it counts as lost.
+            let is_given_up = matches!(active.turn, Turn::Finishing { is_cut: true } | Turn::Cut);
             if entry.admits(packet) && active.open && is_heard && !is_given_up {
-                if active.turn == Turn::No {
-                    active.turn = Turn::Finishing { is_cut: false };
-                }
+                active.turn = Turn::Finishing { is_cut: false };
                 return Err(Discard::AwaitingFrameEnd);
             }
         } else if is_heard {

@@ -83,7 +83,7 @@ impl Engine {
             self.flush_track(now, id, outbox)?;
             self.queues.video.swap_remove(0);
         }
-        self.flush_replays(now, outbox)
+        self.flush_due(now, outbox)
     }
 
     /// Drops what left the history while it waited; its numbers are missing downstream.
@@ -117,18 +117,23 @@ impl Engine {
         ControlFlow::Continue(())
     }
 
-    /// Goes on with those that catch up with a key frame, a burst each.
-    fn flush_replays(&mut self, now: Instant, outbox: &mut impl Outbox) -> ControlFlow<()> {
+    /// Goes on with those that catch up with a key frame, a burst each, and with those that wait no longer for the rest of a
+    /// frame.
+    fn flush_due(&mut self, now: Instant, outbox: &mut impl Outbox) -> ControlFlow<()> {
         let mut index = 0;
-        while let Some(id) = self.queues.replaying.get(index).copied() {
-            let replay = self.targets.get(id.0).and_then(|target| target.replay);
-            if replay.is_some_and(|replay| replay.next <= now) {
+        while let Some(id) = self.queues.due.get(index).copied() {
+            if self.targets.get(id.0).and_then(Target::due).is_some_and(|due| due <= now) {
                 self.forward(now, id, outbox)?;
             }
-            if self.targets.get(id.0).is_none_or(|target| target.replay.is_none()) {
-                self.queues.replaying.swap_remove(index);
-            } else {
+            let target = self.targets.get_mut(id.0);
+            let is_due_again = target.as_ref().is_some_and(|target| target.due().is_some());
+            if is_due_again {
                 index += 1;
+                continue;
+            }
+            self.queues.due.swap_remove(index);
+            if let Some(target) = target {
+                target.is_listed = false;
             }
         }
         ControlFlow::Continue(())
@@ -162,7 +167,7 @@ impl Engine {
         let transport = transports.get(target.plan.transport.0);
         let Some(overhead) = transport.and_then(sealing_overhead) else {
             skip_all(target, history, || discards.count(Discard::NotSending));
-            target.replay = None;
+            (target.replay, target.held) = (None, None);
             return outlook;
         };
         if target.stream.set_alive(track.liveness.alive()) && target.look_back(now, track) {
@@ -199,6 +204,7 @@ impl Engine {
                 }
             }
         }
+        queues.look_again(target);
         let is_behind = target.cursor < history.head();
         outlook.more = target.settle(now, is_behind);
         outlook.wants_key_frame = target.stream.wants_key_frame() && !is_replay;

@@ -85,8 +85,8 @@ struct Queues {
     audio: Vec<TrackId>,
     /// The same for pictures.
     video: Vec<TrackId>,
-    /// Egress streams that catch up with a key frame out of the history.
-    replaying: Vec<EgressId>,
+    /// Egress streams that are looked at again when [`Target::due`] says so; each stands there once.
+    due: Vec<EgressId>,
     /// What subscribers asked to have repeated.
     repeats: VecDeque<(EgressId, Repeat)>,
     /// Planned packets of the egress stream at work.
@@ -220,9 +220,8 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         // Behind a full outbox a replay waits for room, of which the shell knows.
-        let replaying = if self.queues.is_backlogged { &[] } else { self.queues.replaying.as_slice() };
-        let replays = replaying.iter().filter_map(|id| self.targets.get(id.0)?.replay);
-        replays.map(|replay| replay.next).chain(self.timers.next()).min()
+        let due = if self.queues.is_backlogged { &[] } else { self.queues.due.as_slice() };
+        due.iter().filter_map(|id| self.targets.get(id.0)?.due()).chain(self.timers.next()).min()
     }
 
     /// Keeps the deadlines that were overtaken, or whose transport is gone, from piling up.
@@ -260,8 +259,14 @@ const fn is_news(event: &Event) -> bool {
 impl Queues {
     /// Lets a subscriber, whose place in the history was set back, catch up from now on.
     fn replay(&mut self, now: Instant, target: &mut Target) {
-        if target.replay.replace(Replay { next: now }).is_none() {
-            self.replaying.push(target.plan.id);
+        target.replay = Some(Replay { next: now });
+        self.look_again(target);
+    }
+
+    /// Comes back to a subscriber in time, also when nothing comes from its publisher.
+    fn look_again(&mut self, target: &mut Target) {
+        if target.due().is_some() && !std::mem::replace(&mut target.is_listed, true) {
+            self.due.push(target.plan.id);
         }
     }
 

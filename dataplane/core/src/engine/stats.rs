@@ -36,7 +36,7 @@ impl Engine {
             ("transports", self.transports.len()),
             ("tracks", self.tracks.len()),
             ("egresses", self.targets.len()),
-            ("replays", self.queues.replaying.len()),
+            ("replays", self.queues.due.len()),
         ];
         ShardStats {
             shard: self.config.shard,

@@ -46,6 +46,7 @@ impl Engine {
             rtx_row,
             replay: None,
             held: None,
+            is_listed: false,
             inherited: SentBefore { packets, payload_bytes },
             last_command: None,
             is_undecodable: false,
@@ -196,12 +197,13 @@ impl Engine {
         if let Some(target) = self.targets.get_mut(id.0) {
             target.replay = None;
             target.held = None;
+            target.is_listed = false;
         }
         if self.queues.blocked == Some(id) {
             self.queues.blocked = None;
             self.queues.planned.clear();
         }
-        self.queues.replaying.retain(|replaying| *replaying != id);
+        self.queues.due.retain(|due| *due != id);
     }
 
     pub(super) fn remove_egress(&mut self, id: EgressId) {

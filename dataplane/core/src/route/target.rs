@@ -27,6 +27,8 @@ pub(crate) struct Target {
     pub(crate) replay: Option<Replay>,
     /// A key frame behind, to which it goes back when the open frame has ended.
     pub(crate) held: Option<Held>,
+    /// Whether the flush comes back to it when [`Target::due`] says so.
+    pub(crate) is_listed: bool,
     /// What predecessors had sent.
     pub(crate) inherited: SentBefore,
     /// Who commanded a key frame by FIR last, and the number of that command.
@@ -105,6 +107,13 @@ impl Target {
         if discard == Discard::AwaitingFrameEnd {
             self.held.get_or_insert(Held { position, since: now });
         }
+    }
+
+    /// Returns when it is to be looked at though nothing has come: for its replay, and for a key frame that has waited long
+    /// enough.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let given_up = self.held.map(|held| held.since + OPEN_FRAME_MAX);
+        self.replay.map(|replay| replay.next).or(given_up)
     }
 
     /// Goes back to the key frame that waits, once it need not wait any more.

@@ -42,6 +42,7 @@ impl Viewer {
             rtx_row: None,
             replay: None,
             held: None,
+            is_listed: false,
             inherited: SentBefore::default(),
             last_command: None,
             is_undecodable: false,

@@ -10,6 +10,7 @@ use super::peer::{Media, Peer, of_kind, vp8};
 use super::stage::stage;
 use super::world::*;
 use crate::discard::Discard;
+use crate::limits::OPEN_FRAME_MAX;
 
 const SSRCS: [Ssrc; 3] = [Ssrc(0xcafe_0010), Ssrc(0xcafe_0011), Ssrc(0xcafe_0012)];
 const RIDS: [&[u8]; 3] = [b"q", b"h", b"f"];
@@ -44,6 +45,14 @@ impl Stage {
         let mut media = vp8(SSRCS[index], self.frame, self.frame, key, true, true);
         media.timestamp = self.timestamp(index);
         media.extensions.push((5, RIDS[index].to_vec()));
+        self.publisher.send(&mut self.world, &media);
+    }
+
+    /// Sends one of the two packets of frame `self.frame` of an encoding.
+    fn send_part(&mut self, index: usize, part: u16, key: bool) {
+        let media = vp8(SSRCS[index], self.frame + part, self.frame, key, part == 0, part == 1);
+        let extensions = vec![(4, b"v".to_vec()), (5, RIDS[index].to_vec())];
+        let media = Media { timestamp: self.timestamp(index), extensions, ..media };
         self.publisher.send(&mut self.world, &media);
     }
 
@@ -269,16 +278,9 @@ fn a_key_frame_that_mixes_with_the_open_frame_leaves_whole_and_behind_it() {
     (0..60).for_each(|_| stage.round([false; 3]));
     stage.wish(2);
     stage.seen();
-    let part = |stage: &Stage, index: usize, part: u16, key: bool| {
-        let sequence = stage.frame + part;
-        let mut media = vp8(SSRCS[index], sequence, stage.frame, key, part == 0, part == 1);
-        media.timestamp = stage.timestamp(index);
-        Media { extensions: vec![(4, b"v".to_vec()), (5, RIDS[index].to_vec())], ..media }
-    };
     stage.frame += 1;
-    for (index, number) in [(0, 0), (2, 0), (2, 1), (0, 1)] {
-        let media = part(&stage, index, number, index == 2);
-        stage.publisher.send(&mut stage.world, &media);
+    for (index, part) in [(0, 0), (2, 0), (2, 1), (0, 1)] {
+        stage.send_part(index, part, index == 2);
         stage.world.pass(5);
     }
     let packets = stage.subscriber.take(&mut stage.world);
@@ -288,4 +290,33 @@ fn a_key_frame_that_mixes_with_the_open_frame_leaves_whole_and_behind_it() {
     let numbers: Vec<u16> = packets.iter().map(|it| it.header.sequence_number.wrapping_sub(first)).collect();
     assert_eq!(numbers, [0, 1, 2, 3]);
     assert!(stage.world.discards(Discard::AwaitingFrameEnd) > 0, "it was offered while the frame was open");
+}
+
+#[test]
+fn an_open_frame_that_never_ends_is_given_up_in_time_though_nothing_more_is_sent() {
+    let mut stage = Stage::new(0);
+    stage.round([true; 3]);
+    (0..60).for_each(|_| stage.round([false; 3]));
+    stage.wish(2);
+    stage.frame += 1;
+    stage.send_part(0, 0, false);
+    stage.world.flush();
+    stage.seen();
+    let began = stage.world.now;
+    for part in 0..2 {
+        stage.send_part(2, part, true);
+    }
+    stage.world.flush();
+    assert_eq!(stage.seen(), [], "the rest of the open frame may come");
+    let mut silence = core::time::Duration::ZERO;
+    while stage.sees() == Some(0) {
+        let woken = stage.world.engine.poll_timeout().expect("somebody waits");
+        stage.world.now = woken.max(stage.world.now);
+        stage.world.flush();
+        silence = stage.world.now.saturating_since(began);
+        assert!(silence <= OPEN_FRAME_MAX, "it waits since {silence:?}");
+    }
+    let packets = stage.subscriber.take(&mut stage.world);
+    let seen: Vec<bool> = packets.iter().map(|it| it.payload[4] & 1 == 0).collect();
+    assert_eq!((seen.as_slice(), silence), ([true, true].as_slice(), OPEN_FRAME_MAX));
 }

@@ -202,10 +202,10 @@ fn a_replay_to_a_viewer_who_is_not_there_does_not_keep_the_shell_awake() {
     world.put(Object::Transport(transport(3)));
     world.put(Object::Egress(video_egress(3, 3, 1)));
     world.pass(2);
-    assert!(world.engine.queues.replaying.is_empty());
+    assert!(world.engine.queues.due.is_empty());
     let mut viewer = Peer::new(3);
     viewer.connect(&mut world);
-    assert!(!world.engine.queues.replaying.is_empty());
+    assert!(!world.engine.queues.due.is_empty());
     world.wire.room = Some(0);
     world.pass(10);
     assert!(world.engine.poll_timeout().is_none_or(|at| at > world.now), "room is waited for, not time");
