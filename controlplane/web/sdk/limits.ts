@@ -98,6 +98,15 @@ export const NETWORK_PROBE_MS_MAX = 2_000;
 /** Requests of a call that wait for their answer; further ones fail with `busy`. */
 export const REQUESTS_PENDING_MAX = 256;
 
+/**
+ * How often in a row a call makes a new connection to send over, when what it
+ * sends cannot be agreed on, before it gives up; and how often while the
+ * server still holds the connection before, which it does for up to 30 seconds
+ * when that was never connected.
+ */
+export const PUBLISH_RENEWALS_MAX = 3;
+export const PUBLISH_RENEWALS_WHILE_HELD_MAX = 10;
+
 /** How often a call measures each of its tracks, and how often it looks who speaks. */
 export const TRACK_SAMPLE_INTERVAL_MS = 1_000;
 export const SPEAKING_INTERVAL_MS = 150;

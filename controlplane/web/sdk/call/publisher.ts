@@ -1,5 +1,8 @@
+import { Backoff } from '../backoff';
 import type { Environment } from '../environment';
 import { SluiceError, toSluiceError } from '../failure';
+import { PUBLISH_RENEWALS_MAX, PUBLISH_RENEWALS_WHILE_HELD_MAX } from '../limits';
+import { pause } from '../waiting';
 import { kindOf } from './encodings';
 import type { ClientRequest, RoomJoined, Said, ServerMessage, Source } from './protocol';
 import { SESSION_OVER } from './requests';
@@ -54,9 +57,13 @@ export class PublisherConnection {
   #isBusy = false;
   #isIceStale = false;
   #isOfferDue = false;
+  readonly #backoff: Backoff;
+  /** Connections in a row over which nothing could be agreed on. */
+  #renewals = 0;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
+    this.#backoff = new Backoff(options.environment.random);
   }
 
   /** The connection in use, for statistics. */
@@ -187,10 +194,31 @@ export class PublisherConnection {
         const failure = toSluiceError(thrown);
         // Another connection or session begins with what is wanted then.
         if (life.aborted || failure.code === SESSION_OVER) continue;
-        for (const source of this.#wishes.keys()) this.#refuse(source, failure);
-        this.close();
+        await this.#beginAnew(failure);
       }
     }
+  }
+
+  /** Sends everything over another connection, after a pause; gives up when that was done often enough. */
+  async #beginAnew(failure: SluiceError): Promise<void> {
+    this.close();
+    const isHeld = failure.code === 'sdp_other_certificate';
+    if (this.#renewals >= (isHeld ? PUBLISH_RENEWALS_WHILE_HELD_MAX : PUBLISH_RENEWALS_MAX)) {
+      this.#isAgreed();
+      for (const source of this.#wishes.keys()) this.#refuse(source, failure);
+      return;
+    }
+    this.#renewals += 1;
+    this.#options.onHealth('lost');
+    const life = this.#life.signal;
+    await pause(this.#backoff.next(), life);
+    // Whoever closed it meanwhile begins when there is a session again.
+    if (!life.aborted) this.#isDirty = true;
+  }
+
+  #isAgreed(): void {
+    this.#renewals = 0;
+    this.#backoff.reset();
   }
 
   /** Ends what is not wanted any more. */
@@ -222,6 +250,7 @@ export class PublisherConnection {
     const answer = (await this.#ask({ type: 'offer', offer_id: this.#lastOfferId, sdp })) as Said<'answer'>;
     await connection.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
     if (connection !== this.#connection) return;
+    this.#isAgreed();
     this.#connectionId = answer.connection_id;
     for (const [source, sent] of announced) {
       const mid = lines.midOf(source);

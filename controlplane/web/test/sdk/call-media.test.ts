@@ -4,7 +4,13 @@ import { CallSession, type CallParticipant } from '../../sdk';
 import { encodingsOf } from '../../sdk/call/encodings';
 import { rungOf } from '../../sdk/call/tiles';
 import { reportOf } from '../../sdk/call/track-quality';
-import { CONNECT_MS_MAX, DISCONNECTED_GRACE_MS, TILE_SETTLE_MS } from '../../sdk/limits';
+import {
+  CONNECT_MS_MAX,
+  DISCONNECTED_GRACE_MS,
+  PUBLISH_RENEWALS_MAX,
+  PUBLISH_RENEWALS_WHILE_HELD_MAX,
+  TILE_SETTLE_MS,
+} from '../../sdk/limits';
 import { callWorld, device, joined, letIn, participant, settle, track, type FakeSocket, type Json } from './call-fakes';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -214,6 +220,55 @@ describe('publishing', () => {
     expect(live.peers).toHaveLength(2);
     await live.reply('publish_track', { type: 'ok' });
     expect(live.socket().last('offer')).toMatchObject({ offer_id: 2 });
+  });
+
+  it('begins anew with all that it sends when an answer cannot be used, and goes on', async () => {
+    const live = await makeLive();
+    const refused: string[] = [];
+    live.call.on('refused', ({ source }) => refused.push(source));
+    live.call.publish('camera', device());
+    await agree(live);
+    const [first] = live.peers;
+    if (first !== undefined) first.setRemoteDescription = async () => Promise.reject(new DOMException('Bad.', 'OperationError'));
+    live.call.publish('microphone', device('audio'));
+    await settle();
+    await live.reply('publish_track', { type: 'ok' });
+    await live.reply('offer', { type: 'answer', offer_id: 2, connection_id: 'PC_1', sdp: 'bad', tracks: [] });
+    expect(first?.connectionState).toBe('closed');
+    expect(live.peers, 'not without a pause').toHaveLength(1);
+    const before = live.socket().sent.length;
+    await vi.advanceTimersByTimeAsync(400);
+    expect(live.peers).toHaveLength(2);
+    const again = live.socket().sent.slice(before).filter(({ type }) => type === 'publish_track');
+    expect(again.map(({ source, mid }) => [source, mid])).toEqual([['camera', '0'], ['microphone', '1']]);
+    for (const { id } of again) live.say({ type: 'ok', id });
+    await settle();
+    const tracks = ['0', '1'].map((mid) => ({ mid, track_id: `TR_new${mid}` }));
+    await live.reply('offer', { type: 'answer', offer_id: 3, connection_id: 'PC_2', sdp: 'answered', tracks });
+    expect([live.call.trackIdOf('camera'), live.call.trackIdOf('microphone')]).toEqual(['TR_new0', 'TR_new1']);
+    expect(refused).toEqual([]);
+  });
+
+  it.each([
+    ['sdp_malformed', 'in the end', PUBLISH_RENEWALS_MAX],
+    ['sdp_other_certificate', 'while the server holds the connection before', PUBLISH_RENEWALS_WHILE_HELD_MAX],
+  ])('gives up on %s %s, and says so once of each source', async (code, _, renewals) => {
+    const { call, peers, socket, say, reply } = await makeLive();
+    const refused: string[] = [];
+    call.on('refused', ({ source, failure }) => refused.push(`${source} ${failure.code}`));
+    call.publish('camera', device());
+    for (let count = 0; count <= renewals; count += 1) {
+      for (let waited = 0; peers.length <= count && waited < 12; waited += 1) {
+        say({ type: 'pong' });
+        await vi.advanceTimersByTimeAsync(1_000);
+      }
+      await reply('publish_track', { type: 'ok' });
+      await reply('offer', { type: 'error', code, message: 'No.' });
+    }
+    await vi.advanceTimersByTimeAsync(8_000);
+    expect(refused).toEqual([`camera ${code}`]);
+    expect(peers).toHaveLength(renewals + 1);
+    expect(socket().count('offer')).toBe(renewals + 1);
   });
 
   it('restarts ICE when the connection is lost, and again while it stays so', async () => {
