@@ -145,6 +145,11 @@ export class LocalMedia {
     this.#setMicrophone(stream?.getAudioTracks()[0] ?? null);
   }
 
+  /** Turns the microphone off altogether, so that nothing is recorded any more. */
+  closeMicrophone(): void {
+    this.#setMicrophone(null);
+  }
+
   /** Sends silence, or sound again. The microphone stays open, so coming back is instant. */
   setMuted(isMuted: boolean): void {
     this.#isMuted = isMuted;

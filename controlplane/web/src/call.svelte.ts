@@ -24,6 +24,7 @@ export interface News {
   text: string;
 }
 
+const SOURCES: readonly Source[] = ['camera', 'microphone', 'screen_share', 'screen_share_audio'];
 const NEWS_MS = 5_000;
 const NEWS_MAX = 4;
 const ARRIVAL_MS = 600;
@@ -97,6 +98,11 @@ export class Call extends Devices {
     return this.#call.isShared(roomId, source);
   }
 
+  /** Whether a room gets a source of ours, as soon as it is on: one wants that, and may. */
+  goesTo(room: CallRoom, source: Source): boolean {
+    return this.isShared(room.id, source) && mayPublish(room.me, source);
+  }
+
   share(roomId: string, source: Source, isShared: boolean): void {
     this.#call.share(roomId, source, isShared);
     this.#shares += 1;
@@ -140,9 +146,7 @@ export class Call extends Devices {
 
   /** Enters a second room, which neither sees nor hears one until that is chosen. */
   async openSecond(roomId: string): Promise<void> {
-    for (const source of ['camera', 'microphone', 'screen_share', 'screen_share_audio'] as const) {
-      this.share(roomId, source, false);
-    }
+    for (const source of SOURCES) this.share(roomId, source, false);
     await this.#call.enter(roomId);
   }
 
@@ -226,12 +230,16 @@ export class Call extends Devices {
   }
 
   #onRooms(rooms: readonly CallRoom[]): void {
-    const entered = rooms.filter(({ id }) => !this.rooms.some((known) => known.id === id));
+    const before = this.rooms;
     this.rooms = rooms;
-    for (const room of entered) {
-      keepRoomName(room.id, room.info.name);
-      this.#nameMyself(room);
+    for (const room of rooms) {
+      const known = before.find(({ id }) => id === room.id);
+      if (known === undefined) keepRoomName(room.id, room.info.name);
+      // Whoever comes back after a lost session is somebody new to the room.
+      if (known?.me.id !== room.me.id) this.#nameMyself(room);
+      this.#tellOfLeave(room, known);
     }
+    this.#stopWhatNobodyGets();
     const first = rooms.find(({ id }) => id === this.#roomId);
     if (first !== undefined) this.roomName = first.info.name;
   }
@@ -240,6 +248,35 @@ export class Call extends Devices {
   #nameMyself({ id, me }: CallRoom): void {
     if (this.name === '' || me.name === this.name) return;
     this.#call.rename(id, this.name).catch(() => undefined);
+  }
+
+  /** Says what one may do in a room from now on, when that has changed, or when it is only to listen. */
+  #tellOfLeave({ id, me }: CallRoom, known: CallRoom | undefined): void {
+    const may = (participant: CallParticipant): Source[] => SOURCES.filter((source) => mayPublish(participant, source));
+    const [before, now] = [known === undefined ? SOURCES : may(known.me), may(me)];
+    const where = this.rooms.length > 1 ? ` in ${roomTitle(id)}` : '';
+    const [lost] = before.filter((source) => !now.includes(source));
+    if (now.length === 0 && lost !== undefined) {
+      this.#tell(
+        known === undefined
+          ? `You are a listener${where}: nobody sees or hears you.`
+          : `A host made you a listener${where}: nobody sees or hears you any more.`,
+      );
+    } else if (lost !== undefined && known !== undefined) {
+      this.#tell(`A host does not let you send your ${wordFor(lost)} any more${where}.`);
+    } else if (known !== undefined && now.length > before.length) {
+      this.#tell(`A host lets you speak${where}: turn on your microphone and camera when you like.`);
+    }
+  }
+
+  /** Lets go of devices whose pictures and sound may go to no room. */
+  #stopWhatNobodyGets(): void {
+    if (this.camera !== null && !this.maySend('camera')) this.media.closeCamera();
+    if (this.screen !== null && !this.maySend('screen_share')) this.media.stopScreen();
+    if (this.maySend('microphone')) return;
+    if (this.microphone !== null) this.media.closeMicrophone();
+    // What comes after is another track, which no host has muted.
+    this.isMutedByHost = false;
   }
 
   /** A host's mute is one's own too, so that one is heard again only when one wants to. */
@@ -268,7 +305,7 @@ export class Call extends Devices {
 
   #readSent(): void {
     const sent: Partial<Record<Source, string>> = {};
-    for (const source of ['camera', 'microphone', 'screen_share', 'screen_share_audio'] as const) {
+    for (const source of SOURCES) {
       const trackId = this.#call.trackIdOf(source);
       if (trackId !== undefined) sent[source] = trackId;
     }
