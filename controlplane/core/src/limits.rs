@@ -15,6 +15,12 @@ pub const SDP_LINE_BYTES_MAX: usize = 4096;
 pub const SECTIONS_MAX: usize = 32;
 /// Sections (m-lines) of an offer of ours: tracks that one session is subscribed to at the same time. Further ones wait.
 pub const SUBSCRIBED_SECTIONS_MAX: usize = 48;
+/// How long the first track that waits for an offer of ours waits for more, so that those that come together make one offer.
+pub const GATHER: Duration = Duration::from_millis(20);
+/// How far offers of ours that add tracks to a connection are apart at least: of many that join one after the other.
+pub const OFFERS_APART: Duration = Duration::from_millis(200);
+/// How long an m-line whose track has ended waits for a track to be offered with: nothing is sent there any more.
+pub const ENDED_GATHER: Duration = Duration::from_secs(1);
 /// Bytes of an answer to an offer of ours. Browsers take about 2 kB for a section.
 pub const ANSWER_BYTES_MAX: usize = SUBSCRIBED_SECTIONS_MAX * 4096;
 /// Characters of the number of a description's connection that are kept.
@@ -98,4 +104,8 @@ const _: () = assert!(
         && JOINING_ROWS_PER_ROOM_MAX < JOINING_ROWS_MAX
         && JOINING_ROWS_MAX < PLANNED_ROWS_MAX,
     "nobody takes everybody's rows"
+);
+const _: () = assert!(
+    GATHER.as_millis() < OFFERS_APART.as_millis() && OFFERS_APART.as_millis() < ENDED_GATHER.as_millis(),
+    "what has ended goes with what comes"
 );

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod calls;
 mod connections;
+mod gathering;
 mod mint;
 #[cfg(test)]
 mod model;
@@ -44,6 +45,7 @@ use crate::session::{
     CookieError, Membership, PeerConnection, SectionObject, Session, SessionId, cookie_key_of_room, park_room,
     transport_of_cookie,
 };
+use gathering::Gathering;
 use mint::Addresses;
 use space::Space;
 
@@ -73,8 +75,11 @@ pub struct Control {
     plan: Plan,
     /// Keys whose object changed since [`Control::take_changes`].
     changes: BTreeSet<Key>,
+    /// Sessions whose cookies are older than they are.
+    unparked: BTreeSet<SessionId>,
     addresses: Addresses,
     space: Space,
+    gathering: Gathering,
     random: Random,
     shards: u8,
     next_number: u64,
@@ -132,7 +137,8 @@ pub enum Effect {
         /// What the client did with it.
         role: Role,
     },
-    /// The subscriber's connection of a session has something to offer, and no offer in flight: [`Control::make_offer`].
+    /// The subscriber's connection of a session has something to offer, has gathered for long enough, and has no offer in
+    /// flight: [`Control::make_offer`].
     OfferDue(SessionId),
     /// A session receives a track from now on.
     TrackSubscribed {
@@ -207,8 +213,10 @@ impl Control {
             timeout_of: BTreeMap::new(),
             plan: Plan::new(),
             changes: BTreeSet::new(),
+            unparked: BTreeSet::new(),
             addresses: Addresses::new(shards, config.epoch),
             space: Space::default(),
+            gathering: Gathering::default(),
             random: Random::new(config.seed),
             shards,
             next_number: 1,
@@ -261,10 +269,26 @@ impl Control {
         input: Input,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ControlError> {
+        self.handle_all(now, room, [input], effects)
+    }
+
+    /// Hands several inputs to a room, which brings subscriptions in line once for all of them.
+    ///
+    /// # Errors
+    /// [`ControlError::NoSuchRoom`], or the room's refusal of one of them; those before it stand.
+    pub(crate) fn handle_all(
+        &mut self,
+        now: Instant,
+        room: &RoomId,
+        inputs: impl IntoIterator<Item = Input>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ControlError> {
         let mut output = Vec::new();
-        self.rooms.get_mut(room).ok_or(ControlError::NoSuchRoom)?.handle(now, input, &mut output)?;
-        self.carry_out(room, output, effects);
-        Ok(())
+        let handled = self.rooms.get_mut(room).ok_or(ControlError::NoSuchRoom)?.handle_all(now, inputs, &mut output);
+        if handled.is_ok() || !output.is_empty() {
+            self.carry_out(now, room, output, effects);
+        }
+        Ok(handled?)
     }
 
     /// Takes an event of the data plane.
@@ -300,6 +324,7 @@ impl Control {
         for room in due {
             self.handle(now, &room, Input::Timeout, effects).expect("the room is there and open");
         }
+        self.tell_gathered(now, effects);
     }
 
     /// Gives the slot of an object back, after the data plane acknowledged that the object is absent.
@@ -312,10 +337,11 @@ impl Control {
     /// Returns when [`Control::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timeouts.first().map(|(due, _)| *due)
+        let rooms = self.timeouts.first().map(|(due, _)| *due);
+        rooms.into_iter().chain(self.gathering.poll_timeout()).min()
     }
 
-    /// Returns the plan that the data plane should have.
+    /// Returns the plan that the data plane should have. Cookies of sessions are in it as [`Control::take_changes`] left them.
     #[must_use]
     pub const fn plan(&self) -> &Plan {
         &self.plan
@@ -324,7 +350,15 @@ impl Control {
     /// Returns what has changed of the plan since the last call, in the order in which a data plane may be told; after
     /// [`Control::rebuild`] the way from its snapshot.
     pub fn take_changes(&mut self) -> Vec<Change> {
+        self.park_sessions();
         changes(&self.plan, &std::mem::take(&mut self.changes))
+    }
+
+    /// Returns the plan as a data plane has it that was told all changes.
+    #[cfg(test)]
+    fn snapshot(&mut self) -> Plan {
+        self.park_sessions();
+        self.plan.clone()
     }
 
     /// Returns a room.
@@ -424,7 +458,7 @@ impl Control {
     }
 
     /// Carries a room's decisions into sessions and the plan.
-    fn carry_out(&mut self, room: &RoomId, output: Vec<Output>, effects: &mut Vec<Effect>) {
+    fn carry_out(&mut self, now: Instant, room: &RoomId, output: Vec<Output>, effects: &mut Vec<Effect>) {
         let mut parked = BTreeSet::new();
         let mut is_closed = false;
         for output in output {
@@ -447,7 +481,7 @@ impl Control {
                 Output::Gone { participant, reason } => {
                     parked.remove(&participant);
                     let membership = Membership { room: room.clone(), participant };
-                    self.end_membership(&membership, reason, effects);
+                    self.end_membership(now, &membership, reason, effects);
                 }
                 Output::Changed(participant) => drop(parked.insert(participant)),
                 Output::Closed => is_closed = true,
@@ -456,7 +490,7 @@ impl Control {
         for participant in parked {
             if let Some(session) = self.members.get(&(room.clone(), participant)).cloned() {
                 self.sync(&session);
-                self.sync_subscriptions(&session, effects);
+                self.sync_subscriptions(now, &session, effects);
             }
         }
         if is_closed {

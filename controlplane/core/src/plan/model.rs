@@ -170,7 +170,7 @@ impl World {
     }
 
     fn restart(&mut self, model: &mut Model, number: usize) {
-        let snapshot = self.control.plan().clone();
+        let snapshot = self.control.snapshot();
         let epoch = u16::try_from(number + 2).unwrap();
         let (control, rebuilt) = Control::rebuild(at(0), config(epoch), &snapshot, &mut self.effects);
         for (transport, _) in rebuilt.given_up {
@@ -187,7 +187,7 @@ proptest! {
     #[test]
     fn the_plan_says_exactly_what_subscriptions_say(steps in steps()) {
         let (mut world, mut model) = (World::new(), Model::default());
-        let mut have = world.control.plan().clone();
+        let mut have = world.control.snapshot();
         world.control.take_changes();
         for (number, step) in steps.iter().enumerate() {
             world.take(&mut model, step, number);
@@ -223,7 +223,7 @@ proptest! {
         for id in unfinished {
             world.control.close(at(0), &id, LeaveReason::Left, &mut world.effects).unwrap();
         }
-        let snapshot = world.control.plan().clone();
+        let snapshot = world.control.snapshot();
         let (control, rebuilt) = Control::rebuild(at(0), config(999), &snapshot, &mut Vec::new());
         prop_assert_eq!(rebuilt.given_up, vec![]);
         prop_assert_eq!(control.plan(), &snapshot);

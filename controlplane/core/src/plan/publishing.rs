@@ -1,6 +1,8 @@
 //! What a session with a signalling connection publishes: by the first offer of its publisher's connection, and by later
 //! ones.
 
+use std::collections::BTreeMap;
+
 use sluice_protocol::ids::{TrackId, TransportId};
 use sluice_protocol::media::{Bitrate, Mid};
 use sluice_protocol::time::Instant;
@@ -347,13 +349,8 @@ impl Control {
             minted.push(track);
         }
         let published = self.publications(id, transport);
-        for step in steps {
-            let Step::Withdraw(track) = step else { continue };
-            for (room, participant, track) in published.iter().filter(|(_, _, own)| own == track) {
-                let input = Input::Unpublish { participant: participant.clone(), track: *track };
-                drop(self.handle(now, room, input, effects));
-            }
-        }
+        let is_ending = |own: TrackId| steps.iter().any(|step| matches!(step, Step::Withdraw(track) if *track == own));
+        self.unpublish(now, published.into_iter().filter(|(_, _, track)| is_ending(*track)), effects);
         let random = self.random.next_half();
         let mut minted = minted.into_iter();
         let Some(connection) = self.connection_mut(transport) else { return Err(PublishError::NoSuchSession) };
@@ -379,6 +376,8 @@ impl Control {
         // The plan has a track before a room feeds somebody from it.
         self.sync(id);
         let members = self.sessions.get(id).map_or_else(Vec::new, |session| session.memberships.clone());
+        let mut beginning: BTreeMap<RoomId, Vec<Input>> = BTreeMap::new();
+        let mut begun = Vec::new();
         for (step, (section, object)) in steps.into_iter().zip(rows) {
             let SectionObject::Track { id: track, .. } = object else { continue };
             match step {
@@ -386,10 +385,9 @@ impl Control {
                     let published = begins.track(track, &section);
                     for Membership { room, participant } in begins.members {
                         let track = Box::new(published.clone());
-                        self.handle(now, &room, Input::Publish { participant, track }, effects)
-                            .expect("it was checked before");
+                        beginning.entry(room).or_default().push(Input::Publish { participant, track });
                     }
-                    self.silence(track);
+                    begun.push(track);
                 }
                 Step::Keep(track) => {
                     for Membership { room, participant } in members.clone() {
@@ -401,6 +399,27 @@ impl Control {
                 }
                 Step::Nothing | Step::Withdraw(_) => {}
             }
+        }
+        for (room, inputs) in beginning {
+            self.handle_all(now, &room, inputs, effects).expect("they were checked before");
+        }
+        begun.into_iter().for_each(|track| self.silence(track));
+    }
+
+    /// Ends tracks where they are published.
+    pub(super) fn unpublish(
+        &mut self,
+        now: Instant,
+        published: impl IntoIterator<Item = (RoomId, ParticipantId, TrackId)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut ending: BTreeMap<RoomId, Vec<Input>> = BTreeMap::new();
+        for (room, participant, track) in published {
+            ending.entry(room).or_default().push(Input::Unpublish { participant, track });
+        }
+        for (room, inputs) in ending {
+            // They are published there, and whoever publishes may end it.
+            drop(self.handle_all(now, &room, inputs, effects));
         }
     }
 }

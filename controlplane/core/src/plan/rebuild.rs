@@ -85,7 +85,7 @@ impl Control {
             rebuilt.sessions += 1;
         }
         control.restore_learnt(snapshot);
-        control.settle(snapshot, effects);
+        control.settle(now, snapshot, effects);
         (control, rebuilt)
     }
 
@@ -163,7 +163,7 @@ impl Control {
     }
 
     /// Puts everything restored into the plan, lets rooms settle, and marks what differs from the snapshot.
-    fn settle(&mut self, snapshot: &Plan, effects: &mut Vec<Effect>) {
+    fn settle(&mut self, now: Instant, snapshot: &Plan, effects: &mut Vec<Effect>) {
         let sessions: Vec<_> = self.sessions.keys().cloned().collect();
         for id in &sessions {
             self.sync(id);
@@ -174,11 +174,12 @@ impl Control {
             if let Some(room) = self.rooms.get_mut(&id) {
                 room.handle_restored(&mut output);
             }
-            self.carry_out(&id, output, effects);
+            self.carry_out(now, &id, output, effects);
         }
         for id in &sessions {
-            self.sync_subscriptions(id, effects);
+            self.sync_subscriptions(now, id, effects);
         }
+        self.park_sessions();
         self.changes = differing(snapshot, &self.plan);
     }
 }
@@ -253,7 +254,7 @@ mod tests {
         let (ann, ben) = (world.publish("ann", "chromium-a-vp8-opus"), world.play("ben", "chromium-d-recvonly"));
         world.finish(ann);
         world.finish(ben);
-        let mut snapshot = world.control.plan().clone();
+        let mut snapshot = world.control.snapshot();
         let key = cookie_key_of_session(ben);
         // Version 9, in front of which nothing else stands.
         snapshot.put(Object::Cookie(Cookie { key, bytes: vec![8, 9] }));
@@ -290,13 +291,13 @@ mod tests {
         let (mut world, streams) = heard(3);
         let (withdrawn, _) = streams[1];
         // The snapshot is older than the withdrawal, the cookie newer.
-        let mut snapshot = world.control.plan().clone();
+        let mut snapshot = world.control.snapshot();
         let own = world.control.room(&room()).unwrap().participant(&ParticipantId("PA_p1".to_owned())).unwrap();
         for track in own.tracks.clone() {
             world.handle(Input::Unpublish { participant: ParticipantId("PA_p1".to_owned()), track: track.id });
         }
         let cookie = Key::Cookie(cookie_key_of_session(withdrawn));
-        snapshot.put(world.control.plan().object(&cookie).unwrap().clone());
+        snapshot.put(world.control.snapshot().object(&cookie).unwrap().clone());
         let (successor, _) = Control::rebuild(at(0), config(2), &snapshot, &mut Vec::new());
         for (transport, streams) in &streams {
             let connection = successor.connection(*transport).unwrap();
@@ -310,7 +311,7 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "what is measured is real time")]
     fn rebuilding_four_times_as_much_takes_about_four_times_as_long() {
-        let [small, large] = [75, 300].map(|publishers| heard(publishers).0.control.plan().clone());
+        let [small, large] = [75, 300].map(|publishers| heard(publishers).0.control.snapshot());
         let time = |snapshot| {
             let began = std::time::Instant::now();
             drop(Control::rebuild(at(0), config(2), snapshot, &mut Vec::new()));

@@ -252,12 +252,28 @@ impl Control {
         Ok(())
     }
 
-    /// Brings the plan in line with a session, its cookie included.
+    /// Brings the plan in line with a session. Its cookies follow with [`Control::take_changes`]: once, however often the
+    /// session changes until then.
     pub(super) fn sync(&mut self, id: &SessionId) {
+        let Some(session) = self.sessions.get(id) else { return };
+        let objects: Vec<Object> = session.connections().flat_map(PeerConnection::objects).collect();
+        for object in objects {
+            self.put(object);
+        }
+        self.unparked.insert(id.clone());
+    }
+
+    /// Brings the cookies of sessions that have changed into the plan.
+    pub(super) fn park_sessions(&mut self) {
+        for id in std::mem::take(&mut self.unparked) {
+            self.park_session(&id);
+        }
+    }
+
+    fn park_session(&mut self, id: &SessionId) {
         let Some(session) = self.sessions.get(id) else { return };
         let rooms = &self.rooms;
         let participant = |member: &Membership| rooms.get(&member.room)?.participant(&member.participant);
-        let mut objects: Vec<Object> = session.connections().flat_map(PeerConnection::objects).collect();
         // A cookie that is too large is no longer there: an older one would bring back rights that were taken away.
         let cookies = session.park(participant);
         let left_out = session.plan_keys().into_iter().filter(|key| match key {
@@ -265,9 +281,8 @@ impl Control {
             Key::Transport(_) | Key::Path(_) | Key::Track(_) | Key::Stream(..) | Key::Egress(_) => false,
         });
         let left_out: Vec<Key> = left_out.collect();
-        objects.extend(cookies.into_iter().map(Object::Cookie));
-        for object in objects {
-            self.put(object);
+        for cookie in cookies {
+            self.put(Object::Cookie(cookie));
         }
         for key in left_out {
             self.remove(&key);
@@ -275,7 +290,13 @@ impl Control {
     }
 
     /// Ends one membership; the session ends with its last.
-    pub(super) fn end_membership(&mut self, membership: &Membership, reason: LeaveReason, effects: &mut Vec<Effect>) {
+    pub(super) fn end_membership(
+        &mut self,
+        now: Instant,
+        membership: &Membership,
+        reason: LeaveReason,
+        effects: &mut Vec<Effect>,
+    ) {
         let member = (membership.room.clone(), membership.participant.clone());
         let Some(id) = self.members.remove(&member) else { return };
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -284,7 +305,7 @@ impl Control {
             let membership = membership.clone();
             effects.push(Effect::MembershipEnded { session: id.clone(), membership, reason });
             self.sync(&id);
-            self.sync_subscriptions(&id, effects);
+            self.sync_subscriptions(now, &id, effects);
             return;
         }
         if !session.memberships.is_empty() {
@@ -302,6 +323,8 @@ impl Control {
     /// Drops a session and everything that it has in the plan.
     pub(super) fn forget_session(&mut self, id: &SessionId) {
         let Some(session) = self.sessions.remove(id) else { return };
+        self.gathering.forget(id);
+        self.unparked.remove(id);
         for connection in session.connections() {
             self.transports.remove(&connection.transport);
             self.space.release(connection.transport);

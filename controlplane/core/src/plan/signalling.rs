@@ -70,7 +70,7 @@ impl Control {
         self.add_member(id, room, join.participant.clone());
         self.handle(now, room, Input::Join(Box::new(join)), effects).expect("it was checked before");
         self.sync(id);
-        self.sync_subscriptions(id, effects);
+        self.sync_subscriptions(now, id, effects);
         Ok(())
     }
 
@@ -150,12 +150,10 @@ impl Control {
             return;
         }
         let role = session.connection(transport).map_or(Role::Play, |own| own.negotiated.role);
-        for (room, participant, track) in self.publications(&id, transport) {
-            drop(self.handle(now, &room, Input::Unpublish { participant, track }, effects));
-        }
+        self.unpublish(now, self.publications(&id, transport), effects);
         self.drop_connection(&id, role, effects);
         self.sync(&id);
-        self.sync_subscriptions(&id, effects);
+        self.sync_subscriptions(now, &id, effects);
     }
 
     /// Ends a session with a signalling connection that has left its rooms.

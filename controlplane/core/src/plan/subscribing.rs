@@ -7,6 +7,7 @@ use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::{EgressId, TrackId, TransportId};
 use sluice_protocol::media::{Bitrate, Mid};
 use sluice_protocol::plan::{Key, Layer, Source};
+use sluice_protocol::time::Instant;
 
 use super::mint::shard_of;
 use super::space::rows_of;
@@ -14,7 +15,8 @@ use super::{Control, ControlError, Effect, OpenError};
 use crate::room::codec_names;
 use crate::sdp::{Answer, AnswerError, Fingerprint, payload_map, write_offer};
 use crate::session::{
-    OfferId, Offering, PeerConnection, SectionObject, Session, SessionId, SsrcMinter, WantedTrack, WantedTracks,
+    OfferId, Offering, PeerConnection, SectionObject, Session, SessionId, SsrcMinter, Waiting, WantedTrack,
+    WantedTracks,
 };
 
 /// Rows of the shared table that one more track may take: its media and its repairs.
@@ -74,12 +76,12 @@ impl AnswerRefused {
 
 impl Control {
     /// Makes the next offer of a session's subscriber, and opens that connection with the first one. Returns its number;
-    /// `None` when there is nothing to offer or an offer is in flight. The offer may leave when the data plane has
-    /// acknowledged the plan.
+    /// `None` when there is nothing to offer or an offer is in flight. What is still gathered goes along. The offer may leave
+    /// when the data plane has acknowledged the plan.
     ///
     /// # Errors
     /// [`OpenError`] when the connection cannot be opened; it is due again with the next change.
-    pub fn make_offer(&mut self, id: &SessionId) -> Result<Option<OfferId>, OpenError> {
+    pub fn make_offer(&mut self, now: Instant, id: &SessionId) -> Result<Option<OfferId>, OpenError> {
         let Some(session) = self.sessions.get(id) else { return Ok(None) };
         let Some(last) = session.signalling.as_ref().map(|own| own.last_offer) else { return Ok(None) };
         let wanted = self.wanted_tracks(session);
@@ -105,6 +107,7 @@ impl Control {
         if let Some(signalling) = self.sessions.get_mut(id).and_then(|session| session.signalling.as_mut()) {
             signalling.last_offer = next;
         }
+        self.gathering.handle_offered(now, id);
         self.sync(id);
         Ok(Some(next))
     }
@@ -126,12 +129,13 @@ impl Control {
     }
 
     /// Takes a client's answer to the offer in flight: what it accepted enters the plan. What changed meanwhile is offered
-    /// next, as [`Effect::OfferDue`] says.
+    /// next, when [`Effect::OfferDue`] says so.
     ///
     /// # Errors
     /// [`AnswerRefused`]; nothing has changed then, and the offer is still in flight.
     pub fn handle_answer(
         &mut self,
+        now: Instant,
         id: &SessionId,
         offer: OfferId,
         answer: &Answer,
@@ -167,7 +171,7 @@ impl Control {
         self.remove_gone(transport, before);
         // It was made room for when it was offered.
         let _ = self.space.resize(transport, rows);
-        self.sync_subscriptions(id, effects);
+        self.sync_subscriptions(now, id, effects);
         for (_, _, track) in minted {
             self.tell_subscribed(id, track, effects);
         }
@@ -182,21 +186,29 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::NoSuchSession`] without such a connection.
-    pub fn restart_subscriber(&mut self, id: &SessionId, effects: &mut Vec<Effect>) -> Result<(), ControlError> {
+    pub fn restart_subscriber(
+        &mut self,
+        now: Instant,
+        id: &SessionId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ControlError> {
         let connection = self.sessions.get_mut(id).and_then(|session| session.subscriber.as_mut());
         let offering = connection.and_then(|own| own.offering.as_mut()).ok_or(ControlError::NoSuchSession)?;
         offering.wants_restart = true;
-        self.sync_subscriptions(id, effects);
+        self.sync_subscriptions(now, id, effects);
         self.sync(id);
         Ok(())
     }
 
-    /// Tells whether a session's subscriber has something to offer, and no offer in flight.
+    /// Tells whether a session's subscriber has something to offer, gathered or not, and no offer in flight.
     #[must_use]
     pub fn is_offer_due(&self, id: &SessionId) -> bool {
         let Some(session) = self.sessions.get(id).filter(|session| session.signalling.is_some()) else { return false };
         let wanted = self.wanted_tracks(session);
-        session.subscriber.as_ref().map_or(!wanted.is_empty(), |connection| connection.is_offer_due(&wanted))
+        session
+            .subscriber
+            .as_ref()
+            .map_or(!wanted.is_empty(), |connection| connection.waiting(&wanted) != Waiting::Nothing)
     }
 
     /// Returns what all rooms of a session have it subscribed to. A track that it gets from several of them arrives once, as
@@ -228,13 +240,12 @@ impl Control {
     }
 
     /// Brings a session's subscriber in line with what its rooms have it subscribed to.
-    pub(super) fn sync_subscriptions(&mut self, id: &SessionId, effects: &mut Vec<Effect>) {
+    pub(super) fn sync_subscriptions(&mut self, now: Instant, id: &SessionId, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get(id).filter(|session| session.signalling.is_some()) else { return };
         let wanted = self.wanted_tracks(session);
         let Some(connection) = self.sessions.get_mut(id).and_then(|session| session.subscriber.as_mut()) else {
-            if !wanted.is_empty() {
-                tell_due(id, effects);
-            }
+            let waiting = if wanted.is_empty() { Waiting::Nothing } else { Waiting::Urgent };
+            self.gather(now, id, waiting, effects);
             return;
         };
         let (transport, before) = (connection.transport, connection.plan_keys());
@@ -248,7 +259,7 @@ impl Control {
             }
         }
         feed(connection, &wanted);
-        let (objects, is_due) = (connection.objects(), connection.is_offer_due(&wanted));
+        let (objects, waiting) = (connection.objects(), connection.waiting(&wanted));
         if retired {
             self.remove_gone(transport, before);
             self.sync(id);
@@ -256,8 +267,20 @@ impl Control {
         for object in objects {
             self.put(object);
         }
-        if is_due {
+        self.gather(now, id, waiting, effects);
+    }
+
+    /// Gathers what waits to be offered, or says that an offer is due.
+    fn gather(&mut self, now: Instant, id: &SessionId, waiting: Waiting, effects: &mut Vec<Effect>) {
+        if self.gathering.handle_waiting(now, id, waiting) {
             tell_due(id, effects);
+        }
+    }
+
+    /// Says which offers are due by now.
+    pub(super) fn tell_gathered(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        for id in self.gathering.take_due(now) {
+            tell_due(&id, effects);
         }
     }
 

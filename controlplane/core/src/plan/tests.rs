@@ -117,7 +117,8 @@ fn a_publisher_and_a_viewer_become_a_plan() {
     let publisher = world.publish("ann", "chromium-a-all-codecs");
     let viewer = world.play("ben", "firefox-d-recvonly");
     assert_eq!(world.fed_by("ben"), [Some("ann".to_owned()), Some("ann".to_owned()), None]);
-    let count = |wanted: fn(&Object) -> bool| world.control.plan().objects().filter(|object| wanted(object)).count();
+    let plan = world.control.snapshot();
+    let count = |wanted: fn(&Object) -> bool| plan.objects().filter(|object| wanted(object)).count();
     assert_eq!(count(|object| matches!(object, Object::Transport(_))), 2);
     assert_eq!(count(|object| matches!(object, Object::Track(_))), 2);
     assert_eq!(count(|object| matches!(object, Object::Egress(_))), 3);
@@ -250,7 +251,7 @@ fn the_same_identity_publishes_once_but_plays_often() {
 #[test]
 fn refused_sessions_change_nothing() {
     let mut world = World::new();
-    let before = world.control.plan().clone();
+    let before = world.control.snapshot();
     let attendee = Join { role: Role::Attendee, ..join("ann", Side::Publish) };
     assert_eq!(
         world.open(0, attendee, "chromium-a-vp8-opus", Side::Publish),
@@ -392,7 +393,7 @@ fn a_successor_has_the_same_state_and_closes_half_done_handshakes() {
         muted: true,
     });
     world.handle(Input::Start);
-    let snapshot = world.control.plan().clone();
+    let snapshot = world.control.snapshot();
     let mut effects = Vec::new();
     let (mut successor, rebuilt) = Control::rebuild(at(0), config(2), &snapshot, &mut effects);
     assert_eq!((rebuilt.sessions, rebuilt.given_up), (3, vec![(half, GivenUp::HandshakeHalfDone)]));
@@ -449,7 +450,7 @@ fn a_session_in_two_rooms_is_seen_in_both_and_ends_with_the_last() {
     world.control.handle(at(0), &stage, mute(false), &mut world.effects).unwrap();
     assert_eq!(all_muted(&world), [false, false]);
 
-    let snapshot = world.control.plan().clone();
+    let snapshot = world.control.snapshot();
     let (successor, _) = Control::rebuild(at(0), config(2), &snapshot, &mut Vec::new());
     assert_eq!(successor.plan(), &snapshot);
     assert!(successor.sessions().eq(world.control.sessions()));
@@ -460,7 +461,7 @@ fn a_session_in_two_rooms_is_seen_in_both_and_ends_with_the_last() {
     let leave = Input::Leave { participant: ann.clone(), reason: LeaveReason::Left };
     world.handle(leave.clone());
     assert_eq!(all_muted(&world), [false, false], "the room that muted her has no say any more");
-    let (successor, _) = Control::rebuild(at(0), config(3), &world.control.plan().clone(), &mut Vec::new());
+    let (successor, _) = Control::rebuild(at(0), config(3), &world.control.snapshot(), &mut Vec::new());
     assert!(successor.sessions().eq(world.control.sessions()), "and is forgotten by a successor too");
     assert_eq!(world.fed_by("ben")[0].as_deref(), Some("ann"), "she is still on stage");
     world.control.handle(at(0), &stage, leave, &mut world.effects).unwrap();
@@ -474,7 +475,7 @@ fn unreadable_cookies_cost_their_session_only() {
     let (ann, cat) = (world.publish("ann", "chromium-a-vp8-opus"), world.publish("cat", "chromium-a-vp8-opus"));
     world.finish(ann);
     world.finish(cat);
-    let mut snapshot = world.control.plan().clone();
+    let mut snapshot = world.control.snapshot();
     let key = crate::session::cookie_key_of_session(ann);
     snapshot.put(Object::Cookie(sluice_protocol::plan::Cookie { key, bytes: vec![0xff; 40] }));
     let (successor, rebuilt) = Control::rebuild(at(0), config(2), &snapshot, &mut Vec::new());

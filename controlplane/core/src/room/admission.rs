@@ -207,7 +207,7 @@ impl Room {
             self.refresh(id, output);
         } else {
             self.go_on_air(output);
-            self.refresh_all(output);
+            self.is_stale = true;
         }
         Ok(())
     }

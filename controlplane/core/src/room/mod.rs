@@ -90,6 +90,8 @@ pub struct Room {
     /// Since when nobody is in the room; `None` while somebody is.
     empty_since: Option<Instant>,
     is_closed: bool,
+    /// Whether subscriptions are to be brought in line before [`Room::handle`] returns.
+    is_stale: bool,
 }
 
 /// Which room somebody was removed from, of those that had the same id one after the other.
@@ -133,6 +135,7 @@ impl Room {
             order: 1,
             empty_since: Some(now),
             is_closed: false,
+            is_stale: false,
         })
     }
 
@@ -152,6 +155,7 @@ impl Room {
             order: 1,
             empty_since: Some(now),
             is_closed: false,
+            is_stale: false,
         }
     }
 
@@ -186,6 +190,27 @@ impl Room {
     /// # Errors
     /// [`RoomError`], whose class is [`RoomError::refusal`].
     pub fn handle(&mut self, now: Instant, input: Input, output: &mut Vec<Output>) -> Result<(), RoomError> {
+        self.handle_all(now, [input], output)
+    }
+
+    /// Carries out inputs in turn up to the first that is refused, and brings subscriptions in line once for all of them.
+    ///
+    /// # Errors
+    /// [`RoomError`] of the one that is refused, which changes nothing; those before it stand.
+    pub fn handle_all(
+        &mut self,
+        now: Instant,
+        inputs: impl IntoIterator<Item = Input>,
+        output: &mut Vec<Output>,
+    ) -> Result<(), RoomError> {
+        let handled = inputs.into_iter().try_for_each(|input| self.take(now, input, output));
+        if std::mem::take(&mut self.is_stale) {
+            self.refresh_all(output);
+        }
+        handled
+    }
+
+    fn take(&mut self, now: Instant, input: Input, output: &mut Vec<Output>) -> Result<(), RoomError> {
         if self.is_closed {
             return Err(RoomError::Closed);
         }
@@ -365,9 +390,7 @@ impl Room {
         if self.participants.is_empty() {
             self.empty_since = Some(now);
         }
-        if has_published {
-            self.refresh_all(output);
-        }
+        self.is_stale |= has_published;
         Ok(())
     }
 

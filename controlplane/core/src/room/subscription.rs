@@ -36,7 +36,7 @@ impl Room {
         output.push(Output::Changed(id.clone()));
         output.push(Output::Event { audience, event });
         self.go_on_air(output);
-        self.refresh_all(output);
+        self.is_stale = true;
         Ok(())
     }
 
@@ -50,7 +50,7 @@ impl Room {
             return Err(RoomError::NoSuchTrack);
         }
         self.withdraw(id, track, output);
-        self.refresh_all(output);
+        self.is_stale = true;
         Ok(())
     }
 

@@ -40,7 +40,7 @@ pub use cookie::{
     CookieError, Parked, ParkedConnection, ParkedSession, ParkedSignalled, cookie_key_of_room, cookie_key_of_session,
     cookie_key_of_signalled, park_room, transport_of_cookie, unpark,
 };
-pub use offering::{OfferId, Offering, Outstanding, Settled, WantedTrack, WantedTracks};
+pub use offering::{OfferId, Offering, Outstanding, Settled, Waiting, WantedTrack, WantedTracks};
 pub use signalled::Signalling;
 pub use ssrc::SsrcMinter;
 

@@ -6,7 +6,7 @@
 //!     ▲                      │   ▲  │                     │
 //!     │                      └───┘  └─ tracks come and go: │ anything changed meanwhile?
 //!     │                     repeated   told with the next  ▼
-//!     └──────────── no ◄───────────────────────────── make_offer again
+//!     └──────────── no ◄───────────────────────────── make_offer again, when enough was gathered
 //! ```
 //!
 //! An m-line carries one track under one SSRC. When the track is gone nothing leaves there any more, the next offer makes the
@@ -61,6 +61,19 @@ pub struct Outstanding {
     pub tracks: Vec<Option<TrackId>>,
 }
 
+/// What waits to be offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Nothing.
+    Nothing,
+    /// M-lines whose tracks have ended are to become inactive.
+    Ended,
+    /// Tracks have come.
+    Added,
+    /// What a client waits for: a connection, or new ICE credentials.
+    Urgent,
+}
+
 /// A track that a session is subscribed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedTrack {
@@ -107,15 +120,26 @@ impl PeerConnection {
         }
     }
 
-    /// Tells whether there is something to offer and no offer in flight.
+    /// Returns what waits to be offered; nothing does while an offer is in flight, whose answer comes first.
     #[must_use]
-    pub fn is_offer_due(&self, wanted: &WantedTracks) -> bool {
-        let Some(offering) = self.offering.as_ref().filter(|own| own.outstanding.is_none()) else { return false };
+    pub fn waiting(&self, wanted: &WantedTracks) -> Waiting {
+        let Some(offering) = self.offering.as_ref().filter(|own| own.outstanding.is_none()) else {
+            return Waiting::Nothing;
+        };
         let is_retired =
             |(place, section): (&Option<TrackId>, &NegotiatedSection)| place.is_none() && section.is_served();
-        offering.wants_restart
-            || offering.places.iter().zip(&self.negotiated.sections).any(is_retired)
-            || offering.waiting(wanted).any(|(_, track)| self.free_place(offering, track.kind).is_some())
+        let has_ended = offering.places.iter().zip(&self.negotiated.sections).any(is_retired);
+        // Where no m-line is left, those whose tracks have ended are needed.
+        let can_have = |(_, track): (_, &WantedTrack)| has_ended || self.free_place(offering, track.kind).is_some();
+        if offering.wants_restart {
+            Waiting::Urgent
+        } else if offering.waiting(wanted).any(can_have) {
+            Waiting::Added
+        } else if has_ended {
+            Waiting::Ended
+        } else {
+            Waiting::Nothing
+        }
     }
 
     /// Takes tracks away that are not wanted any more. Returns them with their m-lines.
@@ -134,7 +158,7 @@ impl PeerConnection {
 
     /// Makes the next offer, with at most `tracks_max` further tracks; `false` when nothing would change.
     pub fn make_offer(&mut self, id: OfferId, wanted: &WantedTracks, tracks_max: usize, random: u32) -> bool {
-        if !self.is_offer_due(wanted) {
+        if self.waiting(wanted) == Waiting::Nothing {
             return false;
         }
         let Some(mut offering) = self.offering.take() else { return false };

@@ -2,11 +2,13 @@
 
 mod browsers;
 mod client;
+mod gathered;
 mod model;
 mod scenarios;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use sluice_protocol::ice::NodeSecret;
 use sluice_protocol::ids::{EgressId, TrackId, TransportId};
@@ -29,6 +31,9 @@ struct Call {
     offers: BTreeMap<u32, ServerOffer>,
     /// Which stream each SSRC ever belonged to.
     ssrcs: BTreeMap<(TransportId, Ssrc), EgressId>,
+    now: Instant,
+    /// Whether offers are made when effects say so, as a server does it, and not when a test asks for one.
+    follows: bool,
 }
 
 fn user(number: u32) -> SessionId {
@@ -50,7 +55,8 @@ impl Call {
             control.create_room(at(0), room_id(number), RoomSettings::default()).unwrap();
         }
         let (effects, clients) = (Vec::new(), BTreeMap::new());
-        Self { control, effects, clients, offers: BTreeMap::new(), ssrcs: BTreeMap::new() }
+        let (offers, ssrcs) = (BTreeMap::new(), BTreeMap::new());
+        Self { control, effects, clients, offers, ssrcs, now: at(0), follows: false }
     }
 
     fn open(&mut self, number: u32, simulcast: Simulcast) -> Result<(), OpenError> {
@@ -68,7 +74,7 @@ impl Call {
             participant: participant(number),
             ..join(&format!("u{number}"), Side::Publish)
         };
-        self.control.join_room(at(0), &user(number), &room_id(room), join, &mut self.effects)
+        self.control.join_room(self.now, &user(number), &room_id(room), join, &mut self.effects)
     }
 
     /// Lets a client send the offer of what it has, with what it says of its tracks.
@@ -77,12 +83,33 @@ impl Call {
         let text = client.offer();
         let offer = Offer::parse(text.as_bytes()).unwrap();
         let offer = ClientOffer { id: OfferId(client.offers), offer: &offer, tracks };
-        self.control.publish(at(0), &user(number), offer, &mut self.effects)
+        self.control.publish(self.now, &user(number), offer, &mut self.effects)
     }
 
-    /// Makes an offer to a client, if one is due. The newest one is sent each time.
+    /// Makes an offer to a client, whatever is gathered, if there is something to offer; where effects are followed none is
+    /// made. The newest one is sent each time.
     fn make_offer(&mut self, number: u32) -> Option<ServerOffer> {
-        let made = self.control.make_offer(&user(number)).unwrap();
+        let made = if self.follows { None } else { self.control.make_offer(self.now, &user(number)).unwrap() };
+        self.send_offer(number, made)
+    }
+
+    /// Makes the offers that are due.
+    fn follow(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            let Effect::OfferDue(session) = effect else { continue };
+            let made = self.control.make_offer(self.now, &session).unwrap();
+            let number = session.0.trim_start_matches("SE_u").parse().unwrap();
+            self.send_offer(number, made);
+        }
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, milliseconds: u64) {
+        self.now = self.now + Duration::from_millis(milliseconds);
+        self.control.handle_timeout(self.now, &mut self.effects);
+    }
+
+    fn send_offer(&mut self, number: u32, made: Option<OfferId>) -> Option<ServerOffer> {
         let (secret, fingerprint) = (NodeSecret::new([3; 32]), Fingerprint::sha256(&[0xab; 32]));
         let candidates: [SocketAddr; 1] = ["192.0.2.1:7000".parse().unwrap()];
         let offer = self.control.offer(&user(number), &secret, &fingerprint, &candidates)?;
@@ -98,7 +125,7 @@ impl Call {
     fn answer(&mut self, number: u32, offer: &ServerOffer, reaction: Reaction) -> Result<Taken, AnswerRefused> {
         let text = client::answer(&offer.sdp, number, reaction);
         let answer = Answer::parse(text.as_bytes()).unwrap();
-        self.control.handle_answer(&user(number), offer.id, &answer, &mut self.effects)
+        self.control.handle_answer(self.now, &user(number), offer.id, &answer, &mut self.effects)
     }
 
     /// Lets a client answer everything that it is offered, until nothing is due.
@@ -115,12 +142,12 @@ impl Call {
         let transports: Vec<TransportId> =
             session.connections().filter(|own| own.keys.is_none()).map(|own| own.transport).collect();
         for transport in transports {
-            self.control.handle_handshake(at(0), transport, keys(), vec![5; 450], &mut self.effects).unwrap();
+            self.control.handle_handshake(self.now, transport, keys(), vec![5; 450], &mut self.effects).unwrap();
         }
     }
 
     fn handle(&mut self, room: u8, input: Input) -> Result<(), ControlError> {
-        self.control.handle(at(0), &room_id(room), input, &mut self.effects)
+        self.control.handle(self.now, &room_id(room), input, &mut self.effects)
     }
 
     /// The tracks that somebody publishes, in the order of its m-lines.

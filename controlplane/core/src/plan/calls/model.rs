@@ -42,6 +42,8 @@ enum Step {
     Remove(u32, u8),
     Drop(u32, bool),
     ControlDies,
+    /// Lets milliseconds pass.
+    Pass(u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -70,6 +72,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (who.clone(), 0..2_u8).prop_map(|(who, room)| Step::Remove(who, room)),
         1 => (who, flag).prop_map(|(who, publishes)| Step::Drop(who, publishes)),
         1 => Just(Step::ControlDies),
+        2 => (0..400_u64).prop_map(Step::Pass),
     ];
     proptest::collection::vec(step, 0..60)
 }
@@ -139,7 +142,7 @@ impl Call {
         match *step {
             Step::Open(who) => drop(self.open(who, Simulcast::All)),
             Step::Close(who) => {
-                let closed = self.control.close(at(0), &user(who), LeaveReason::Left, &mut self.effects);
+                let closed = self.control.close(self.now, &user(who), LeaveReason::Left, &mut self.effects);
                 assert_eq!(closed.is_ok(), self.clients.remove(&who).is_some());
                 self.offers.remove(&who);
                 (0..2).for_each(|room| model.leave(who, room));
@@ -152,7 +155,7 @@ impl Call {
             }
             Step::Leave(who, room) => {
                 let left =
-                    self.control.leave_room(at(0), &user(who), &room_id(room), LeaveReason::Left, &mut self.effects);
+                    self.control.leave_room(self.now, &user(who), &room_id(room), LeaveReason::Left, &mut self.effects);
                 assert_eq!(left.is_ok(), model.inside.contains_key(&(who, room)));
                 model.leave(who, room);
             }
@@ -167,7 +170,7 @@ impl Call {
             }
             Step::PublishIn(who, nth, room) => {
                 let Some(track) = self.tracks_of(who).get(nth).copied() else { return };
-                if self.control.publish_in(at(0), &user(who), &room_id(room), track, &mut self.effects).is_ok() {
+                if self.control.publish_in(self.now, &user(who), &room_id(room), track, &mut self.effects).is_ok() {
                     model.published.insert((who, track, room));
                 }
             }
@@ -192,6 +195,7 @@ impl Call {
             Step::Finish(who) if self.is_open(who) => self.finish(who),
             Step::Drop(who, publishes) => self.drop_connection(model, who, publishes),
             Step::ControlDies => self.restart(model, number),
+            Step::Pass(milliseconds) => self.pass(milliseconds),
             Step::Finish(_) => {}
         }
     }
@@ -216,14 +220,14 @@ impl Call {
             Step::RepeatOffer(_) => {
                 let Ok(offer) = Offer::parse(client.text().as_bytes()) else { return };
                 let offer = ClientOffer { id: OfferId(client.offers), offer: &offer, tracks: &[] };
-                let again = self.control.publish(at(0), &user(who), offer, &mut self.effects);
+                let again = self.control.publish(self.now, &user(who), offer, &mut self.effects);
                 let is_open = self.control.session(&user(who)).unwrap().publisher.is_some();
                 assert_eq!(matches!(again, Ok(Published::Repeated(_))), is_open, "{again:?}");
                 return;
             }
             Step::Restart(_) => {
                 client.restart_ice();
-                drop(self.control.restart_subscriber(&user(who), &mut self.effects));
+                drop(self.control.restart_subscriber(self.now, &user(who), &mut self.effects));
             }
             _ => return,
         }
@@ -320,7 +324,7 @@ impl Call {
                 let Some(offer) = self.offers.get(&who).filter(|own| own.id == answered && !is_gone).cloned() else {
                     return;
                 };
-                let before = self.control.plan().clone();
+                let before = self.control.snapshot();
                 assert_eq!(self.answer(who, &offer, Reaction::TakesAll), Ok(Taken::Repeated));
                 assert_eq!(self.control.plan(), &before);
             }
@@ -332,7 +336,7 @@ impl Call {
                 let Some(offer) = self.offers.get(&who).filter(|_| !known.contains(&OfferId(id))).cloned() else {
                     return;
                 };
-                let before = self.control.plan().clone();
+                let before = self.control.snapshot();
                 let other = ServerOffer { id: OfferId(id), ..offer };
                 assert!(matches!(self.answer(who, &other, Reaction::TakesAll), Err(AnswerRefused::OtherOffer { .. })));
                 assert_eq!(self.control.plan(), &before);
@@ -345,7 +349,7 @@ impl Call {
         let Some(session) = self.control.session(&user(who)) else { return };
         let slot = if publishes { &session.publisher } else { &session.subscriber };
         let Some(transport) = slot.as_ref().map(|own| own.transport) else { return };
-        self.control.close_transport(at(0), transport, LeaveReason::TransportFailed, &mut self.effects);
+        self.control.close_transport(self.now, transport, LeaveReason::TransportFailed, &mut self.effects);
         self.connection_gone(model, who, publishes);
     }
 
@@ -358,7 +362,7 @@ impl Call {
     }
 
     fn restart(&mut self, model: &mut Model, number: usize) {
-        let snapshot = self.control.plan().clone();
+        let snapshot = self.control.snapshot();
         let owners: BTreeMap<TransportId, (u32, bool)> = (0..USERS)
             .filter_map(|who| Some((who, self.control.session(&user(who))?)))
             .flat_map(|(who, session)| {
@@ -368,7 +372,7 @@ impl Call {
         let mut effects = Vec::new();
         let before = self.control.clone();
         let epoch = u16::try_from(number + 2).unwrap();
-        let (control, rebuilt) = Control::rebuild(at(0), config(epoch), &snapshot, &mut effects);
+        let (control, rebuilt) = Control::rebuild(self.now, config(epoch), &snapshot, &mut effects);
         assert_eq!(rebuilt.unread, []);
         if rebuilt.given_up.is_empty() {
             assert_eq!(control.plan(), before.plan());
@@ -376,6 +380,7 @@ impl Call {
             assert!(control.rooms().flat_map(Room::participants).eq(before.rooms().flat_map(Room::participants)));
         }
         self.control = control;
+        self.effects.extend(effects);
         for (transport, _) in rebuilt.given_up {
             let (who, publishes) = owners[&transport];
             self.connection_gone(model, who, publishes);
@@ -414,7 +419,7 @@ proptest! {
     #[test]
     fn the_plan_says_what_rooms_and_answers_say_and_all_offers_settle(steps in steps()) {
         let (mut call, mut model) = (Call::new(), Model::default());
-        let mut have = call.control.plan().clone();
+        let mut have = call.control.snapshot();
         call.control.take_changes();
         for (number, step) in steps.iter().enumerate() {
             call.take(&mut model, step, number);
@@ -428,6 +433,28 @@ proptest! {
             call.settle(who);
             let fed: BTreeMap<TrackId, bool> = call.fed(who).into_iter().map(|(track, egress)| (track, egress.paused)).collect();
             prop_assert_eq!(fed, model.wanted(who), "{} gets what it wants", who);
+        }
+    }
+
+    /// The same by the effects alone, as a server follows them: whatever waits has its time, and nobody has to ask.
+    #[test]
+    fn what_is_gathered_is_offered_in_time_without_being_asked_for(steps in steps()) {
+        let (mut call, mut model) = (Call::new(), Model::default());
+        call.follows = true;
+        for (number, step) in steps.iter().enumerate() {
+            call.take(&mut model, step, number);
+            call.follow();
+            call.check(&mut model, step);
+            for who in (0..USERS).filter(|who| call.control.is_offer_due(&user(*who))) {
+                let due = call.control.poll_timeout();
+                prop_assert!(due.is_some_and(|due| due <= call.now + limits::ENDED_GATHER), "{} after {:?}", who, step);
+            }
+        }
+        call.run_out();
+        for who in (0..USERS).filter(|who| call.is_open(*who)).collect::<Vec<_>>() {
+            let fed: BTreeMap<TrackId, bool> = call.fed(who).into_iter().map(|(track, egress)| (track, egress.paused)).collect();
+            prop_assert_eq!(fed, model.wanted(who), "{} gets what it wants", who);
+            prop_assert!(!call.control.is_offer_due(&user(who)), "{} has been told what ended", who);
         }
     }
 }

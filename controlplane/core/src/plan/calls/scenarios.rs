@@ -71,7 +71,7 @@ fn an_answer_names_the_offer_in_flight_and_must_fit_it() {
     let mut refused = |id: u64, from: &str, to: &str| {
         let bent = text.replace(from, to);
         let answer = Answer::parse(bent.as_bytes()).unwrap();
-        call.control.handle_answer(&user(1), OfferId(id), &answer, &mut call.effects).unwrap_err()
+        call.control.handle_answer(at(0), &user(1), OfferId(id), &answer, &mut call.effects).unwrap_err()
     };
     let other = AnswerRefused::OtherOffer { answered: OfferId(7), outstanding: Some(OfferId(1)) };
     assert_eq!(refused(7, "", ""), other);
@@ -91,7 +91,7 @@ fn an_answer_names_the_offer_in_flight_and_must_fit_it() {
     let next = call.make_offer(1).unwrap();
     let text = client::answer(&next.sdp, 1, Reaction::TakesAll).replace("CD:CD", "CE:CE");
     let answer = Answer::parse(text.as_bytes()).unwrap();
-    let refused = call.control.handle_answer(&user(1), next.id, &answer, &mut call.effects);
+    let refused = call.control.handle_answer(at(0), &user(1), next.id, &answer, &mut call.effects);
     assert_eq!(refused, Err(AnswerRefused::Answer(AnswerError::OtherCertificate)));
 }
 
@@ -142,7 +142,7 @@ fn offers_that_are_old_or_of_other_sections_have_names() {
         let offer = ClientOffer { id: OfferId(id), offer: &offer, tracks: &[] };
         call.control.publish(at(0), &user(0), offer, &mut call.effects)
     };
-    let before = call.control.plan().clone();
+    let before = call.control.snapshot();
     assert!(matches!(publish(&mut call, 1, &text), Ok(Published::Repeated(_))), "an answer got lost");
     assert_eq!(publish(&mut call, 0, &text), Err(PublishError::StaleOffer { last: OfferId(1) }));
     let refused = |error| Err(PublishError::Open(OpenError::Offer(error)));
@@ -179,7 +179,7 @@ fn a_changed_network_restarts_ice_of_either_connection() {
     assert!(ufrag(&call, 0, true).len() == 2 && ufrag(&call, 0, true)[0] == before[0]);
     assert_eq!(call.tracks_of(0), tracks);
     let before = ufrag(&call, 1, false);
-    call.control.restart_subscriber(&user(1), &mut call.effects).unwrap();
+    call.control.restart_subscriber(at(0), &user(1), &mut call.effects).unwrap();
     assert_eq!(ufrag(&call, 1, false), before, "what the client has is valid until the offer");
     let offer = call.make_offer(1).unwrap();
     let after = ufrag(&call, 1, false);
@@ -297,7 +297,7 @@ fn a_successor_repeats_the_offer_in_flight_and_takes_its_answer() {
     call.clients.get_mut(&0).unwrap().add(true);
     call.publish(0, &[]).unwrap();
     let offer = call.make_offer(1).unwrap();
-    let snapshot = call.control.plan().clone();
+    let snapshot = call.control.snapshot();
     let (successor, rebuilt) = Control::rebuild(at(0), config(2), &snapshot, &mut call.effects);
     assert_eq!((rebuilt.sessions, rebuilt.given_up.len(), successor.plan()), (2, 0, &snapshot));
     assert!(successor.sessions().eq(call.control.sessions()));
@@ -445,7 +445,7 @@ fn rights_that_were_taken_away_do_not_come_back_with_a_cookie_that_did_not_fit()
     let remove =
         Input::Remove { actor: crate::room::Actor::Api, participant: ParticipantId("PA_0".to_owned()), now_seconds: 9 };
     call.handle(0, remove).unwrap();
-    let (successor, rebuilt) = Control::rebuild(at(0), config(2), call.control.plan(), &mut call.effects);
+    let (successor, rebuilt) = Control::rebuild(at(0), config(2), &call.control.snapshot(), &mut call.effects);
     assert_eq!(rebuilt.sessions, 1);
     assert_eq!(successor.room(&room_id(0)).unwrap().participants().len(), 0, "who was removed is out");
     let session = successor.session(&user(0)).unwrap();

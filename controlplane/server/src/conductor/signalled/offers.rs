@@ -25,7 +25,7 @@ impl Desk {
                 continue;
             }
             let before = self.subscriber_of(&session);
-            match self.control.make_offer(&session) {
+            match self.control.make_offer(clock::now(), &session) {
                 Ok(Some(number)) => {
                     let acknowledged = self.dataplane.change(self.control.take_changes());
                     let opened = self.subscriber_of(&session).filter(|now| before != Some(*now));
@@ -133,7 +133,7 @@ impl Desk {
         answer: &Answer,
     ) -> Result<(), ConductorError> {
         let mut effects = Vec::new();
-        let taken = self.control.handle_answer(session, number, answer, &mut effects)?;
+        let taken = self.control.handle_answer(clock::now(), session, number, answer, &mut effects)?;
         if let Taken::Settled(transport) = taken {
             // An answer that takes nothing describes no transport yet.
             let is_described = self.control.connection(transport).and_then(remote_fingerprint).is_some();

@@ -56,7 +56,7 @@ impl Desk {
             Request::Answer { number, answer } => self.take_answer(session, number, &answer)?,
             Request::RestartSubscriber => {
                 let mut effects = Vec::new();
-                self.control.restart_subscriber(session, &mut effects).map_err(refusal)?;
+                self.control.restart_subscriber(clock::now(), session, &mut effects).map_err(refusal)?;
                 self.settle(effects);
             }
             Request::DeclareTrack(track) => self.declare_track(session, track)?,
