@@ -98,14 +98,14 @@ impl Call {
     }
 
     /// Has somebody say its name in the lobby, and enter.
-    async fn enter(&mut self, name: &str) {
+    pub(crate) async fn enter(&mut self, name: &str) {
         self.browsers.click(name, "#own-name").await.unwrap();
         self.browsers.type_into(name, "#own-name", name).await.unwrap();
         self.press(name, "form button.join").await;
         self.wait(name, "to be in the call", |found| found["state"] == "live").await;
     }
 
-    async fn press(&mut self, name: &str, selector: &str) {
+    pub(crate) async fn press(&mut self, name: &str, selector: &str) {
         self.browsers.click(name, selector).await.unwrap_or_else(|error| panic!("{name}: {error:#}"));
     }
 

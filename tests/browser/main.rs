@@ -7,4 +7,5 @@ mod keyboard;
 mod layers;
 mod phone;
 mod show;
+mod two_rooms;
 mod watching;

@@ -56,19 +56,24 @@ export class Call extends Devices {
   pin: string | undefined = $state();
   /** The ids of one's own tracks, as far as they are published. */
   sent: Partial<Record<Source, string>> = $state.raw({});
+  /** The rooms of the page's address: the one it was opened for, and a second one beside it. */
+  places: readonly string[] = $state.raw([]);
   /** Grows when what is shared with which room changes. */
   #shares = $state(0);
   #lastNews = 0;
   #isClosed = false;
+  /** Whether the second room is still to be entered. */
+  #isSecondDue = false;
   readonly #tokens = new Map<string, TokenSource>();
   readonly #roomId: string;
   readonly #call: CallSession;
   /** Stops what runs while one is in the call. */
   #stop: (() => void) | undefined;
 
-  constructor(roomId: string) {
+  constructor(roomId: string, secondId?: string) {
     super();
     this.#roomId = roomId;
+    this.places = secondId === undefined ? [roomId] : [roomId, secondId];
     this.#call = new CallSession({
       token: async ({ roomId: room, renew }) => this.#tokenOf(room)({ renew }),
     });
@@ -131,11 +136,18 @@ export class Call extends Devices {
     this.trouble = undefined;
     this.isFlowing = true;
     this.onMedia();
+    this.#isSecondDue = this.#secondId !== undefined;
     this.#call.start(this.#roomId);
   }
 
   /** Leaves all rooms; camera and microphone stay open for another go. */
   hangUp(): void {
+    this.places = [this.#roomId];
+    this.suspend();
+  }
+
+  /** Leaves all rooms while the page is away; joining again goes back to them. */
+  suspend(): void {
     this.media.stopScreen();
     this.#call.close();
   }
@@ -148,6 +160,7 @@ export class Call extends Devices {
   async openSecond(roomId: string): Promise<void> {
     for (const source of SOURCES) this.share(roomId, source, false);
     await this.#call.enter(roomId);
+    this.places = [...this.places.filter((place) => place !== roomId), roomId].slice(0, 2);
   }
 
   /** Creates another room, whose host one is. */
@@ -202,6 +215,23 @@ export class Call extends Devices {
     }
   }
 
+  get #secondId(): string | undefined {
+    return this.places.find((place) => place !== this.#roomId);
+  }
+
+  /** Enters the second room of the address, once one is in the first. */
+  async #enterSecond(): Promise<void> {
+    const secondId = this.#secondId;
+    if (!this.#isSecondDue || secondId === undefined) return;
+    this.#isSecondDue = false;
+    try {
+      await this.openSecond(secondId);
+    } catch (thrown) {
+      this.places = [this.#roomId];
+      this.#tell(`${roomTitle(secondId)} could not be opened again: ${toSluiceError(thrown).message}`);
+    }
+  }
+
   #tokenOf(roomId: string): TokenSource {
     const known = this.#tokens.get(roomId) ?? tokenSourceFor(roomId, 'live', () => this.pin);
     this.#tokens.set(roomId, known);
@@ -224,6 +254,8 @@ export class Call extends Devices {
     call.on('muted', ({ source, muted }) => this.#onMuted(source, muted));
     call.on('refused', ({ source, failure }) => this.#tell(`Your ${wordFor(source)} cannot be sent: ${failure.message}`));
     call.on('left', ({ roomId, reason, movedTo }) => {
+      const others = this.places.filter((place) => place !== roomId);
+      if (others.length > 0 && reason !== 'moved') this.places = others;
       if (reason === 'moved') this.#tell(`A host moved you to ${roomTitle(movedTo ?? '')}`);
       else if (reason !== 'left' && this.rooms.length > 0) this.#tell(`You are not in ${roomTitle(roomId)} any more`);
     });
@@ -293,6 +325,7 @@ export class Call extends Devices {
   #onState(state: CallState): void {
     const wasOn = this.isOn;
     this.session = state;
+    if (state.name === 'live') void this.#enterSecond();
     if (this.isOn && !wasOn) this.#stop = this.#followOwnVoice();
     if (this.isOn || !wasOn) return;
     this.#stop?.();

@@ -2,7 +2,7 @@
 export type Route =
   | { page: 'home' }
   | { page: 'live'; roomId: string }
-  | { page: 'room'; roomId: string }
+  | { page: 'room'; roomId: string; secondId: string | undefined }
   | { page: 'watch'; roomId: string; participantId: string | undefined }
   | { page: 'unknown' };
 
@@ -12,9 +12,19 @@ export function parseRoute(path: string, query = ''): Route {
   const match = /^\/(live|watch|room)\/([A-Za-z0-9_-]{1,64})\/?$/.exec(path);
   const roomId = match?.[2];
   if (roomId === undefined) return { page: 'unknown' };
-  if (match?.[1] === 'live' || match?.[1] === 'room') return { page: match[1], roomId };
-  const participantId = new URLSearchParams(query).get('participant') ?? undefined;
+  if (match?.[1] === 'live') return { page: 'live', roomId };
+  const parameters = new URLSearchParams(query);
+  if (match?.[1] === 'room') {
+    const secondId = /^[A-Za-z0-9_-]{1,64}$/.exec(parameters.get('second') ?? '')?.[0];
+    return { page: 'room', roomId, secondId: secondId === roomId ? undefined : secondId };
+  }
+  const participantId = parameters.get('participant') ?? undefined;
   return { page: 'watch', roomId, participantId };
+}
+
+/** The path of the page of one or two rooms. */
+export function roomPath([first = '', second]: readonly string[]): string {
+  return `/room/${first}${second === undefined ? '' : `?second=${second}`}`;
 }
 
 /**

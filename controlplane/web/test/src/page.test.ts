@@ -4,7 +4,7 @@ import { CaptureError, SluiceError, type FailureReason } from '../../sdk';
 import type { CaptureReason } from '../../sdk/capture-error';
 import { formatBitrate, formatDuration, formatRatio } from '../../src/format';
 import { detailOf, explainCapture, explainFailure, needsPin } from '../../src/messages';
-import { isLoopback, parseRoute, roomIdFrom } from '../../src/routes';
+import { isLoopback, parseRoute, roomIdFrom, roomPath } from '../../src/routes';
 
 describe('routes', () => {
   it.each([
@@ -12,7 +12,10 @@ describe('routes', () => {
     ['/live/abc', '', { page: 'live', roomId: 'abc' }],
     ['/watch/a_B-9/', '', { page: 'watch', roomId: 'a_B-9', participantId: undefined }],
     ['/watch/abc', '?participant=ann', { page: 'watch', roomId: 'abc', participantId: 'ann' }],
-    ['/room/abc', '', { page: 'room', roomId: 'abc' }],
+    ['/room/abc', '', { page: 'room', roomId: 'abc', secondId: undefined }],
+    ['/room/abc', '?second=d_e', { page: 'room', roomId: 'abc', secondId: 'd_e' }],
+    ['/room/abc', '?second=abc', { page: 'room', roomId: 'abc', secondId: undefined }],
+    ['/room/abc', '?second=a/b', { page: 'room', roomId: 'abc', secondId: undefined }],
     ['/watch', '', { page: 'unknown' }],
     ['/watch/a.b', '', { page: 'unknown' }],
     [`/watch/${'a'.repeat(65)}`, '', { page: 'unknown' }],
@@ -33,6 +36,13 @@ describe('routes', () => {
     ['', undefined],
   ])('the room in %j is %j', (typed, roomId) => {
     expect(roomIdFrom(typed)).toBe(roomId);
+  });
+});
+
+describe('the path of rooms', () => {
+  it.each([[['abc']], [['abc', 'def']]])('%j is read back', (rooms) => {
+    const [path = '', query] = roomPath(rooms).split('?');
+    expect(parseRoute(path, query)).toEqual({ page: 'room', roomId: rooms[0], secondId: rooms[1] });
   });
 });
 
