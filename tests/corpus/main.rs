@@ -64,7 +64,6 @@ fn every_target_has_a_body_a_corpus_and_seeds() {
 
 #[test]
 fn no_body_finds_a_fault_in_its_corpus() {
-    sluice_controlplane::dtls::install_crypto_provider();
     for (target, body) in TARGETS {
         let folder = fuzz().join("corpus").join(target);
         for file in names(&folder) {

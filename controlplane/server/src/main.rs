@@ -19,7 +19,6 @@ fn main() -> ExitCode {
         };
     }
     sluice_controlplane::log::init(config.log.format, &config.log.level);
-    sluice_controlplane::dtls::install_crypto_provider();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),

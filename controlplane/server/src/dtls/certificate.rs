@@ -1,8 +1,11 @@
 //! The certificate that DTLS shows, and the fingerprints that SDP carries (RFC 8122).
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
-use webrtc_dtls::crypto::{Certificate as LibraryCertificate, CryptoPrivateKey};
 
 use super::error::Error;
 
@@ -12,8 +15,11 @@ use super::error::Error;
 /// association. So it is exported with the session's cookie and read back after a restart.
 #[derive(Clone)]
 pub struct Certificate {
-    library: LibraryCertificate,
     der: Vec<u8>,
+    /// In PKCS #8.
+    key_der: Vec<u8>,
+    /// The same key, read once: reading it for each handshake would cost two thirds of a signature.
+    key: Arc<EcdsaKeyPair>,
     fingerprint: [u8; 32],
 }
 
@@ -27,7 +33,7 @@ impl Certificate {
         let mut parameters = CertificateParams::new(Vec::new()).map_err(unusable)?;
         parameters.distinguished_name.push(DnType::CommonName, "sluice");
         let der = parameters.self_signed(&key).map_err(unusable)?.der().to_vec();
-        Self::new(der, &key)
+        Self::new(der, key.serialize_der())
     }
 
     /// Reads back what [`Self::to_bytes`] wrote.
@@ -38,7 +44,7 @@ impl Certificate {
         let truncated = || Error::Certificate("truncated".to_owned());
         let (length, rest) = bytes.split_first_chunk::<2>().ok_or_else(truncated)?;
         let (der, key) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))).ok_or_else(truncated)?;
-        Self::new(der.to_vec(), &KeyPair::try_from(key).map_err(unusable)?)
+        Self::new(der.to_vec(), key.to_vec())
     }
 
     /// Writes certificate and private key: two bytes of length, the certificate in DER, the key in PKCS #8.
@@ -47,7 +53,7 @@ impl Certificate {
         let length = u16::try_from(self.der.len()).expect("our own certificate has a few hundred bytes");
         let mut bytes = length.to_be_bytes().to_vec();
         bytes.extend_from_slice(&self.der);
-        bytes.extend_from_slice(&self.library.private_key.serialized_der);
+        bytes.extend_from_slice(&self.key_der);
         bytes
     }
 
@@ -58,16 +64,22 @@ impl Certificate {
         format!("sha-256 {}", pairs.join(":"))
     }
 
-    fn new(der: Vec<u8>, key: &KeyPair) -> Result<Self, Error> {
-        let private_key = CryptoPrivateKey::from_key_pair(key).map_err(unusable)?;
-        let library = LibraryCertificate { certificate: vec![der.clone().into()], private_key };
+    fn new(der: Vec<u8>, key_der: Vec<u8>) -> Result<Self, Error> {
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key_der).map_err(unusable)?;
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest::digest(&digest::SHA256, &der).as_ref());
-        Ok(Self { library, der, fingerprint })
+        Ok(Self { der, key_der, key: Arc::new(key), fingerprint })
     }
 
-    pub(super) fn library(&self) -> LibraryCertificate {
-        self.library.clone()
+    /// Returns the certificate.
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Signs with ECDSA and SHA-256 (RFC 8422 section 5.10).
+    pub(super) fn sign(&self, data: &[u8]) -> Result<Vec<u8>, Error> {
+        let signature = self.key.sign(&SystemRandom::new(), data).map_err(unusable)?;
+        Ok(signature.as_ref().to_vec())
     }
 }
 
@@ -152,7 +164,7 @@ mod tests {
         let back = Certificate::from_bytes(&bytes).unwrap();
         assert_eq!(back.to_bytes(), bytes);
         assert_eq!(back.fingerprint(), certificate.fingerprint());
-        assert_eq!(back.library(), certificate.library());
+        assert_eq!(back.der(), certificate.der());
         for end in [0, 1, 2, 100, bytes.len() - 1] {
             assert!(Certificate::from_bytes(&bytes[..end]).is_err(), "{end}");
         }

@@ -1,6 +1,6 @@
 //! Why an association failed, and whose fault it is.
 
-/// Why an association failed. Everything but [`Error::Library`] and [`Error::Certificate`] accuses the peer.
+/// Why an association failed. Everything but [`Error::Certificate`] accuses the peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The handshake did not end within [`super::limits::HANDSHAKE_DEADLINE`].
@@ -39,10 +39,8 @@ pub enum Error {
     /// Application data was given before the handshake ended, after the association closed, or too much at once.
     #[error("application data cannot be sent: {0}")]
     ApplicationData(&'static str),
-    /// The handshake failed otherwise: a forged or broken certificate or signature, a wrong cookie, no common curve.
+    /// The handshake failed otherwise: a certificate or signature that cannot be verified, a key of no curve, a Finished
+    /// that does not fit what was said.
     #[error("the DTLS handshake failed: {0}")]
-    Handshake(String),
-    /// The library cannot give out what it agreed on.
-    #[error("the DTLS library failed: {0}")]
-    Library(String),
+    Handshake(&'static str),
 }

@@ -15,27 +15,65 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::testing::peer::TRANSPORT;
-use super::{Association, Certificate, Config, Endpoint, Event, Fingerprint, install_crypto_provider};
+use super::{Association, Certificate, Config, Endpoint, Event, Fingerprint};
+
+/// A client's certificate with its key in PEM, and its fingerprint.
+struct Identity {
+    pem: tempfile::NamedTempFile,
+    fingerprint: String,
+}
+
+impl Identity {
+    fn ecdsa() -> Self {
+        let certificate = Certificate::generate().unwrap();
+        let pem = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(pem.path(), to_pem(&certificate)).unwrap();
+        Self { pem, fingerprint: certificate.fingerprint() }
+    }
+
+    /// Lets OpenSSL make one with this kind of key.
+    fn made_by_openssl(key: &[&str]) -> Self {
+        let pem = tempfile::NamedTempFile::new().unwrap();
+        let key_file = tempfile::NamedTempFile::new().unwrap();
+        let openssl = |arguments: &[&str]| {
+            let output =
+                std::process::Command::new("openssl").args(arguments).output().expect("`openssl` is installed");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
+        let (pem_path, key_path) = (path(&pem), path(&key_file));
+        let request = ["req", "-x509", "-nodes", "-subj", "/CN=client", "-keyout", &key_path, "-out", &pem_path];
+        openssl(&[request.as_slice(), key].concat());
+        let printed = openssl(&["x509", "-noout", "-fingerprint", "-sha256", "-in", &pem_path]);
+        let digits = printed.trim().split_once('=').unwrap().1;
+        let whole = std::fs::read_to_string(pem.path()).unwrap() + &std::fs::read_to_string(key_file.path()).unwrap();
+        std::fs::write(pem.path(), whole).unwrap();
+        Self { pem, fingerprint: format!("sha-256 {digits}") }
+    }
+}
 
 /// Lets OpenSSL connect under the profile of this name, says a line each way, and returns its name of the profile, its
 /// keying material, and our keys.
-async fn handshake(offered: &str, material_bytes: usize) -> (String, Vec<u8>, SrtpKeys) {
-    install_crypto_provider();
+async fn handshake(
+    offered: &str,
+    material_bytes: usize,
+    client: &Identity,
+    options: &[&str],
+) -> (String, Vec<u8>, SrtpKeys) {
     let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-    let client_certificate = Certificate::generate().unwrap();
     let config = Config {
         certificate: Arc::new(Certificate::generate().unwrap()),
-        remote_fingerprint: Fingerprint::parse(&client_certificate.fingerprint()).unwrap(),
+        remote_fingerprint: Fingerprint::parse(&client.fingerprint).unwrap(),
     };
     let (outgoing, mut from_server) = mpsc::channel(64);
     let (events, mut events_receiver) = mpsc::channel(64);
     let server = Association::accept(TRANSPORT, config, &Endpoint::new(outgoing, events, 1));
-    let pem = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(pem.path(), to_pem(&client_certificate)).unwrap();
     let port = socket.local_addr().unwrap().port();
     let mut client = Command::new("openssl")
         .args(["s_client", "-dtls1_2", "-connect", &format!("127.0.0.1:{port}"), "-use_srtp", offered, "-cert"])
-        .arg(pem.path())
+        .arg(client.pem.path())
+        .args(options)
         .args(["-keymatexport", "EXTRACTOR-dtls_srtp", "-keymatexportlen", &material_bytes.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -103,13 +141,32 @@ async fn openssl_connects_has_our_keys_and_talks() {
         ("SRTP_AEAD_AES_256_GCM:SRTP_AES128_CM_SHA1_80", "SRTP_AEAD_AES_256_GCM", SrtpProfile::AeadAes256Gcm),
         ("SRTP_AES128_CM_SHA1_80", "SRTP_AES128_CM_SHA1_80", SrtpProfile::AesCm128HmacSha1_80),
     ];
+    let client = Identity::ecdsa();
     for (offered, expected_name, expected) in cases {
         let (key, salt) = (expected.key_bytes(), expected.salt_bytes());
-        let running = handshake(offered, 2 * (key + salt));
+        let running = handshake(offered, 2 * (key + salt), &client, &[]);
         let (name, material, keys) = timeout(Duration::from_secs(20), running).await.expect("in time");
         assert_eq!((name.as_str(), keys.profile), (expected_name, expected));
         let ours =
             [&keys.remote.key[..key], &keys.local.key[..key], &keys.remote.salt[..salt], &keys.local.salt[..salt]];
         assert_eq!(material, ours.concat(), "{offered}");
+    }
+}
+
+#[tokio::test]
+async fn openssl_connects_with_each_kind_of_certificate_and_curve() {
+    let identities = [
+        Identity::made_by_openssl(&["-newkey", "rsa:2048"]),
+        Identity::made_by_openssl(&["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"]),
+        Identity::made_by_openssl(&["-newkey", "ed25519"]),
+        Identity::ecdsa(),
+    ];
+    for client in &identities {
+        for groups in ["X25519:P-256", "P-256", "P-384:P-256"] {
+            let options = ["-groups", groups];
+            let running = handshake("SRTP_AEAD_AES_128_GCM", 56, client, &options);
+            let (_, material, keys) = timeout(Duration::from_secs(20), running).await.expect("in time");
+            assert_eq!(material[..16], keys.remote.key[..16], "{groups}");
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Puts handshake messages together from their fragments (RFC 6347 section 4.2.3).
 //!
-//! The library does this by recursion over an unbounded list, one frame per fragment, and takes a message's length for
-//! a fragment's: a few datagrams of one-byte fragments overflow its stack. So it is given whole messages only.
+//! Anybody on the path can send fragments, so all of it is bounded: messages, their bytes, and their pieces.
 
 use super::limits::{
     FRAGMENT_STRETCHES_MAX, HANDSHAKE_MESSAGE_BYTES_MAX, HANDSHAKE_MESSAGE_SEQUENCE_MAX, HANDSHAKE_MESSAGES_PARTIAL_MAX,

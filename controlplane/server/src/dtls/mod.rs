@@ -6,11 +6,13 @@
 //! - [`mod@association`] is the handle, [`mod@certificate`] what SDP says of both ends; `endpoint` is what all
 //!   associations share, the bound on handshakes among it.
 //! - `records` carries what comes after the handshake and the state that survives a restart.
-//! - `handshake`, which it begins with, runs the library's behind `admission`, which reads the `ClientHello`
-//!   (`client_hello`) and gives the library only whole and well-formed messages (`record`, `fragments`).
+//! - `handshake`, which it begins with, gives datagrams and time to `negotiation`, the server's state machine, and sends
+//!   what comes out (`flight`). `admission` puts the client's messages together (`record`, `fragments`), `client_hello`
+//!   and `messages` read and write them, `peer_key` verifies what the client signs, `key_schedule` derives all keys.
 //!
-//! Each knows only what stands below it. Another DTLS implementation would take the place of the last two behind the
-//! trait in `session`.
+//! Each knows only what stands below it. An implementation of DTLS 1.3 would take its place behind the trait in
+//! `session`. All of the cryptography is `aws-lc-rs`; `docs/decisions/0011-dtls-handshake-of-our-own.md` says why the
+//! handshake is not a library's.
 
 mod admission;
 pub mod association;
@@ -18,12 +20,16 @@ pub mod certificate;
 mod client_hello;
 mod endpoint;
 pub mod error;
+mod flight;
 mod fragments;
 mod handshake;
+mod key_schedule;
 pub mod limits;
+mod messages;
+mod negotiation;
+mod peer_key;
 mod record;
 mod records;
-mod repetition;
 mod replay;
 mod session;
 
@@ -40,26 +46,35 @@ pub use endpoint::{Connected, Counts, Endpoint, Event};
 pub use error::Error;
 pub use session::Config;
 
-/// Installs the process's provider of `rustls`. Call it first in `main`: the DTLS library builds verifiers of `rustls`
-/// (and uses none of them), which panics once two providers are compiled in and none is chosen.
-pub fn install_crypto_provider() {
-    // An error says that one is installed already, which is as good.
-    drop(rustls::crypto::ring::default_provider().install_default());
-}
-
 /// Bodies of the fuzz targets: the parsers of what anybody can send.
 pub mod fuzzing {
-    use bytes::Bytes;
+    use std::sync::{Arc, LazyLock};
 
-    /// Feeds a handshake's gate: `data` is cut into datagrams by leading lengths of two bytes.
+    use bytes::Bytes;
+    use tokio::time::Instant;
+
+    use super::negotiation::Negotiation;
+    use super::{Certificate, Config, Fingerprint};
+
+    static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+        let certificate = Certificate::generate().expect("the system has randomness");
+        let remote_fingerprint = Fingerprint::parse(&certificate.fingerprint()).expect("it is ours");
+        Config { certificate: Arc::new(certificate), remote_fingerprint }
+    });
+
+    /// Feeds a handshake: `data` is cut into datagrams by leading lengths of two bytes. The client's certificate has to
+    /// be ours, which it never is.
     pub fn client_hello(data: &[u8]) {
-        let mut admission = super::admission::Admission::default();
+        let mut negotiation = Negotiation::new(CONFIG.clone());
+        let now = Instant::now();
         let mut rest = data;
         while let Some(([high, low], tail)) = rest.split_first_chunk::<2>() {
             let length = usize::from(u16::from_be_bytes([*high, *low])).min(tail.len());
             let (datagram, tail) = tail.split_at(length);
             rest = tail;
-            if admission.handle_datagram(&Bytes::copy_from_slice(datagram)).is_err() {
+            let result = negotiation.handle_datagram(now, &Bytes::copy_from_slice(datagram));
+            while negotiation.poll_datagram().is_some() {}
+            if result.is_err() {
                 return;
             }
         }

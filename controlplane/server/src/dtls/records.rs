@@ -1,9 +1,6 @@
 //! The records of an association after its handshake: `AES_128_GCM` of DTLS 1.2 (RFC 6347 section 4.1, RFC 5288).
 //!
-//! The library could go on carrying them, but its association keeps two tasks and far more memory, dies of one
-//! spoofed record in the clear, repeats no lost last flight, and exports neither its replay window nor the number to go
-//! on with; `docs/decisions/0010-dtls-library-for-handshakes-only.md` has the reasons. After the handshake there
-//! is little left to do, and all of it is here, without I/O:
+//! After the handshake there is little left to do, and all of it is here, without I/O:
 //!
 //! - Application data is opened and sealed.
 //! - A repeated Finished means that our last flight was lost: it is sent again byte for byte, so no number seals two
@@ -13,14 +10,14 @@
 //! - [`Dtls12::export`] writes what goes on after a restart, [`Dtls12::resume`] reads it and skips 2^32 numbers.
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::hmac;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::admission::FINISHED_CONTENT_BYTES;
 use super::endpoint::Outgoing;
 use super::error::Error;
-use super::handshake::{self, Agreed, Secrets};
+use super::handshake;
+use super::key_schedule::{Secrets, WriteKey};
 use super::limits::{APPLICATION_DATA_BYTES_MAX, FINAL_FLIGHT_BYTES_MAX, FINAL_FLIGHT_REPEATS_MAX};
 use super::record::{self, ContentType, Record, Records};
 use super::replay::ReplayWindow;
@@ -43,13 +40,6 @@ const ALERT_LEVEL_WARNING: u8 = 1;
 const ALERT_LEVEL_FATAL: u8 = 2;
 const ALERT_CLOSE_NOTIFY: u8 = 0;
 
-/// Key and implicit nonce of one direction.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct WriteKey {
-    pub(super) key: [u8; 16],
-    pub(super) salt: [u8; 4],
-}
-
 /// An established association.
 pub(super) struct Dtls12 {
     local: WriteKey,
@@ -62,23 +52,26 @@ pub(super) struct Dtls12 {
 }
 
 impl Dtls12 {
-    /// Takes over from the handshake. `sequence_next` is the number of our next record of epoch 1, `final_flight` the
-    /// last datagram of the handshake.
-    pub(super) fn new(secrets: &Secrets, sequence_next: u64, mut final_flight: Vec<u8>) -> Self {
-        let (remote, local) = write_keys(secrets);
-        if final_flight.len() > FINAL_FLIGHT_BYTES_MAX {
-            final_flight.clear();
-        }
-        final_flight.shrink_to_fit();
+    /// Begins with the first record of epoch 1 in both directions, which is each side's Finished.
+    pub(super) fn new(secrets: &Secrets) -> Self {
+        let (remote, local) = secrets.write_keys();
         let window = ReplayWindow::default();
-        Self { local, remote, sequence_next, window, final_flight, repeats: 0, dropped: 0 }
+        Self { local, remote, sequence_next: 0, window, final_flight: Vec::new(), repeats: 0, dropped: 0 }
+    }
+
+    /// Keeps the last datagram of the handshake, to be repeated to a client that has not heard it.
+    pub(super) fn keep_final_flight(&mut self, datagram: &[u8]) {
+        if datagram.len() <= FINAL_FLIGHT_BYTES_MAX {
+            self.final_flight = datagram.to_vec();
+        }
     }
 
     const fn may_repeat(&self) -> bool {
         self.repeats < FINAL_FLIGHT_REPEATS_MAX && !self.final_flight.is_empty()
     }
 
-    fn seal(&mut self, content_type: ContentType, content: &[u8]) -> Result<Vec<u8>, Error> {
+    /// Seals a record into a datagram of its own.
+    pub(super) fn seal(&mut self, content_type: ContentType, content: &[u8]) -> Result<Vec<u8>, Error> {
         let sequence = self.sequence_next;
         if sequence > SEQUENCE_MAX {
             return Err(Error::ApplicationData("the record numbers are used up"));
@@ -100,7 +93,8 @@ impl Dtls12 {
         Ok(datagram)
     }
 
-    fn open(&mut self, record: &Record<'_>) -> Option<(ContentType, Vec<u8>)> {
+    /// Opens a record of epoch 1 that is authentic, not repeated, and of a kind that is expected.
+    pub(super) fn open(&mut self, record: &Record<'_>) -> Option<(ContentType, Vec<u8>)> {
         let expected = match record.content_type {
             // Nothing but a Finished is expected: no renegotiation.
             ContentType::Handshake => record.content.len() == FINISHED_CONTENT_BYTES,
@@ -128,9 +122,7 @@ impl Session for Dtls12 {
         incoming: &mut mpsc::Receiver<Bytes>,
         outgoing: &Outgoing,
     ) -> Result<Established<Self>, Error> {
-        let Agreed { secrets, keys, sequence_next, final_flight, early } =
-            handshake::run(config, incoming, outgoing).await?;
-        Ok(Established { session: Self::new(&secrets, sequence_next, final_flight), keys, early })
+        handshake::run(config, incoming, outgoing).await
     }
 
     /// Skips the numbers that may have been used since the state was exported.
@@ -207,24 +199,6 @@ impl Session for Dtls12 {
     fn dropped(&self) -> u64 {
         self.dropped
     }
-}
-
-/// Derives the client's and the server's write keys (RFC 5246 section 6.3).
-fn write_keys(secrets: &Secrets) -> (WriteKey, WriteKey) {
-    let seed = [b"key expansion", secrets.server_random.as_slice(), secrets.client_random.as_slice()].concat();
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &secrets.master_secret);
-    let mut block = Vec::with_capacity(64);
-    let mut a = hmac::sign(&key, &seed);
-    while block.len() < 40 {
-        block.extend_from_slice(hmac::sign(&key, &[a.as_ref(), &seed].concat()).as_ref());
-        a = hmac::sign(&key, a.as_ref());
-    }
-    let mut reader = StateReader { rest: &block };
-    let mut piece = || reader.array().expect("the block is 64 bytes long");
-    let (client_key, server_key) = (piece(), piece());
-    let mut piece = || reader.array().expect("the block is 64 bytes long");
-    let (client_salt, server_salt) = (piece(), piece());
-    (WriteKey { key: client_key, salt: client_salt }, WriteKey { key: server_key, salt: server_salt })
 }
 
 impl WriteKey {

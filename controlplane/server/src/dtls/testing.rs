@@ -31,15 +31,24 @@ pub(super) mod peer {
     use tokio::sync::{Mutex as AsyncMutex, mpsc};
     use webrtc_dtls::config::{Config as LibraryConfig, ExtendedMasterSecretType};
     use webrtc_dtls::conn::DTLSConn;
+    use webrtc_dtls::crypto::{Certificate as LibraryCertificate, CryptoPrivateKey};
     use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
     use webrtc_util::conn::Conn;
 
     use super::super::limits::FLIGHT_INTERVAL;
-    use super::super::{Association, Certificate, Config, Endpoint, Event, Fingerprint, install_crypto_provider};
+    use super::super::{Association, Certificate, Config, Endpoint, Event, Fingerprint};
 
     /// Places for handshakes.
     pub(in super::super) const HANDSHAKES_MAX: usize = 1;
     pub(in super::super) const TRANSPORT: TransportId = TransportId::new(0, 1, 1);
+
+    /// The certificate as the library takes it.
+    pub(in super::super) fn library(certificate: &Certificate) -> LibraryCertificate {
+        let bytes = certificate.to_bytes();
+        let key = rcgen::KeyPair::try_from(&bytes[2 + certificate.der().len()..]).unwrap();
+        let private_key = CryptoPrivateKey::from_key_pair(&key).unwrap();
+        LibraryCertificate { certificate: vec![certificate.der().to_vec().into()], private_key }
+    }
 
     /// Who sent a datagram.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +64,8 @@ pub(super) mod peer {
         Drop,
         Twice,
         Delay(Duration),
+        /// Delivers it with a bit turned in the byte so far from its end.
+        Flip(usize),
     }
 
     /// Decides over the n-th datagram of each side, counted from zero.
@@ -76,14 +87,15 @@ pub(super) mod peer {
     impl World {
         /// Makes a client that offers what browsers offer, with the fingerprint that the server expects.
         pub(in super::super) fn new(network: Network) -> Self {
-            install_crypto_provider();
+            // The library builds verifiers of `rustls` (and uses none of them), which panics without a provider.
+            drop(rustls::crypto::ring::default_provider().install_default());
             let certificate = Certificate::generate().unwrap();
             let config = Config {
                 certificate: Arc::new(Certificate::generate().unwrap()),
                 remote_fingerprint: Fingerprint::parse(&certificate.fingerprint()).unwrap(),
             };
             let client_config = LibraryConfig {
-                certificates: vec![certificate.library()],
+                certificates: vec![library(&certificate)],
                 srtp_protection_profiles: vec![
                     SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
                     SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
@@ -162,6 +174,13 @@ pub(super) mod peer {
             let fate = network(from, *count);
             *count += 1;
             let (to_client, current) = (wires.to_client.clone(), Arc::clone(&wires.current));
+            let mut datagram = datagram;
+            if let Fate::Flip(from_end) = fate {
+                let mut bytes = datagram.to_vec();
+                let at = bytes.len() - from_end;
+                bytes[at] ^= 2;
+                datagram = bytes.into();
+            }
             let deliver = move || match from {
                 From::Client => {
                     let server = Arc::clone(&current.lock().unwrap());
@@ -171,7 +190,7 @@ pub(super) mod peer {
             };
             match fate {
                 Fate::Drop => {}
-                Fate::Deliver => deliver(),
+                Fate::Deliver | Fate::Flip(_) => deliver(),
                 Fate::Twice => {
                     deliver();
                     deliver();
