@@ -496,6 +496,8 @@ export interface components {
             by_host: boolean;
             /** @description Whether it is silent. */
             muted: boolean;
+            /** @description Whether a host has it silent now, whatever its publisher does. */
+            muted_by_host: boolean;
             /** @description Whose. */
             participant_id: string;
             /** @description The room's id. */

@@ -33,8 +33,19 @@ export function layerOf(height: number): string {
   return height <= 480 ? 'medium' : 'large';
 }
 
+/** How the last room was when one left it. */
+export type LeftBehind = 'others' | 'nobody' | 'locked';
+
 /** What stands where the call was. */
-export const ENDINGS: Readonly<Record<CallEnd, Message>> = {
+export function endingOf(because: CallEnd, behind: LeftBehind): Message {
+  const { title, advice } = ENDINGS[because];
+  if (because !== 'left' || behind === 'others') return { title, advice };
+  return behind === 'locked'
+    ? { title, advice: 'The room is locked: you can join again when a host opens it.' }
+    : { title, advice: 'Nobody else was there. You can join again at any time.' };
+}
+
+const ENDINGS: Readonly<Record<CallEnd, Message>> = {
   left: { title: 'You left the call', advice: 'The others are still there, and so is your place.' },
   removed: { title: 'A host removed you from the call', advice: 'Ask the host if you think that this was a mistake.' },
   replaced: {

@@ -12,9 +12,10 @@ import {
   type TokenSource,
 } from '../sdk';
 import { toSluiceError } from '../sdk/failure';
-import { nameOf, wentWord } from './call-words';
+import { nameOf, wentWord, type LeftBehind } from './call-words';
 import { Devices } from './devices.svelte';
 import { knock } from './door';
+import { explainFailure } from './messages';
 import { keepRoomName, roomTitle } from './room-names';
 import { guestIdentity, keepToken, tokenSourceFor } from './tokens';
 
@@ -56,28 +57,36 @@ export class Call extends Devices {
   pin: string | undefined = $state();
   /** The ids of one's own tracks, as far as they are published. */
   sent: Partial<Record<Source, string>> = $state.raw({});
-  /** The rooms of the page's address: the one it was opened for, and a second one beside it. */
-  places: readonly string[] = $state.raw([]);
   /** Grows when what is shared with which room changes. */
   #shares = $state(0);
   #lastNews = 0;
   #isClosed = false;
-  /** Whether the second room is still to be entered. */
-  #isSecondDue = false;
   readonly #tokens = new Map<string, TokenSource>();
-  readonly #roomId: string;
+  /** The room that the page is about: the first of those that one is in. */
+  roomId: string = $state('');
+  /** The room that is open beside it. */
+  secondId: string | undefined = $state();
+  /** Whether the second room is still to be opened again. */
+  #isSecondDue = false;
+  /** How the room was when one was in it last. */
+  leftBehind: LeftBehind = 'others';
   readonly #call: CallSession;
   /** Stops what runs while one is in the call. */
   #stop: (() => void) | undefined;
 
   constructor(roomId: string, secondId?: string) {
     super();
-    this.#roomId = roomId;
-    this.places = secondId === undefined ? [roomId] : [roomId, secondId];
+    this.roomId = roomId;
+    this.secondId = secondId;
     this.#call = new CallSession({
       token: async ({ roomId: room, renew }) => this.#tokenOf(room)({ renew }),
     });
     this.#listen();
+  }
+
+  /** The rooms of the page's address. */
+  get places(): readonly string[] {
+    return this.secondId === undefined ? [this.roomId] : [this.roomId, this.secondId];
   }
 
   /** Whether one is in the call, or about to be. */
@@ -118,7 +127,7 @@ export class Call extends Devices {
     this.isEntering = true;
     this.refusal = undefined;
     try {
-      const { room } = await knock(this.#roomId, this.#tokenOf(this.#roomId), { mayOnlyWatch: true });
+      const { room } = await knock(this.roomId, this.#tokenOf(this.roomId), { mayOnlyWatch: true });
       this.roomName = room.name;
     } catch (thrown) {
       const failure = toSluiceError(thrown);
@@ -136,13 +145,13 @@ export class Call extends Devices {
     this.trouble = undefined;
     this.isFlowing = true;
     this.onMedia();
-    this.#isSecondDue = this.#secondId !== undefined;
-    this.#call.start(this.#roomId);
+    this.#isSecondDue = true;
+    this.#call.start(this.roomId);
   }
 
   /** Leaves all rooms; camera and microphone stay open for another go. */
   hangUp(): void {
-    this.places = [this.#roomId];
+    this.secondId = undefined;
     this.suspend();
   }
 
@@ -160,7 +169,6 @@ export class Call extends Devices {
   async openSecond(roomId: string): Promise<void> {
     for (const source of SOURCES) this.share(roomId, source, false);
     await this.#call.enter(roomId);
-    this.places = [...this.places.filter((place) => place !== roomId), roomId].slice(0, 2);
   }
 
   /** Creates another room, whose host one is. */
@@ -215,23 +223,6 @@ export class Call extends Devices {
     }
   }
 
-  get #secondId(): string | undefined {
-    return this.places.find((place) => place !== this.#roomId);
-  }
-
-  /** Enters the second room of the address, once one is in the first. */
-  async #enterSecond(): Promise<void> {
-    const secondId = this.#secondId;
-    if (!this.#isSecondDue || secondId === undefined) return;
-    this.#isSecondDue = false;
-    try {
-      await this.openSecond(secondId);
-    } catch (thrown) {
-      this.places = [this.#roomId];
-      this.#tell(`${roomTitle(secondId)} could not be opened again: ${toSluiceError(thrown).message}`);
-    }
-  }
-
   #tokenOf(roomId: string): TokenSource {
     const known = this.#tokens.get(roomId) ?? tokenSourceFor(roomId, 'live', () => this.pin);
     this.#tokens.set(roomId, known);
@@ -254,8 +245,6 @@ export class Call extends Devices {
     call.on('muted', ({ source, muted }) => this.#onMuted(source, muted));
     call.on('refused', ({ source, failure }) => this.#tell(`Your ${wordFor(source)} cannot be sent: ${failure.message}`));
     call.on('left', ({ roomId, reason, movedTo }) => {
-      const others = this.places.filter((place) => place !== roomId);
-      if (others.length > 0 && reason !== 'moved') this.places = others;
       if (reason === 'moved') this.#tell(`A host moved you to ${roomTitle(movedTo ?? '')}`);
       else if (reason !== 'left' && this.rooms.length > 0) this.#tell(`You are not in ${roomTitle(roomId)} any more`);
     });
@@ -272,8 +261,34 @@ export class Call extends Devices {
       this.#tellOfLeave(room, known);
     }
     this.#stopWhatNobodyGets();
-    const first = rooms.find(({ id }) => id === this.#roomId);
-    if (first !== undefined) this.roomName = first.info.name;
+    this.#follow(rooms, before);
+  }
+
+  /** Knows which rooms the page is about, and opens again the second one of before. */
+  #follow(rooms: readonly CallRoom[], before: readonly CallRoom[]): void {
+    const first = rooms.find(({ id }) => id === this.roomId) ?? rooms[0];
+    if (first === undefined) {
+      const [last] = before;
+      if (last !== undefined) this.leftBehind = behindIn(last);
+      return;
+    }
+    this.roomId = first.id;
+    this.roomName = first.info.name;
+    const due = this.#isSecondDue ? this.secondId : undefined;
+    this.#isSecondDue = false;
+    if (due === undefined) this.secondId = rooms.find(({ id }) => id !== first.id)?.id;
+    else void this.#openAgain(due);
+  }
+
+  async #openAgain(roomId: string): Promise<void> {
+    // The session enters by itself what it knows when it has entered the first room.
+    await Promise.resolve();
+    try {
+      await this.openSecond(roomId);
+    } catch (thrown) {
+      this.secondId = undefined;
+      this.#tell(`You are not in ${roomTitle(roomId)} again: ${explainFailure(toSluiceError(thrown)).title}`);
+    }
   }
 
   /** Tells the room what one is called. */
@@ -325,7 +340,6 @@ export class Call extends Devices {
   #onState(state: CallState): void {
     const wasOn = this.isOn;
     this.session = state;
-    if (state.name === 'live') void this.#enterSecond();
     if (this.isOn && !wasOn) this.#stop = this.#followOwnVoice();
     if (this.isOn || !wasOn) return;
     this.#stop?.();
@@ -390,6 +404,11 @@ export class Call extends Devices {
 /** The track of somebody that comes from a source. */
 export function trackOf({ tracks }: CallParticipant, source: Source): CallParticipant['tracks'][number] | undefined {
   return tracks.find((track) => track.source === source);
+}
+
+function behindIn({ info, me, others }: CallRoom): LeftBehind {
+  if (info.locked && me.role !== 'host') return 'locked';
+  return others.length > 0 ? 'others' : 'nobody';
 }
 
 function wordFor(source: Source): string {

@@ -158,6 +158,7 @@ impl Room {
                     track_id: track_text(own.id),
                     muted: own.is_muted(),
                     by_host,
+                    muted_by_host: own.muted_by_host,
                 });
             }
         }
@@ -228,7 +229,8 @@ impl Room {
             tell(published(id, track));
             if track.is_muted() {
                 let (participant_id, track_id) = (id.clone(), track_text(track.id));
-                tell(Event::TrackMuted { participant_id, track_id, muted: true, by_host: track.muted_by_host });
+                let by_host = track.muted_by_host;
+                tell(Event::TrackMuted { participant_id, track_id, muted: true, by_host, muted_by_host: by_host });
             }
         }
         true

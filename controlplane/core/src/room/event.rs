@@ -328,8 +328,8 @@ pub enum Event {
     TrackPublished { participant_id: ParticipantId, track_id: String, kind: &'static str, source: Source },
     /// A track is gone.
     TrackUnpublished { participant_id: ParticipantId, track_id: String },
-    /// A track fell silent, or not any more.
-    TrackMuted { participant_id: ParticipantId, track_id: String, muted: bool, by_host: bool },
+    /// A track fell silent, or not any more; `by_host` where a host did it, `muted_by_host` while a host has it silent.
+    TrackMuted { participant_id: ParticipantId, track_id: String, muted: bool, by_host: bool, muted_by_host: bool },
     /// Settings changed.
     RoomUpdated { is_locked: bool, name: String },
     /// The room went on or off air.

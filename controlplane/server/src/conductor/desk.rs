@@ -262,7 +262,7 @@ fn log_event(room: &RoomId, event: &RoomEvent) {
         RoomEvent::TrackUnpublished { participant_id, track_id } => {
             tracing::info!(%room, participant = %participant_id, track = track_id, "unpublished");
         }
-        RoomEvent::TrackMuted { participant_id, track_id, muted, by_host } => {
+        RoomEvent::TrackMuted { participant_id, track_id, muted, by_host, .. } => {
             tracing::info!(%room, participant = %participant_id, track = track_id, muted, by_host, "muted");
         }
         RoomEvent::RoomUpdated { .. } => tracing::info!(%room, "room updated"),

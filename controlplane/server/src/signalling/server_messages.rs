@@ -270,6 +270,8 @@ pub struct TrackMuted {
     pub muted: bool,
     /// Whether a host did it; its publisher cannot undo that.
     pub by_host: bool,
+    /// Whether a host has it silent now, whatever its publisher does.
+    pub muted_by_host: bool,
 }
 
 /// A track that arrives.

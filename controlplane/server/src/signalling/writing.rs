@@ -118,12 +118,13 @@ fn said_news(news: &News) -> Said {
             participant_id: participant.0.clone(),
             track_id: track.clone(),
         }),
-        News::TrackMuted { room, participant, track, muted, by_host } => Said::TrackMuted(TrackMuted {
+        News::TrackMuted { room, participant, track, muted, by_host, muted_by_host } => Said::TrackMuted(TrackMuted {
             room_id: room.0.clone(),
             participant_id: participant.0.clone(),
             track_id: track.clone(),
             muted: *muted,
             by_host: *by_host,
+            muted_by_host: *muted_by_host,
         }),
         News::Subscribed(arrival) => Said::TrackSubscribed(subscribed(arrival)),
         News::Unsubscribed { track, refused } => {

@@ -114,13 +114,9 @@ function withParticipant(room: CallRoom, participant: CallParticipant): CallRoom
   return { ...room, others };
 }
 
-/**
- * A host's mute stands beside the publisher's own, and the message tells who
- * changed his and whether there is silence now: a host who changes his when
- * it stands takes it away, though the track may be silent still.
- */
-function withMute(track: CallTrack, { muted, by_host }: Said<'track_muted'>): CallTrack {
-  return { ...track, muted, muted_by_host: muted && by_host !== track.muted_by_host };
+/** A host's mute stands beside the publisher's own. */
+function withMute(track: CallTrack, { muted, muted_by_host }: Said<'track_muted'>): CallTrack {
+  return { ...track, muted, muted_by_host };
 }
 
 function withTrack(tracks: CallTrack[], track: CallTrack): CallTrack[] {

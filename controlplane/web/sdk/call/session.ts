@@ -82,8 +82,6 @@ export class CallSession {
   readonly #own = new Map<Source, Own>();
   /** What is kept from a room, as `room source`. */
   readonly #withheld = new Set<string>();
-  /** The tracks of ours that a host has muted. */
-  readonly #mutedByHost = new Set<string>();
   readonly #health = new Map<'publisher' | 'subscriber', Health>();
   readonly #environment: Environment;
   #instruments: { stop: () => void }[] = [];
@@ -257,7 +255,6 @@ export class CallSession {
 
   #onOpened(): void {
     this.#entered.clear();
-    this.#mutedByHost.clear();
     this.#publisher.close();
     this.#subscriber.close();
   }
@@ -341,13 +338,9 @@ export class CallSession {
       const known = before.find(({ id }) => id === roomId)?.others.find(({ id }) => id === participant_id);
       if (known !== undefined) this.#events.emit('went', { roomId, participant: known, reason });
     } else if (message.type === 'track_muted' && message.by_host) {
-      const { room_id: roomId, track_id } = message;
+      const { room_id: roomId, track_id, muted_by_host: muted } = message;
       const source = this.#sourceOf(track_id);
-      if (source === undefined) return;
-      const muted = message.muted && !this.#mutedByHost.has(track_id);
-      if (muted) this.#mutedByHost.add(track_id);
-      else this.#mutedByHost.delete(track_id);
-      this.#events.emit('muted', { roomId, source, muted });
+      if (source !== undefined) this.#events.emit('muted', { roomId, source, muted });
     }
   }
 

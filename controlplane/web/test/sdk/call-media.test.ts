@@ -364,19 +364,22 @@ describe('a host’s mute', () => {
     live.call.on('muted', ({ source, muted }) => source === 'microphone' && told.push(muted));
     live.call.publish('microphone', device('audio'));
     await agree(live);
-    const mute = (muted: boolean, by_host: boolean): void =>
-      live.say({ type: 'track_muted', room_id: 'red', participant_id: 'PA_ann', track_id: 'TR_0', muted, by_host });
-    mute(true, true);
-    mute(true, false);
-    mute(true, true);
-    mute(false, false);
+    const mute = (muted: boolean, by_host: boolean, muted_by_host: boolean): void => {
+      const state = { muted, by_host, muted_by_host };
+      live.say({ type: 'track_muted', room_id: 'red', participant_id: 'PA_ann', track_id: 'TR_0', ...state });
+    };
+    mute(true, true, true);
+    mute(true, false, true);
+    mute(true, true, false);
+    mute(false, false, false);
     expect(told).toEqual([true, false]);
   });
 
   it('of somebody else is seen to end though the track stays silent', async () => {
     const { call, say } = await makeLive(undefined, [participant('bob', { tracks: [track('TR_b', 'microphone')] })]);
-    const states = ([true, false, true] as const).map((by_host) => {
-      say({ type: 'track_muted', room_id: 'red', participant_id: 'PA_bob', track_id: 'TR_b', muted: true, by_host });
+    const states = ([[true, true], [false, true], [true, false]] as const).map(([by_host, muted_by_host]) => {
+      const state = { muted: true, by_host, muted_by_host };
+      say({ type: 'track_muted', room_id: 'red', participant_id: 'PA_bob', track_id: 'TR_b', ...state });
       return call.rooms[0]?.others[0]?.tracks[0]?.muted_by_host;
     });
     expect(states).toEqual([true, true, false]);

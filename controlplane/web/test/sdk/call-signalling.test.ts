@@ -201,7 +201,7 @@ describe('rooms', () => {
     const say = (seq: number, message: object): void => socket().say({ seq, room_id: 'red', ...message });
     say(3, { type: 'participant_joined', participant: bob });
     say(4, { type: 'track_published', participant_id: bob.id, track: track('TR_1', 'microphone') });
-    say(5, { type: 'track_muted', participant_id: bob.id, track_id: 'TR_1', muted: true, by_host: false });
+    say(5, { type: 'track_muted', participant_id: bob.id, track_id: 'TR_1', muted: true, by_host: false, muted_by_host: false });
     expect(call.rooms[0]?.others[0]?.tracks).toEqual([{ ...track('TR_1', 'microphone'), muted: true }]);
     say(5, { type: 'track_unpublished', participant_id: bob.id, track_id: 'TR_1' });
     expect(call.rooms[0]?.others[0]?.tracks, 'a message that comes twice is taken once').toHaveLength(1);

@@ -74,8 +74,8 @@ const guest = (changes: Partial<CallParticipant> = {}): CallParticipant => parti
 const listener: Partial<CallParticipant> = { role: 'attendee', permissions: { can_publish: false } };
 
 /** Has Ann enter the red room with camera and microphone. */
-async function enter(me = guest()) {
-  const call = new Call('red');
+async function enter(me = guest(), secondId?: string) {
+  const call = new Call('red', secondId);
   await call.openDevices();
   call.name = 'Ann';
   call.join();
@@ -148,5 +148,39 @@ describe('somebody in a call', () => {
     expect(words().at(-1)).toBe('A host made you a listener in The blue: nobody sees or hears you any more.');
     expect(call.camera).not.toBeNull();
     expect(call.rooms.map((room) => call.goesTo(room, 'camera'))).toEqual([true, false]);
+  });
+
+  it('is in the room that a host moved it to, and joins that one again', async () => {
+    const { call, say } = await enter();
+    say({ type: 'moved', room_id: 'red', to_room_id: 'blue' });
+    say(joined('blue', [], guest({ id: 'PA_blue' })));
+    await settle();
+    expect([call.roomId, call.roomName]).toEqual(['blue', 'The blue']);
+    call.hangUp();
+    expect(call.leftBehind).toBe('nobody');
+    call.join();
+    await settle();
+    expect(new URL(socket().url).searchParams.get('room_id')).toBe('blue');
+  });
+
+  it('opens the second room of the address again, and stays there when it leaves the first', async () => {
+    const { call, say } = await enter(guest(), 'blue');
+    const asked = socket().last('join_room');
+    expect(asked).toMatchObject({ room_id: 'blue' });
+    say({ id: asked['id'], ...joined('blue', [], guest({ id: 'PA_blue' })) });
+    await settle();
+    expect([call.roomId, call.secondId, call.isShared('blue', 'camera')]).toEqual(['red', 'blue', false]);
+    say({ type: 'room_left', room_id: 'red' });
+    await settle();
+    expect([call.roomId, call.roomName, call.secondId]).toEqual(['blue', 'The blue', undefined]);
+    expect(socket().count('join_room')).toBe(1);
+  });
+
+  it('hears why the second room is not open again', async () => {
+    const { call, say, words } = await enter(guest(), 'blue');
+    say({ type: 'error', id: socket().last('join_room')['id'], code: 'room_locked', message: 'No.' });
+    await settle();
+    expect(words()).toEqual(['You are not in blue again: The room is locked']);
+    expect(call.secondId).toBeUndefined();
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { SluiceError } from '../../sdk';
-import { initialsOf, layerOf, nameOf } from '../../src/call-words';
+import { endingOf, initialsOf, layerOf, nameOf } from '../../src/call-words';
 import { layOut } from '../../src/grid';
 import { explainFailure } from '../../src/messages';
 
@@ -45,6 +45,14 @@ describe('words', () => {
     [360, 'medium'],
     [720, 'large'],
   ])('a picture of %i lines is the %s layer', (height, layer) => expect(layerOf(height)).toBe(layer));
+
+  it('promise a place only where it is kept', () => {
+    const [others, nobody, locked] = (['others', 'nobody', 'locked'] as const).map((behind) => endingOf('left', behind).advice);
+    expect(others).toContain('your place');
+    expect(nobody).toContain('Nobody else');
+    expect(locked).toContain('locked');
+    expect(endingOf('removed', 'locked').title).toContain('removed');
+  });
 
   it('say why a room cannot be entered', () => {
     const failure = (code: string): SluiceError => new SluiceError({ reason: 'forbidden', code, message: 'No.' });

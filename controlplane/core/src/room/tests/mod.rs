@@ -219,6 +219,29 @@ fn a_track_that_is_published_starts_unmuted_by_hosts() {
 }
 
 #[test]
+fn who_mutes_and_whose_mute_stands_are_told_apart() {
+    let mut room = room(RoomSettings::default());
+    enter(&mut room, "ann", Role::Speaker);
+    handle(&mut room, Input::Publish { participant: id("ann"), track: track(1, Source::Camera) }).unwrap();
+    let mut told = |actor: Actor, muted| {
+        let output = handle(&mut room, Input::Mute { actor, participant: id("ann"), track: None, muted }).unwrap();
+        output.into_iter().find_map(|output| {
+            let Output::Event { event: Event::TrackMuted { muted, by_host, muted_by_host, .. }, .. } = output else {
+                return None;
+            };
+            Some((muted, by_host, muted_by_host))
+        })
+    };
+    let own = Actor::Participant(id("ann"));
+    assert_eq!(told(own.clone(), true), Some((true, false, false)));
+    assert_eq!(told(Actor::Api, true), Some((true, true, true)));
+    assert_eq!(told(own.clone(), false), Some((true, false, true)), "the host's mute stands");
+    assert_eq!(told(own.clone(), true), Some((true, false, true)));
+    assert_eq!(told(Actor::Api, false), Some((true, true, false)), "and one's own stands without it");
+    assert_eq!(told(own, false), Some((false, false, false)));
+}
+
+#[test]
 fn sources_and_numbers_of_tracks_are_limited() {
     let limits = RoomLimits { tracks_per_participant: 1, ..RoomLimits::default() };
     let mut room = room(RoomSettings { limits, ..RoomSettings::default() });

@@ -59,12 +59,13 @@ impl Desk {
             Event::TrackUnpublished { participant_id, track_id } => {
                 News::TrackUnpublished { room: id(), participant: participant_id.clone(), track: track_id.clone() }
             }
-            Event::TrackMuted { participant_id, track_id, muted, by_host } => News::TrackMuted {
+            Event::TrackMuted { participant_id, track_id, muted, by_host, muted_by_host } => News::TrackMuted {
                 room: id(),
                 participant: participant_id.clone(),
                 track: track_id.clone(),
                 muted: *muted,
                 by_host: *by_host,
+                muted_by_host: *muted_by_host,
             },
             Event::RoomUpdated { .. } | Event::RoomStage { .. } => News::RoomUpdated(Box::new(self.snapshot(room))),
             // Each of them is told why it is not there any more.

@@ -85,7 +85,14 @@ pub enum News {
     /// A track is gone.
     TrackUnpublished { room: RoomId, participant: ParticipantId, track: String },
     /// A track fell silent, or not any more.
-    TrackMuted { room: RoomId, participant: ParticipantId, track: String, muted: bool, by_host: bool },
+    TrackMuted {
+        room: RoomId,
+        participant: ParticipantId,
+        track: String,
+        muted: bool,
+        by_host: bool,
+        muted_by_host: bool,
+    },
     /// A track arrives from now on.
     Subscribed(Arrival),
     /// A track arrives no more; `refused` where the client refused it.

@@ -95,7 +95,7 @@ fn one_of_each() -> Vec<Event> {
         }
         Event::TrackUnpublished { .. } => {
             let (participant_id, track_id) = (participant_id.clone(), track_id.clone());
-            Some(Event::TrackMuted { participant_id, track_id, muted: true, by_host: false })
+            Some(Event::TrackMuted { participant_id, track_id, muted: true, by_host: false, muted_by_host: false })
         }
         Event::TrackMuted { .. } => Some(Event::RoomUpdated { is_locked: false, name: "Demo".to_owned() }),
         Event::RoomUpdated { .. } => Some(Event::RoomStage { stage: "on_air" }),
