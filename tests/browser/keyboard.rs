@@ -46,7 +46,7 @@ fn somebody_goes_live_and_somebody_watches_by_keys_alone() {
         tab_to(browsers, "publisher", "button[aria-label=\"Mute the microphone\"]").await;
         browsers.press("publisher", "Space").await.unwrap();
         browsers.wait_text("publisher", LIMIT, "You are muted.").await.unwrap();
-        tab_to(browsers, "publisher", "button[aria-label=\"Leave\"]").await;
+        tab_to(browsers, "publisher", "button[aria-label=\"Stop\"]").await;
         browsers.press("publisher", "Enter").await.unwrap();
         browsers.wait_text("publisher", LIMIT, "You have left").await.unwrap();
         browsers.wait_text("viewer", LIMIT, "The broadcast has ended").await.unwrap();

@@ -6,6 +6,11 @@ export function nameOf({ name, identity }: Pick<CallParticipant, 'name' | 'ident
   return name === '' || name === identity ? (/^guest[-_.]/i.test(identity) ? 'Guest' : identity) : name;
 }
 
+/** Whether somebody only looks on, as from the page for watching: sends nothing and has said no name. */
+export function isOnlooker({ name, identity, role, tracks }: Pick<CallParticipant, 'name' | 'identity' | 'role' | 'tracks'>): boolean {
+  return role === 'attendee' && tracks.length === 0 && nameOf({ name, identity }) === 'Guest';
+}
+
 /** One or two letters that stand for somebody. */
 export function initialsOf(name: string): string {
   const words = name.trim().split(/\s+/).filter((word) => word !== '');

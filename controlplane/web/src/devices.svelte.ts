@@ -46,10 +46,11 @@ export abstract class Devices {
     return this.camera !== null || this.microphone !== null || this.screen !== null;
   }
 
-  /** Whether a device is off because somebody forbids it. */
+  /** Whether a device is off because somebody forbids it, or because the address is not secure. */
   isBlocked(source: Capture): boolean {
     const { what, reason } = this.trouble ?? {};
-    return this[source] === null && reason === 'permission_denied' && (what === source || what === 'both');
+    const isForbidden = reason === 'permission_denied' || reason === 'insecure_origin';
+    return this[source] === null && isForbidden && (what === source || what === 'both');
   }
 
   /** Asks for camera and microphone together; falls back to the one that is there. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { SluiceError } from '../../sdk';
-import { endingOf, initialsOf, layerOf, nameOf } from '../../src/call-words';
+import { endingOf, initialsOf, isOnlooker, layerOf, nameOf } from '../../src/call-words';
 import { layOut } from '../../src/grid';
 import { explainFailure } from '../../src/messages';
 
@@ -45,6 +45,13 @@ describe('words', () => {
     [360, 'medium'],
     [720, 'large'],
   ])('a picture of %i lines is the %s layer', (height, layer) => expect(layerOf(height)).toBe(layer));
+
+  it('somebody who only looks on has no name and sends nothing', () => {
+    const viewer = { name: 'guest-1a2b', identity: 'guest-1a2b', role: 'attendee', tracks: [] } as const;
+    expect(isOnlooker({ ...viewer, tracks: [] })).toBe(true);
+    expect(isOnlooker({ ...viewer, tracks: [], name: 'Ann' })).toBe(false);
+    expect(isOnlooker({ ...viewer, tracks: [], role: 'speaker' })).toBe(false);
+  });
 
   it('promise a place only where it is kept', () => {
     const [others, nobody, locked] = (['others', 'nobody', 'locked'] as const).map((behind) => endingOf('left', behind).advice);
