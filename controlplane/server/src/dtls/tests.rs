@@ -230,6 +230,28 @@ async fn a_finished_that_was_changed_on_the_way_is_dropped_and_the_next_one_take
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bit_turned_anywhere_in_the_clients_last_flight_ends_in_the_same_keys_or_a_named_failure() {
+    let (mut ended, mut connected) = (0, 0);
+    for from_end in (1..500).step_by(7) {
+        let fate = move |by, n| if (by, n) == (From::Client, 2) { Fate::Flip(from_end) } else { Fate::Deliver };
+        let mut world = World::new(Box::new(fate));
+        let socket = Arc::clone(&world.client) as Arc<dyn webrtc_util::conn::Conn + Send + Sync>;
+        let handshake = DTLSConn::new(socket, world.client_config.clone(), true, None);
+        let (client, event) = tokio::join!(timeout(2 * HANDSHAKE_DEADLINE, handshake), world.event());
+        match event {
+            Event::Connected(event) => {
+                let client = client.expect("in time").expect("a handshake");
+                assert_eq!(event.keys, client_keys(&client, SrtpProfile::AeadAes128Gcm).await, "{from_end}");
+                connected += 1;
+            }
+            Event::Failed(_) => ended += 1,
+            Event::ApplicationData(_) | Event::Closed => panic!("{from_end}: {event:?}"),
+        }
+    }
+    assert!(ended > 20 && connected > 5, "{ended} ended, {connected} connected");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_certificate_than_the_sdp_announced_fails_by_name() {
     let mut world = quiet();
     world.client_config.certificates = vec![library(&Certificate::generate().unwrap())];
