@@ -41,8 +41,8 @@ from aiortc.rtp import (
 
 FRAMES_PER_SECOND = 20
 FRAMES_PER_FLASH = 10
-# Encodings, the smallest first: rid, size, and how long after the one before it is sent.
-ENCODINGS = [("q", 160, 90, 0), ("h", 320, 180, 0.01), ("f", 640, 360, 0.01)]
+# Encodings, the smallest first: rid, size, and how many seconds after it was encoded it is sent.
+ENCODINGS = [("q", 160, 90, 0), ("h", 320, 180, 0.01), ("f", 640, 360, 0.02)]
 DARK, LIGHT = 30, 220
 SAMPLES = 960  # 20 ms at 48 kHz
 BEEP_SAMPLES = 4800
@@ -84,6 +84,10 @@ class Stream:
             self._packets += 1
             self._octets += len(payload)
 
+    async def send_later(self, delay, payloads, seconds):
+        await asyncio.sleep(delay)
+        await self.send(payloads, seconds, marker=True)
+
     async def report(self, seconds, ntp):
         """Says what this stream's clock shows at a moment of the publisher's clock (RFC 3550 section 6.4.1)."""
         info = RtcpSenderInfo(int(ntp * 2**32), self._timestamp(seconds), self._packets, self._octets)
@@ -104,6 +108,7 @@ class Publisher:
         self._offer = ""
         self._wanted = set()
         self._sound, self._pictures = None, []
+        self._tasks = set()
 
     async def _nothing(self, parameters):
         pass
@@ -154,16 +159,18 @@ class Publisher:
         encoders = [Vp8Encoder() for _ in ENCODINGS]
         number = 0
         while True:
+            # Where the machine has no time for all of them, some are left out, as by a camera.
+            number = max(number, math.floor((time.monotonic() - begun) * FRAMES_PER_SECOND))
             seconds = number / FRAMES_PER_SECOND
             await asyncio.sleep(max(0, begun + seconds - time.monotonic()))
             luma = LIGHT if number % FRAMES_PER_FLASH == 0 else DARK
+            self._tasks = {task for task in self._tasks if not task.done()}
             for stream, encoder, (_, width, height, later) in zip(self._pictures, encoders, ENCODINGS):
                 frame = picture(width, height, luma, number)
                 wanted = stream.ssrc in self._wanted
                 self._wanted.discard(stream.ssrc)
                 payloads, _ = encoder.encode(frame, force_keyframe=wanted)
-                await asyncio.sleep(later)
-                await stream.send(payloads, seconds, marker=True)
+                self._tasks.add(asyncio.ensure_future(stream.send_later(later, payloads, seconds)))
             number += 1
 
     async def _send_sound(self, begun):
