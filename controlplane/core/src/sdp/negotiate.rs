@@ -284,7 +284,8 @@ fn negotiate_section(
     if role == Role::Publish && rejection.is_none() {
         answered.encodings = received_encodings(section, &answered.extensions, simulcast);
     }
-    if answered.encodings.iter().all(|encoding| encoding.rid.is_none()) {
+    // What an inactive section leaves out, Chromium does not offer again when it sends there again.
+    if rejection.is_none() && answered.encodings.iter().all(|encoding| encoding.rid.is_none()) {
         (answered.extensions.rid, answered.extensions.repaired_rid) = (0, 0);
     }
     Ok(answered)
@@ -436,15 +437,17 @@ fn check_ssrcs(sections: &[NegotiatedSection]) -> Result<(), OfferError> {
     Ok(())
 }
 
-/// Leaves either transport-wide feedback or REMB in a publisher's sections, and tells whether it is REMB.
+/// Leaves either transport-wide feedback or REMB in a publisher's sections, and tells whether it is REMB. Where nothing is
+/// sent for now, that goes by what will be.
 pub(super) fn settle_congestion_feedback(sections: &mut [NegotiatedSection]) -> bool {
     let is_transport_wide = |section: &NegotiatedSection| {
         section.extensions.transport_sequence != 0
             && section.codecs.iter().any(|codec| codec.feedback.contains(Feedback::TRANSPORT_CC))
     };
-    let served = || sections.iter().filter(|section| section.is_served());
-    let has_transport_wide = served().any(is_transport_wide);
-    let has_remb = served().any(|section| section.codecs.iter().any(|codec| codec.feedback.contains(Feedback::REMB)));
+    let has_served = sections.iter().any(NegotiatedSection::is_served);
+    let heeded = || sections.iter().filter(|section| section.is_served() || (!has_served && section.is_bundled()));
+    let has_transport_wide = heeded().any(is_transport_wide);
+    let has_remb = heeded().any(|section| section.codecs.iter().any(|codec| codec.feedback.contains(Feedback::REMB)));
     let dropped = if has_transport_wide { Feedback::REMB } else { Feedback::TRANSPORT_CC };
     for section in sections {
         if !has_transport_wide {

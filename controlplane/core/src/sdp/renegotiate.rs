@@ -25,13 +25,12 @@ pub fn renegotiate(before: &Negotiated, offer: &Offer, simulcast: Simulcast) -> 
     }
     let mut sections = negotiate_sections(offer, before.role, simulcast)?;
     let wants_remb = settle_congestion_feedback(&mut sections);
-    let has_served = sections.iter().any(super::NegotiatedSection::is_served);
     let mixed = |mid| offer.sections.iter().any(|section| section.mid == mid && section.extmap_allow_mixed);
     let mut after = Negotiated {
         session_version: before.session_version + 1,
         extmap_allow_mixed: sections.iter().filter(|own| own.is_bundled()).all(|own| mixed(own.mid)),
         has_bundle: offer.has_bundle,
-        wants_remb: if has_served { wants_remb } else { before.wants_remb },
+        wants_remb,
         remote_origin: Some(offer.origin.clone()),
         ..before.clone()
     };

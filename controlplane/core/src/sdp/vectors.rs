@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sluice_protocol::media::MediaKind;
 
 use super::*;
-use crate::fuzzing::{answer_example, check_answer, negotiate_example};
+use crate::fuzzing::{answer_example, check_answer, negotiate_example, negotiate_with};
 
 macro_rules! vector {
     ($name:literal) => {
@@ -212,6 +212,33 @@ fn dependency_descriptors_are_for_pictures_both_ways_with_mixed_forms_where_the_
     }
     let viewer = answer_example(&negotiated("firefox-d-recvonly", Role::Play));
     assert!(!viewer.contains(&line), "Firefox only sends it");
+}
+
+#[test]
+fn a_section_that_sends_nothing_for_now_keeps_its_extensions_and_feedback() {
+    for name in ["chromium-b-simulcast-vp8", "firefox-b-simulcast-h264", "chromium-a-vp8-opus"] {
+        let (_, text) = OFFERS.iter().find(|(known, _)| *known == name).unwrap();
+        let is_left_out =
+            |line: &&str| ["a=simulcast:", "a=rid:", "a=ssrc"].iter().any(|start| line.starts_with(start));
+        let silent = text.lines().filter(|line| !is_left_out(line)).map(|line| match line {
+            "a=sendonly" | "a=sendrecv" => "a=inactive\r\n".to_owned(),
+            line => format!("{line}\r\n"),
+        });
+        let silent = Offer::parse(silent.collect::<String>().as_bytes()).unwrap();
+        let before = negotiate_with(&offer(name), Role::Publish, Simulcast::All).unwrap();
+        let after = renegotiate(&before, &silent, Simulcast::All).unwrap();
+        let again = renegotiate(&after, &offer(name), Simulcast::All).unwrap();
+        assert!(after.sections.iter().all(|section| section.rejection == Some(Rejection::Direction)), "{name}");
+        assert_eq!(after.wants_remb, before.wants_remb, "{name}");
+        for (index, section) in before.sections.iter().enumerate() {
+            let [after, again] = [&after, &again].map(|negotiated| &negotiated.sections[index]);
+            let has = |section: &NegotiatedSection, extension: Extension| extension.id_in(&section.extensions) != 0;
+            let kept = Extension::ALL.into_iter().filter(|extension| has(section, *extension));
+            kept.for_each(|extension| assert!(has(after, extension), "{name}: {extension:?}"));
+            assert_eq!(section.codecs, after.codecs, "{name}");
+            assert_eq!(section, again, "{name}");
+        }
+    }
 }
 
 #[test]
