@@ -26,12 +26,17 @@ impl Caller {
 
     /// Publishes a camera, and returns the server's answer.
     async fn publish(&mut self, browsers: &mut Browsers) -> Value {
-        let sdp = browsers.evaluate(self.page, "call.offer()").await.unwrap();
-        self.client
-            .done(json!({ "type": "publish_track", "mid": "0", "source": "camera", "height": 240 }))
-            .await
-            .unwrap();
-        let answer = self.client.done(json!({ "type": "offer", "offer_id": 1, "sdp": sdp })).await.unwrap();
+        self.offer(browsers, 1, "call.offer()", true).await
+    }
+
+    /// Offers what the page says, and returns the server's answer.
+    async fn offer(&mut self, browsers: &mut Browsers, id: u64, words: &str, publishes: bool) -> Value {
+        let sdp = browsers.evaluate(self.page, words).await.unwrap();
+        if publishes {
+            let request = json!({ "type": "publish_track", "mid": "0", "source": "camera", "height": 240 });
+            self.client.done(request).await.unwrap();
+        }
+        let answer = self.client.done(json!({ "type": "offer", "offer_id": id, "sdp": sdp })).await.unwrap();
         let _none = browsers.evaluate(self.page, &format!("call.accept({})", answer["sdp"])).await.unwrap();
         answer
     }
@@ -43,6 +48,18 @@ impl Caller {
         let request = json!({ "type": "answer", "offer_id": offer["offer_id"], "sdp": sdp });
         self.client.done(request).await.unwrap();
         offer
+    }
+
+    /// Answers the server's offers until a track arrives.
+    async fn answer_until(&mut self, browsers: &mut Browsers, track: &Value) {
+        for _ in 0..3 {
+            let _offer = self.answer(browsers).await;
+            let subscribed = |told: &Value| told["type"] == "track_subscribed" && told["track_id"] == *track;
+            if self.client.told_within(Duration::from_secs(3), subscribed).await.is_ok() {
+                return;
+            }
+        }
+        panic!("{track} does not arrive");
     }
 
     /// Goes on with its session over a new WebSocket.
@@ -104,7 +121,14 @@ fn connections_outlive_the_control_plane_and_their_sessions_are_resumed_with_the
         // So is a connection that is made only now.
         let _answer = ben.publish(&mut browsers).await;
         let _offer = ann.answer(&mut browsers).await;
-        let _ann_sees = decodes(&mut browsers, "ann", 0.0).await;
+        let (frames, _) = decodes(&mut browsers, "ann", 0.0).await;
+        // What was sent over a line that was inactive for a while goes on, in all its encodings.
+        let ended = ben.offer(&mut browsers, 2, "call.turn('inactive')", false).await;
+        assert_eq!(ended["tracks"], json!([]));
+        let again = ben.offer(&mut browsers, 3, "call.turn('sendonly')", true).await;
+        assert!(text(&again["sdp"]).contains("a=simulcast:recv low;high"), "{again}");
+        ann.answer_until(&mut browsers, &again["tracks"][0]["track_id"]).await;
+        let _ann_sees = decodes(&mut browsers, "ann", frames).await;
         browsers.stop().await.unwrap();
     });
 }

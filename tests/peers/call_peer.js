@@ -4,7 +4,15 @@ globalThis.call = {
   async offer() {
     const media = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 240 } });
     this.publisher = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
-    for (const track of media.getTracks()) this.publisher.addTransceiver(track, { direction: 'sendonly' });
+    const sendEncodings = [{ rid: 'low', scaleResolutionDownBy: 2 }, { rid: 'high' }];
+    for (const track of media.getTracks()) this.publisher.addTransceiver(track, { direction: 'sendonly', sendEncodings });
+    await this.publisher.setLocalDescription();
+    return this.publisher.localDescription.sdp;
+  },
+
+  // Offers to stop sending over the m-lines that there are, or to begin again.
+  async turn(direction) {
+    for (const transceiver of this.publisher.getTransceivers()) transceiver.direction = direction;
     await this.publisher.setLocalDescription();
     return this.publisher.localDescription.sdp;
   },

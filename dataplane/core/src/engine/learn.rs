@@ -72,12 +72,17 @@ impl Engine {
         Ok(Place { track: track_id, stream, role })
     }
 
-    /// Finds the place that a predecessor gave an SSRC.
+    /// Finds the place that a predecessor gave an SSRC: in its track, or in the one that lives now at the m-line of that.
     fn place_left(&mut self, id: TransportId, view: &RtpView<'_>) -> Option<Place> {
         let rows = [Role::Ingress, Role::IngressRtx].map(|role| self.rows.find(id, view.ssrc(), role));
         let left = self.rows.key(rows.into_iter().flatten().next()?)?;
-        let track_id = TrackId::from_word(left.owner);
-        let track = self.tracks.get_mut(track_id.0).filter(|track| track.plan.transport == id)?;
+        let living = &self.transports.get(id.0)?.tracks;
+        let find = |is_it: &dyn Fn(&Track) -> bool| {
+            living.iter().copied().find(|track| self.tracks.get(track.0).is_some_and(is_it))
+        };
+        let owner = find(&|track| track.plan.id.word() == left.owner);
+        let track_id = owner.or_else(|| find(&|track| track.plan.mid.0 == left.mid))?;
+        let track = self.tracks.get_mut(track_id.0)?;
         let rid = (left.rid != Label::default()).then_some(Rid(left.rid));
         let stream = track.place(rid)?;
         let role = match (left.role, track.payload(view.payload_type())?) {

@@ -92,7 +92,7 @@ impl Engine {
         }
         self.queues.audio.retain(|queued| *queued != id);
         self.queues.video.retain(|queued| *queued != id);
-        self.forget_sources(transport, |source| source.track == id);
+        self.retire_sources(transport, |source| source.track == id);
         if let Some(transport) = self.transports.get_mut(transport.0) {
             transport.tracks.retain(|track| *track != id);
         }
@@ -100,7 +100,7 @@ impl Engine {
 
     pub(super) fn remove_stream(&mut self, track: TrackId, ssrc: Ssrc) {
         let Some(transport) = self.tracks.get(track.0).map(|track| track.plan.transport) else { return };
-        self.forget_sources(transport, |source| source.track == track && source.ssrc == ssrc);
+        self.retire_sources(transport, |source| source.track == track && source.ssrc == ssrc);
     }
 
     /// Makes sources of the SSRCs that a track's description announces, but for those that another track has: whichever
@@ -144,6 +144,15 @@ impl Engine {
             if !muted {
                 self.start_from_history(now, egress, id);
             }
+        }
+    }
+
+    /// Takes sources away whose SSRCs may come again for another track: a sender whose m-line rests for a while goes on with
+    /// its SSRCs and their indices, and does not say again which encoding they carry.
+    fn retire_sources(&mut self, transport: TransportId, gone: impl Fn(&Source) -> bool) {
+        let Some(transport) = self.transports.get_mut(transport.0) else { return };
+        for row in transport.sources.remove_where(gone).into_iter().filter_map(|source| source.row) {
+            self.rows.retire(row);
         }
     }
 

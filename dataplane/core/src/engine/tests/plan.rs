@@ -2,11 +2,11 @@
 
 use sluice_protocol::event::{Event, Refusal};
 use sluice_protocol::ids::{EgressId, TransportId};
-use sluice_protocol::media::{ExtensionIds, SrtpProfile, Ssrc};
+use sluice_protocol::media::{ExtensionIds, Label, Rid, SrtpProfile, Ssrc};
 use sluice_protocol::plan::{self, Egress, Encoding, Key, Layer, Object, PlayoutDelay, StreamRole};
 
 use super::peer::{Media, Peer};
-use super::stage::{CAMERA, frame, stage};
+use super::stage::{CAMERA, frame, number, stage};
 use super::world::*;
 use crate::discard::Discard;
 use crate::limits::{STREAMS_MAX, TIMER_ENTRIES_PER_TRANSPORT_MAX};
@@ -119,6 +119,47 @@ fn a_subscriber_may_be_planned_before_its_track_comes_and_after_it_went() {
     publisher.send(&mut world, &frame(2, true));
     world.flush();
     assert_eq!(subscriber.take(&mut world).len(), 1);
+}
+
+#[test]
+fn a_track_at_the_m_line_of_another_one_has_its_ssrcs_though_their_sender_does_not_name_them_again() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let named = |ssrc: Ssrc, number: u16, rid: &[u8]| {
+        let mut media = Media { ssrc: ssrc.0, ..frame(number, true) };
+        media.extensions.push((video_track(1, 1).extensions.rid, rid.to_vec()));
+        media
+    };
+    let (low, high) = (CAMERA, Ssrc(CAMERA.0 + 0x100));
+    let rids = [b"l", b"h"].map(|rid| Rid(Label::new(rid).unwrap()));
+    let encodings = rids.map(|rid| Encoding { rid: Some(rid), ssrc: None, rtx: None }).to_vec();
+    let simulcast = |slot| Object::Track(plan::Track { encodings: encodings.clone(), ..video_track(slot, 1) });
+    world.put(simulcast(1));
+    for number in [65_534, 65_535, 0, 1] {
+        publisher.send(&mut world, &named(low, number, b"l"));
+        publisher.send(&mut world, &named(high, number, b"h"));
+    }
+    world.flush();
+    assert!(!subscriber.take(&mut world).is_empty());
+    for key in [Key::Stream(track_id(1), low), Key::Stream(track_id(1), high), Key::Track(track_id(1))] {
+        world.remove(key);
+    }
+    world.put(simulcast(3));
+    world.put(Object::Egress(video_egress(1, 2, 3)));
+    world.events.clear();
+    for ssrc in [low, high] {
+        let mut unnamed = Media { ssrc: ssrc.0, ..frame(2, true) };
+        unnamed.extensions.clear();
+        publisher.send(&mut world, &unnamed);
+    }
+    world.flush();
+    assert_eq!((world.discards(Discard::SsrcUnknown), world.discards(Discard::SrtpForged)), (0, 0));
+    let track = world.engine.tracks.get(track_id(3).0).unwrap();
+    let streams: Vec<_> = track.streams.iter().map(|stream| (stream.rid.unwrap(), stream.ssrc)).collect();
+    assert_eq!(streams, [(rids[0], Some(low)), (rids[1], Some(high))]);
+    let forwarded = subscriber.take(&mut world);
+    assert!(!forwarded.is_empty() && forwarded.iter().all(|packet| number(&packet.payload) == 2), "{forwarded:?}");
+    let learnt = |event: &Event| matches!(event, Event::Learnt(object) if matches!(**object, Object::Stream(_)));
+    assert_eq!(world.count_events(learnt), 2, "the controller hears of it");
 }
 
 #[test]
