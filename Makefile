@@ -20,7 +20,7 @@ web:    ## build the web application into controlplane/web/dist
 sim:    ## simulate both planes: `make sim SEEDS=1000`
 	@.scripts/toolchain && SLUICE_SIM_SEEDS=$(or $(SEEDS),1000) cargo test --profile sim --locked -p sluice-tests --test sim -- --nocapture calls_survive
 
-soak:   ## hold a call of thirty for an hour while planes are killed: `make soak SECONDS=600`
+soak:   ## hold a call of thirty for an hour while planes are killed, then watch a film: `make soak SECONDS=600`
 	@.scripts/toolchain && .scripts/soak $(SECONDS)
 
 fuzz:   ## fuzz one target: `make fuzz TARGET=rtp SECONDS=60`

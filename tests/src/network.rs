@@ -80,6 +80,14 @@ impl Loss {
         Self::of(&format!("udp dport {port} udp length > 300 numgen inc mod {one_in} == 0"))
     }
 
+    /// Loses every `one_in`th datagram, whoever sends it: media, repairs and reports.
+    ///
+    /// # Errors
+    /// When there are no nftables, or outside of [`in_own_network`].
+    pub fn of_datagrams(one_in: u32) -> Result<Self> {
+        Self::of(&format!("meta l4proto udp numgen inc mod {one_in} == 0"))
+    }
+
     /// Loses all of UDP, as networks do that let the web through and nothing else.
     ///
     /// # Errors

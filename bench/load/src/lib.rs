@@ -32,6 +32,7 @@
 //! ```
 
 mod call;
+pub mod film;
 mod limits;
 mod measure;
 pub mod payload;

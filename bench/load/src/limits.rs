@@ -31,6 +31,8 @@ pub(crate) const GAPS_MAX: usize = 32;
 pub(crate) const IDENTIFIERS_MAX: usize = 32;
 /// State changes kept per endpoint.
 pub(crate) const STATE_CHANGES_MAX: usize = 64;
+/// Packets that a recorder keeps: half an hour of a film.
+pub(crate) const RECORDED_PACKETS_MAX: usize = 1 << 20;
 /// Packets whose sending may be made up for after a late wake; older ones are skipped and counted.
 pub(crate) const CATCH_UP: Duration = Duration::from_secs(1);
 /// Key frame requests are not repeated faster than this.

@@ -15,6 +15,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use super::connection::{Connection, State};
 use crate::call::{Receiver, Sender};
+use crate::film::{ProjectorRole, RecorderRole};
 use crate::limits::SOCKET_BUFFER_BYTES;
 use crate::measure::clock::Now;
 use crate::payload::Codec;
@@ -47,6 +48,10 @@ pub(crate) enum Role {
     Sender(Box<Sender>),
     /// Receives in a call.
     Receiver(Box<Receiver>),
+    /// Sends a film.
+    Projector(Box<ProjectorRole>),
+    /// Keeps what comes.
+    Recorder(Box<RecorderRole>),
 }
 
 /// What to negotiate.
@@ -192,7 +197,8 @@ impl Endpoint {
         match &mut self.role {
             Role::Publisher(publisher) => publisher.add_media(mid, kind),
             Role::Sender(sender) => sender.add_media(mid, kind),
-            Role::Viewer(_) | Role::Receiver(_) => {}
+            Role::Projector(projector) => projector.add_media(mid),
+            Role::Viewer(_) | Role::Receiver(_) | Role::Recorder(_) => {}
         }
     }
 
@@ -228,7 +234,8 @@ impl Endpoint {
                     wanted.is_some_and(|mid| request_key_frame(&mut self.rtc, mid))
                 }
                 Role::Sender(sender) => sender.write_due(&mut self.rtc),
-                Role::Receiver(_) => false,
+                Role::Projector(projector) => projector.write_due(&mut self.rtc),
+                Role::Receiver(_) | Role::Recorder(_) => false,
             };
             if !wrote {
                 return Ok(());
@@ -249,7 +256,8 @@ impl Endpoint {
             Role::Publisher(publisher) => publisher.poll_timeout(),
             Role::Viewer(viewer) => viewer.poll_timeout(),
             Role::Sender(sender) => sender.poll_timeout(),
-            Role::Receiver(_) => None,
+            Role::Projector(projector) => projector.poll_timeout(),
+            Role::Receiver(_) | Role::Recorder(_) => None,
         };
         role.map_or(self.rtc_timeout, |due| due.min(self.rtc_timeout))
     }
@@ -272,14 +280,21 @@ impl Endpoint {
     pub(crate) fn publisher_mut(&mut self) -> Option<&mut PublisherRole> {
         match &mut self.role {
             Role::Publisher(publisher) => Some(publisher),
-            Role::Viewer(_) | Role::Sender(_) | Role::Receiver(_) => None,
+            Role::Viewer(_) | Role::Sender(_) | Role::Receiver(_) | Role::Projector(_) | Role::Recorder(_) => None,
         }
     }
 
     pub(crate) fn sender_mut(&mut self) -> Option<&mut Sender> {
         match &mut self.role {
             Role::Sender(sender) => Some(sender),
-            Role::Publisher(_) | Role::Viewer(_) | Role::Receiver(_) => None,
+            Role::Publisher(_) | Role::Viewer(_) | Role::Receiver(_) | Role::Projector(_) | Role::Recorder(_) => None,
+        }
+    }
+
+    pub(crate) fn projector_mut(&mut self) -> Option<&mut ProjectorRole> {
+        match &mut self.role {
+            Role::Projector(projector) => Some(projector),
+            Role::Publisher(_) | Role::Viewer(_) | Role::Sender(_) | Role::Receiver(_) | Role::Recorder(_) => None,
         }
     }
 
@@ -323,7 +338,8 @@ impl Endpoint {
                 match &mut self.role {
                     Role::Publisher(publisher) => publisher.handle_connected(now.instant),
                     Role::Sender(sender) => sender.handle_connected(now.instant),
-                    Role::Viewer(_) | Role::Receiver(_) => {}
+                    Role::Projector(projector) => projector.handle_connected(now.instant),
+                    Role::Viewer(_) | Role::Receiver(_) | Role::Recorder(_) => {}
                 }
             }
             Event::Closed => self.connection().enter(now.instant, State::Closed),
@@ -335,14 +351,16 @@ impl Endpoint {
                 match &mut self.role {
                     Role::Viewer(viewer) => viewer.handle_packet(&mut self.rtc, arrival, &packet),
                     Role::Receiver(receiver) => receiver.handle_packet(&mut self.rtc, arrival, &packet),
-                    Role::Publisher(_) | Role::Sender(_) => {}
+                    Role::Recorder(recorder) => recorder.handle_packet(arrival, &packet),
+                    Role::Publisher(_) | Role::Sender(_) | Role::Projector(_) => {}
                 }
             }
             event => match &mut self.role {
                 Role::Publisher(publisher) => publisher.handle_event(&event),
                 Role::Viewer(viewer) => viewer.handle_event(&event),
                 Role::Sender(sender) => sender.handle_event(&event),
-                Role::Receiver(_) => {}
+                Role::Projector(projector) => projector.handle_event(&event),
+                Role::Receiver(_) | Role::Recorder(_) => {}
             },
         }
     }

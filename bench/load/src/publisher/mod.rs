@@ -13,7 +13,7 @@ use anyhow::Result;
 use str0m::media::{Direction, MediaKind};
 
 pub(crate) use role::{PublisherRole, Sent, payload_type_of};
-pub(crate) use source::{Destination, Source};
+pub(crate) use source::{Destination, Source, scramble};
 pub use source::{SourceConfig, SourceProgress, Spacing};
 
 use crate::payload::{Codec, Pictures};

@@ -303,7 +303,7 @@ impl Source {
 }
 
 /// Spreads an id over 32 bits (a step of `SplitMix64`), so that streams begin at different numbers.
-fn scramble(id: u64) -> u32 {
+pub(crate) fn scramble(id: u64) -> u32 {
     let mixed = (id.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     u32::try_from(mixed >> 32).expect("shifted to 32 bits")
 }
