@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_protocol::event::Event;
 use sluice_protocol::ids::{TrackId, TransportId};
-use sluice_protocol::media::{Label, MediaKind, PayloadType, Ssrc};
+use sluice_protocol::media::{CodecKind, Label, MediaKind, PayloadType, Ssrc};
 use sluice_protocol::table::{Role, RowKey};
 use sluice_protocol::time::Instant;
 
@@ -15,8 +15,9 @@ use crate::discard::Discard;
 use crate::ingress::describe::{Extensions, Timestamp, describe, transport_sequence};
 use crate::ingress::sources::SourceRole;
 use crate::ingress::stream::Repair;
-use crate::ingress::{Accepted, ExtendedSequence};
+use crate::ingress::{Accepted, ExtendedSequence, StreamIndex};
 use crate::port::Datagram;
+use crate::route::history::History;
 use crate::route::track::{Payload, Track};
 use crate::shard::rows::Rows;
 use crate::shard::timer::Timer;
@@ -189,6 +190,7 @@ fn accept_media(now: Instant, track: &mut Track, opened: &Opened<'_>) -> Result<
         return Err(Discard::TooLate);
     }
     let is_known = history.find(opened.source.stream, sequence).is_some_and(|packet| packet.ssrc == view.ssrc());
+    let follows = stream.is_silent() || follows(history, codec.kind, opened.source.stream, view.ssrc(), sequence);
     stream.receive(now, sequence, repair);
     stream.reception.receive(sequence.0, view.timestamp(), codec.clock_rate, opened.arrival);
     stream.counters.bytes += view.payload().len() as u64;
@@ -200,9 +202,9 @@ fn accept_media(now: Instant, track: &mut Track, opened: &Opened<'_>) -> Result<
     }
     let extensions = Extensions::read(view, &plan.extensions, codec.kind);
     let description = stream.described(sequence, extensions.dependency_descriptor);
-    let timestamp = stream.judge(view.timestamp());
+    let timestamp = stream.judge(view.timestamp(), follows);
     if !view.payload().is_empty() {
-        liveness.receive(opened.arrival, opened.source.stream, timestamp == Timestamp::New);
+        liveness.receive(opened.arrival, opened.source.stream, timestamp != Timestamp::Seen);
     }
     let accepted = Accepted {
         stream: opened.source.stream,
@@ -262,7 +264,8 @@ fn accept_repair(now: Instant, track: &mut Track, of: Option<Ssrc>, opened: &Ope
     stream.counters.bytes += payload.len() as u64;
     let extensions = Extensions::read(view, &plan.extensions, codec.kind);
     let description = stream.described(sequence, extensions.dependency_descriptor);
-    let timestamp = stream.judge(view.timestamp());
+    let follows = follows(history, codec.kind, opened.source.stream, ssrc, sequence);
+    let timestamp = stream.judge(view.timestamp(), follows);
     let accepted = Accepted {
         stream: opened.source.stream,
         ssrc,
@@ -291,6 +294,12 @@ fn accept_repair(now: Instant, track: &mut Track, of: Option<Ssrc>, opened: &Ope
     };
     let stored = store(track, &accepted, false)?;
     Ok(Stored { repair_time: asked.map(|asked| opened.arrival.saturating_since(asked)), ..stored })
+}
+
+/// Tells whether the packet before one has come; said of codecs that need it.
+fn follows(history: &History, codec: CodecKind, stream: StreamIndex, ssrc: Ssrc, sequence: ExtendedSequence) -> bool {
+    let before = ExtendedSequence(sequence.0.wrapping_sub(1));
+    codec != CodecKind::H264 || history.find(stream, before).is_some_and(|packet| packet.ssrc == ssrc)
 }
 
 fn store(track: &mut Track, accepted: &Accepted<'_>, is_restart: bool) -> Result<Stored, Discard> {

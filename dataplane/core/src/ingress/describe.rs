@@ -19,6 +19,8 @@ use crate::wire::vp9::Vp9Descriptor;
 pub(crate) enum Timestamp {
     /// It is newer than all before.
     New,
+    /// It is newer than all before, and the packet before has not come, which may belong to the same frame.
+    NewBehindGap,
     /// It was seen already, or is older.
     Seen,
 }
@@ -66,7 +68,7 @@ fn overlay(codec: CodecKind, frame: FrameInfo, description: &Description) -> Fra
 }
 
 fn of_payload(codec: CodecKind, timestamp: Timestamp, marker: bool, payload: &[u8]) -> FrameInfo {
-    let is_new = timestamp == Timestamp::New;
+    let is_new = timestamp != Timestamp::Seen;
     let frame = FrameInfo { end: marker, ..FrameInfo::default() };
     match codec {
         CodecKind::Opus => FrameInfo { start: true, end: true, ..frame },
@@ -90,7 +92,8 @@ fn of_payload(codec: CodecKind, timestamp: Timestamp, marker: bool, payload: &[u
             ..frame
         }),
         CodecKind::H264 => H264Payload::parse(payload).map_or(frame, |payload| FrameInfo {
-            start: is_new && payload.may_start,
+            // Behind a gap an IDR slice may lack its parameters: who began with it could not decode it.
+            start: is_new && payload.may_start && (timestamp == Timestamp::New || !payload.idr || payload.parameters),
             key: payload.key_frame(),
             ..frame
         }),
@@ -148,7 +151,7 @@ mod tests {
 
     #[test]
     fn starts_and_key_frames_are_told_by_each_codec() {
-        use Timestamp::{New, Seen};
+        use Timestamp::{New, NewBehindGap, Seen};
         type Case = (CodecKind, Timestamp, &'static [u8], (bool, bool));
         let cases: &[Case] = &[
             (CodecKind::Opus, Seen, &[1], (true, false)),
@@ -160,6 +163,11 @@ mod tests {
             (CodecKind::H264, New, &[0x67, 0x42], (true, true)),
             (CodecKind::H264, Seen, &[0x65, 0x88], (false, true)),
             (CodecKind::H264, New, &[0x41, 0x9a], (true, false)),
+            (CodecKind::H264, New, &[0x65, 0x88], (true, true)),
+            (CodecKind::H264, NewBehindGap, &[0x65, 0x88], (false, true)),
+            (CodecKind::H264, NewBehindGap, &[0x67, 0x42], (true, true)),
+            (CodecKind::H264, NewBehindGap, &[0x78, 0, 2, 0x67, 0x42, 0, 2, 0x65, 0x88], (true, true)),
+            (CodecKind::H264, NewBehindGap, &[0x41, 0x9a], (true, false)),
             (CodecKind::Av1, New, &[0x18, 1], (true, true)),
             (CodecKind::Av1, Seen, &[0x90, 1], (false, false)),
             (CodecKind::Other, New, &[1], (true, false)),

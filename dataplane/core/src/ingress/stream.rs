@@ -139,12 +139,12 @@ impl IngressStream {
         self.highest.is_none()
     }
 
-    /// Tells whether a packet's timestamp is newer than all before.
-    pub(crate) fn judge(&mut self, timestamp: u32) -> Timestamp {
+    /// Tells whether a packet's timestamp is newer than all before; `follows` says whether the packet before has come.
+    pub(crate) fn judge(&mut self, timestamp: u32, follows: bool) -> Timestamp {
         let is_new = self.timestamp.is_none_or(|newest| timestamp.wrapping_sub(newest).cast_signed() > 0);
         if is_new {
             self.timestamp = Some(timestamp);
-            return Timestamp::New;
+            return if follows { Timestamp::New } else { Timestamp::NewBehindGap };
         }
         Timestamp::Seen
     }
