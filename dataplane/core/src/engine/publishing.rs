@@ -5,7 +5,7 @@ use sluice_protocol::ids::{EgressId, TrackId, TransportId};
 use sluice_protocol::limits::{CODECS_MAX, ENCODINGS_MAX};
 use sluice_protocol::media::Ssrc;
 use sluice_protocol::plan::{self, StreamRole};
-use sluice_protocol::table::Role;
+use sluice_protocol::table::{Role, RowIndex};
 use sluice_protocol::time::Instant;
 
 use super::Engine;
@@ -150,17 +150,17 @@ impl Engine {
     /// Takes sources away whose SSRCs may come again for another track: a sender whose m-line rests for a while goes on with
     /// its SSRCs and their indices, and does not say again which encoding they carry.
     fn retire_sources(&mut self, transport: TransportId, gone: impl Fn(&Source) -> bool) {
-        let Some(transport) = self.transports.get_mut(transport.0) else { return };
-        for row in transport.sources.remove_where(gone).into_iter().filter_map(|source| source.row) {
-            self.rows.retire(row);
-        }
+        self.take_sources(transport, gone).into_iter().for_each(|row| self.rows.retire(row));
     }
 
     fn forget_sources(&mut self, transport: TransportId, gone: impl Fn(&Source) -> bool) {
-        let Some(transport) = self.transports.get_mut(transport.0) else { return };
-        for row in transport.sources.remove_where(gone).into_iter().filter_map(|source| source.row) {
-            self.rows.free(row);
-        }
+        self.take_sources(transport, gone).into_iter().for_each(|row| self.rows.free(row));
+    }
+
+    /// Takes sources away, and returns their rows.
+    fn take_sources(&mut self, transport: TransportId, gone: impl Fn(&Source) -> bool) -> Vec<RowIndex> {
+        let Some(transport) = self.transports.get_mut(transport.0) else { return Vec::new() };
+        transport.sources.remove_where(gone).into_iter().filter_map(|source| source.row).collect()
     }
 
     fn remove_older_track(&mut self, id: TrackId) {

@@ -147,6 +147,14 @@ impl World {
         self.late.clear();
     }
 
+    /// A world in which all this happened, and then nothing went wrong.
+    fn lived(seed: u64, events: &[Event], wish: u8) -> Self {
+        let mut world = Self::new(seed);
+        events.iter().for_each(|event| world.handle(event));
+        world.peace(wish);
+        world
+    }
+
     /// A second and a half in which nothing goes wrong and all encodings are sent.
     fn peace(&mut self, wish: u8) {
         self.is_sent = [true; 3];
@@ -195,9 +203,7 @@ proptest! {
         events in prop::collection::vec(calm(), 1..60),
         wish in 0u8..3,
     ) {
-        let mut world = World::new(seed);
-        events.iter().for_each(|event| world.handle(event));
-        world.peace(wish);
+        let world = World::lived(seed, &events, wish);
         let verdict = judge(&world.truth, &world.viewer.sent);
         prop_assert_eq!((verdict.holes, verdict.freezes, verdict.steps_back), (0, 0, 0));
         let forwarded: std::collections::BTreeSet<_> =
@@ -213,9 +219,7 @@ proptest! {
         events in prop::collection::vec(rough(), 1..60),
         wish in 0u8..3,
     ) {
-        let mut world = World::new(seed);
-        events.iter().for_each(|event| world.handle(event));
-        world.peace(wish);
+        let world = World::lived(seed, &events, wish);
         judge(&world.truth, &world.viewer.sent);
     }
 
@@ -226,9 +230,7 @@ proptest! {
         events in prop::collection::vec(rough(), 1..60),
         wish in 0u8..3,
     ) {
-        let mut world = World::new(seed);
-        events.iter().for_each(|event| world.handle(event));
-        world.peace(wish);
+        let world = World::lived(seed, &events, wish);
         prop_assert_eq!((world.viewer.sees(), world.viewer.asks()), (Some(wish), None));
     }
 }
