@@ -342,13 +342,12 @@ impl Desk {
             }
             self.control.leave_room(now, &id, from, LeaveReason::Moved, &mut effects)
         });
-        let stay = self.control.session(&id).filter(|_| moved.is_ok()).and_then(|own| self.stay(own, to));
-        let there = stay.as_ref().map(|stay| stay.own.clone());
-        if let Some(stay) = stay {
-            self.reply(&id, None, Reply::Joined(Box::new(stay)));
+        if moved.is_ok() {
+            self.tell_stay(&id, None, to);
         }
         self.settle_entry(&id, to, effects);
         moved.map_err(refusal)?;
-        there.ok_or(ConductorError::NoSuchSession)
+        let there = self.control.session(&id).and_then(|own| self.stay(own, to));
+        there.map(|stay| stay.own).ok_or(ConductorError::NoSuchSession)
     }
 }
