@@ -477,7 +477,7 @@ impl Control {
                     });
                 }
                 Output::Withdrawn { participant, track } => self.withdraw_track(room, &participant, track),
-                Output::Silence { track, .. } => self.silence(track),
+                Output::Silence(track) => self.silence(track),
                 Output::Gone { participant, reason } => {
                     parked.remove(&participant);
                     let membership = Membership { room: room.clone(), participant };

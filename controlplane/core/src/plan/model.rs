@@ -14,13 +14,13 @@ use crate::sdp::Role as Side;
 #[derive(Clone, Debug)]
 enum Step {
     Publish(u8, bool),
-    Play(u8, bool),
+    /// Plays, with a browser or another one, what one publisher has or whoever publishes longest.
+    Play(u8, bool, Option<u8>),
     Finish(u8),
     Leave(u8),
     Mute(u8, bool, bool),
     Permit(u8, bool, bool),
     Unpublish(u8),
-    Wish(u8, Option<u8>),
     Remove(u8),
     Restart,
 }
@@ -29,13 +29,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let who = 0..5_u8;
     let step = prop_oneof![
         (who.clone(), any::<bool>()).prop_map(|(who, firefox)| Step::Publish(who, firefox)),
-        (who.clone(), any::<bool>()).prop_map(|(who, firefox)| Step::Play(who, firefox)),
+        (who.clone(), any::<bool>(), proptest::option::of(who.clone()))
+            .prop_map(|(who, firefox, whom)| Step::Play(who, firefox, whom)),
         who.clone().prop_map(Step::Finish),
         who.clone().prop_map(Step::Leave),
         (who.clone(), any::<bool>(), any::<bool>()).prop_map(|(who, host, muted)| Step::Mute(who, host, muted)),
         (who.clone(), any::<bool>(), any::<bool>()).prop_map(|(who, sends, hears)| Step::Permit(who, sends, hears)),
         who.clone().prop_map(Step::Unpublish),
-        (who.clone(), proptest::option::of(who.clone())).prop_map(|(who, whom)| Step::Wish(who, whom)),
         who.prop_map(Step::Remove),
         Just(Step::Restart),
     ];
@@ -97,11 +97,12 @@ impl World {
                     model.publishing.push((publisher(who), 2));
                 }
             }
-            Step::Play(who, firefox) => {
+            Step::Play(who, firefox, whom) => {
                 let offer = if firefox { "firefox-d-recvonly" } else { "chromium-d-recvonly" };
-                let join = Join { admission: Admission::Api, ..join(&viewer(who), Side::Play) };
+                let wish = whom.map_or(Wish::LongestPublishing, |whom| Wish::Participant(publisher(whom)));
+                let join = Join { admission: Admission::Api, wish, ..join(&viewer(who), Side::Play) };
                 if self.open(0, join, offer, Side::Play).is_ok() {
-                    model.viewing.push((viewer(who), None, true));
+                    model.viewing.push((viewer(who), whom.map(publisher), true));
                 }
             }
             Step::Finish(who) => {
@@ -124,13 +125,6 @@ impl World {
             }
             Step::Permit(who, sends, hears) => self.permit(model, who, sends, hears),
             Step::Unpublish(who) => self.unpublish(model, &publisher(who)),
-            Step::Wish(who, whom) => {
-                let wish = whom.map_or(Wish::LongestPublishing, |whom| Wish::Participant(publisher(whom)));
-                for (_, own, _) in model.viewing.iter_mut().filter(|(name, _, _)| *name == viewer(who)) {
-                    *own = whom.map(publisher);
-                }
-                self.attempt(Input::SetWish { participant: participant(&viewer(who)), wish });
-            }
             Step::Remove(who) => {
                 model.drop_person(&publisher(who));
                 let participant = participant(&publisher(who));

@@ -117,59 +117,12 @@ impl Control {
         Ok(transport)
     }
 
-    /// Lets a session enter a further room: its participant joins, and publishes there what the session sends. Streams that
-    /// the session receives stay with the room that has them; a front that wants more negotiates more.
-    ///
-    /// # Errors
-    /// [`ControlError::NoSuchSession`], [`ControlError::NoSuchRoom`], [`ControlError::TooManyRooms`] above
-    /// [`limits::ROOMS_PER_SESSION_MAX`], or the room's refusal; nothing has changed then.
-    pub fn enter_room(
-        &mut self,
-        now: Instant,
-        id: &SessionId,
-        room: &RoomId,
-        join: Join,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), ControlError> {
-        let session = self.sessions.get(id).ok_or(ControlError::NoSuchSession)?;
-        let entered = self.rooms.get(room).ok_or(ControlError::NoSuchRoom)?;
-        entered.check_join(&join)?;
-        check_further_room(session, room)?;
-        let tracks = self.published_tracks(session);
-        let permissions = Permissions::of(join.role, &join.overrides);
-        if !tracks.iter().all(|track| permissions.allows_source(track.source)) {
-            return Err(RoomError::MayNotPublish.into());
-        }
-        if tracks.len() > usize::try_from(entered.settings().limits.tracks_per_participant).unwrap_or(usize::MAX) {
-            return Err(RoomError::TooManyTracks.into());
-        }
-        let is_up = session.connections().all(|connection| connection.keys.is_some());
-        let participant = join.participant.clone();
-        let mut inputs = vec![Input::Join(Box::new(join))];
-        inputs.extend(is_up.then(|| Input::Connected(participant.clone())));
-        for track in tracks {
-            inputs.push(Input::Publish { participant: participant.clone(), track: Box::new(track) });
-        }
-        self.add_member(id, room, participant);
-        for input in inputs {
-            self.handle(now, room, input, effects).expect("it was checked before");
-        }
-        self.sync(id);
-        Ok(())
-    }
-
     /// Notes that a session has a participant in a further room.
     pub(super) fn add_member(&mut self, id: &SessionId, room: &RoomId, participant: ParticipantId) {
         self.members.insert((room.clone(), participant.clone()), id.clone());
         if let Some(session) = self.sessions.get_mut(id) {
             session.memberships.push(Membership { room: room.clone(), participant });
         }
-    }
-
-    /// Returns what a session publishes, as its first room has it.
-    fn published_tracks(&self, session: &Session) -> Vec<PublishedTrack> {
-        let member = |member: &Membership| self.rooms.get(&member.room)?.participant(&member.participant);
-        session.memberships.iter().find_map(member).map_or_else(Vec::new, |participant| participant.tracks.clone())
     }
 
     /// Ends a session: its participants leave their rooms, and its peer connections are dropped.
@@ -289,7 +242,7 @@ impl Control {
         }
     }
 
-    /// Ends one membership; the session ends with its last.
+    /// Ends one membership; with it ends a session without a signalling connection, which has no other.
     pub(super) fn end_membership(
         &mut self,
         now: Instant,
@@ -306,10 +259,6 @@ impl Control {
             effects.push(Effect::MembershipEnded { session: id.clone(), membership, reason });
             self.sync(&id);
             self.sync_subscriptions(now, &id, effects);
-            return;
-        }
-        if !session.memberships.is_empty() {
-            self.sync(&id);
             return;
         }
         let transports: Vec<TransportId> = session.connections().map(|connection| connection.transport).collect();

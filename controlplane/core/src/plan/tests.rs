@@ -169,11 +169,11 @@ fn a_viewer_moves_on_to_who_has_published_longest() {
     assert_eq!(world.fed_by("ben")[0].as_deref(), Some("cat"));
     world.publish("ann", "chromium-a-all-codecs");
     assert_eq!(world.fed_by("ben")[0].as_deref(), Some("cat"), "she came back as the younger one");
-    let wish = Wish::Participant("ann".to_owned());
-    world.handle(Input::SetWish { participant: ParticipantId("PA_ben".to_owned()), wish });
-    assert_eq!(world.fed_by("ben")[0].as_deref(), Some("ann"));
+    let join = Join { wish: Wish::Participant("ann".to_owned()), ..join("dan", Side::Play) };
+    world.open(0, join, "chromium-d-recvonly", Side::Play).unwrap();
+    assert_eq!(world.fed_by("dan")[0].as_deref(), Some("ann"));
     world.leave("ann");
-    assert_eq!(world.fed_by("ben")[0], None, "only she was asked for");
+    assert_eq!(world.fed_by("dan")[0], None, "only she was asked for");
 }
 
 #[test]
@@ -418,55 +418,6 @@ fn a_successor_has_the_same_state_and_closes_half_done_handshakes() {
     let new = world.play("eve", "chromium-d-recvonly");
     assert!(new.generation() >> 16 == 2 && !snapshot.keys().any(|key| *key == Key::Transport(new)));
     assert_eq!(world.fed_by("eve")[0].as_deref(), Some("ann"));
-}
-
-#[test]
-fn a_session_in_two_rooms_is_seen_in_both_and_ends_with_the_last() {
-    let mut world = World::new();
-    let transport = world.publish("ann", "chromium-a-vp8-opus");
-    world.finish(transport);
-    let stage = RoomId("stage".to_owned());
-    world.control.create_room(at(0), stage.clone(), RoomSettings::default()).unwrap();
-    let entering = join("ann", Side::Publish);
-    world.control.enter_room(at(0), &session_id("ann"), &stage, entering.clone(), &mut world.effects).unwrap();
-    let again = world.control.enter_room(at(0), &session_id("ann"), &stage, entering, &mut world.effects);
-    assert_eq!(again, Err(ControlError::Room(RoomError::ParticipantExists)));
-    let offer = vectors::offer("chromium-d-recvonly");
-    let join = join("ben", Side::Play);
-    let session = session_id("ben");
-    let open = Open { session, room: stage.clone(), join, offer: &offer, role: Side::Play, certificate: Vec::new() };
-    let ben = world.control.open(at(0), open, &mut world.effects).unwrap();
-    world.finish(ben);
-    let ann = ParticipantId("PA_ann".to_owned());
-    let mute = |muted| Input::Mute { actor: Actor::Api, participant: ann.clone(), track: None, muted };
-    let all_muted = |world: &World| {
-        let is_muted = |object: &Object| if let Object::Track(track) = object { Some(track.muted) } else { None };
-        world.control.plan().objects().filter_map(is_muted).collect::<Vec<_>>()
-    };
-    world.handle(mute(true));
-    world.control.handle(at(0), &stage, mute(true), &mut world.effects).unwrap();
-    world.handle(mute(false));
-    assert_eq!(all_muted(&world), [true, true], "the stage still has it muted");
-    world.control.handle(at(0), &stage, mute(false), &mut world.effects).unwrap();
-    assert_eq!(all_muted(&world), [false, false]);
-
-    let snapshot = world.control.snapshot();
-    let (successor, _) = Control::rebuild(at(0), config(2), &snapshot, &mut Vec::new());
-    assert_eq!(successor.plan(), &snapshot);
-    assert!(successor.sessions().eq(world.control.sessions()));
-    world.control = successor;
-
-    world.handle(mute(true));
-    assert_eq!(all_muted(&world), [true, true]);
-    let leave = Input::Leave { participant: ann.clone(), reason: LeaveReason::Left };
-    world.handle(leave.clone());
-    assert_eq!(all_muted(&world), [false, false], "the room that muted her has no say any more");
-    let (successor, _) = Control::rebuild(at(0), config(3), &world.control.snapshot(), &mut Vec::new());
-    assert!(successor.sessions().eq(world.control.sessions()), "and is forgotten by a successor too");
-    assert_eq!(world.fed_by("ben")[0].as_deref(), Some("ann"), "she is still on stage");
-    world.control.handle(at(0), &stage, leave, &mut world.effects).unwrap();
-    assert_eq!(world.fed_by("ben")[0], None);
-    assert!(world.control.session(&session_id("ann")).is_none());
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Room {
                 own.muted_by_publisher = muted;
             }
             if own.is_muted() != before.is_muted() {
-                output.push(Output::Silence { track: own.id, muted: own.is_muted() });
+                output.push(Output::Silence(own.id));
             }
             if *own != before {
                 events.push(Event::TrackMuted {

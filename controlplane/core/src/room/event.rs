@@ -50,13 +50,6 @@ pub enum Input {
         /// Where; `track` is the room's to fill in.
         receivers: Vec<Receiver>,
     },
-    /// A participant wants to receive something else.
-    SetWish {
-        /// Who.
-        participant: ParticipantId,
-        /// What.
-        wish: Wish,
-    },
     /// A participant with a signalling connection wants a track besides what it has.
     Subscribe {
         /// Who.
@@ -287,13 +280,8 @@ pub enum Output {
         /// The track.
         track: TrackId,
     },
-    /// A track is to be silent, or not any more.
-    Silence {
-        /// The track.
-        track: TrackId,
-        /// Whether.
-        muted: bool,
-    },
+    /// A track has become silent here, or is no longer.
+    Silence(TrackId),
     /// A participant is gone; its peer connection is to be closed.
     Gone {
         /// Who.

@@ -26,8 +26,6 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::ids::TrackId;
 use sluice_protocol::time::Instant;
 
-use settings::check_wish;
-
 pub use detail::{Detail, Quality};
 pub use event::{
     Actor, Admission, Audience, Event, Input, Join, Notice, Output, ParticipantChange, RoomChange, SubscriptionChange,
@@ -226,13 +224,6 @@ impl Room {
             Input::Unpublish { participant, track } => self.handle_unpublish(&participant, track, output),
             Input::AddReceivers { participant, receivers } => {
                 self.handle_add_receivers(&participant, receivers, output)
-            }
-            Input::SetWish { participant, wish } => {
-                check_wish(&wish)?;
-                self.participant_mut(&participant)?.wish = wish;
-                output.push(Output::Changed(participant.clone()));
-                self.refresh(&participant, output);
-                Ok(())
             }
             Input::Subscribe { participant, track } => self.handle_subscribe(&participant, track, output),
             Input::Unsubscribe { participant, track } => self.handle_unsubscribe(&participant, track, output),

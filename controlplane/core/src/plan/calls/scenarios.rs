@@ -253,6 +253,46 @@ fn a_track_in_two_rooms_arrives_once() {
 }
 
 #[test]
+fn a_track_in_two_rooms_is_silent_while_either_has_it_muted_and_outlives_one_of_them() {
+    let mut call = two();
+    call.join(0, 1, everything()).unwrap();
+    let again = call.join(0, 1, everything());
+    assert_eq!(again, Err(ControlError::Room(RoomError::ParticipantExists)));
+    for track in call.tracks_of(0) {
+        call.control.publish_in(at(0), &user(0), &room_id(1), track, &mut call.effects).unwrap();
+    }
+    let mute = |muted| Input::Mute { actor: crate::room::Actor::Api, participant: participant(0), track: None, muted };
+    let all_muted = |call: &Call| {
+        let is_muted = |object: &Object| if let Object::Track(track) = object { Some(track.muted) } else { None };
+        call.control.plan().objects().filter_map(is_muted).collect::<Vec<_>>()
+    };
+    let succeed = |call: &mut Call, epoch| {
+        let snapshot = call.control.snapshot();
+        let (successor, rebuilt) = Control::rebuild(at(0), config(epoch), &snapshot, &mut Vec::new());
+        assert_eq!((rebuilt.given_up, successor.plan()), (vec![], &snapshot));
+        assert!(successor.sessions().eq(call.control.sessions()));
+        call.control = successor;
+    };
+    call.finish(0);
+    call.handle(0, mute(true)).unwrap();
+    call.handle(1, mute(true)).unwrap();
+    call.handle(0, mute(false)).unwrap();
+    assert_eq!(all_muted(&call), [true, true], "the other room still has it muted");
+    call.handle(1, mute(false)).unwrap();
+    assert_eq!(all_muted(&call), [false, false]);
+    succeed(&mut call, 2);
+    call.handle(0, mute(true)).unwrap();
+    assert_eq!(all_muted(&call), [true, true]);
+    let leave = Input::Leave { participant: participant(0), reason: LeaveReason::Left };
+    call.handle(0, leave.clone()).unwrap();
+    assert_eq!(all_muted(&call), [false, false], "the room that muted it has no say any more");
+    succeed(&mut call, 3);
+    call.handle(1, leave).unwrap();
+    assert_eq!(all_muted(&call), Vec::<bool>::new(), "and is in no room any more");
+    assert!(call.control.session(&user(0)).is_some_and(|own| own.memberships.is_empty()), "the session goes on");
+}
+
+#[test]
 fn the_same_identity_replaces_itself_and_the_earlier_session_is_told() {
     let mut call = two();
     let identity = Identity("u0".to_owned());

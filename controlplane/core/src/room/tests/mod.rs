@@ -194,20 +194,23 @@ fn everybody_receives_everything_of_others_and_places_are_kept() {
     for (who, number) in [("ann", 1), ("ben", 2), ("ann", 3), ("ann", 4)] {
         handle(&mut room, Input::Publish { participant: id(who), track: track(number, Source::Camera) }).unwrap();
     }
-    let received = |room: &Room| {
-        let ben = room.participant(&id("ben")).unwrap();
-        ben.receivers.iter().map(|own| own.track.map(TrackId::slot)).collect::<Vec<_>>()
+    let received_by = |room: &Room, name: &str| {
+        let own = room.participant(&id(name)).unwrap();
+        own.receivers.iter().map(|own| own.track.map(TrackId::slot)).collect::<Vec<_>>()
     };
-    assert_eq!(received(&room), [Some(1), Some(3)], "not her own, and the fourth has no place");
+    assert_eq!(received_by(&room, "ben"), [Some(1), Some(3)], "not her own, and the fourth has no place");
     handle(&mut room, Input::Unpublish { participant: id("ann"), track: TrackId::new(0, 1, 1) }).unwrap();
-    assert_eq!(received(&room), [Some(4), Some(3)], "what stays does not move");
-    let wish = Wish::Everything { except: vec![TrackId::new(0, 3, 1).word()] };
-    handle(&mut room, Input::SetWish { participant: id("ben"), wish }).unwrap();
-    assert_eq!(received(&room), [Some(4), None]);
-    let wish = Wish::Tracks(vec![TrackId::new(0, 3, 1).word(), TrackId::new(0, 2, 1).word()]);
-    handle(&mut room, Input::SetWish { participant: id("ben"), wish }).unwrap();
-    assert_eq!(received(&room), [Some(3), None]);
-    assert_eq!(room.subscribers(TrackId::new(0, 3, 1)).count(), 1);
+    assert_eq!(received_by(&room, "ben"), [Some(4), Some(3)], "what stays does not move");
+    let all_but_one = Wish::Everything { except: vec![TrackId::new(0, 3, 1).word()] };
+    let chosen = Wish::Tracks(vec![TrackId::new(0, 3, 1).word(), TrackId::new(0, 9, 1).word()]);
+    for (name, wish, expected) in
+        [("cat", all_but_one, [Some(2), Some(4), None]), ("dan", chosen, [Some(3), None, None])]
+    {
+        handle(&mut room, Input::Join(Box::new(Join { wish, ..join(name, Role::Attendee) }))).unwrap();
+        handle(&mut room, Input::AddReceivers { participant: id(name), receivers: receivers(0..3) }).unwrap();
+        assert_eq!(received_by(&room, name), expected, "{name}");
+    }
+    assert_eq!(room.subscribers(TrackId::new(0, 3, 1)).count(), 2);
 }
 
 #[test]
@@ -273,7 +276,7 @@ fn an_empty_room_closes_after_its_timeout_and_refuses_from_then_on() {
 
 #[test]
 fn what_is_kept_of_a_participant_is_bounded() {
-    let mut room = room(RoomSettings::default());
+    let room = room(RoomSettings::default());
     let good = || join("ann", Role::Speaker);
     let sources = Some(vec![Source::Camera; limits::SOURCES_MAX + 1]);
     let overrides = PermissionOverrides { can_publish_sources: sources, ..PermissionOverrides::default() };
@@ -283,12 +286,10 @@ fn what_is_kept_of_a_participant_is_bounded() {
         (Join { participant: id(&"x".repeat(65)), ..good() }, RoomError::BadId),
         (Join { metadata: "x".repeat(limits::METADATA_BYTES_MAX + 1), ..good() }, RoomError::TooLong("metadata")),
         (Join { overrides, ..good() }, RoomError::TooLong("can_publish_sources")),
-        (Join { wish: wish.clone(), ..good() }, RoomError::TooLong("wish")),
+        (Join { wish, ..good() }, RoomError::TooLong("wish")),
     ] {
         assert_eq!(room.check_join(&bad), Err(error));
     }
-    enter(&mut room, "ann", Role::Speaker);
-    assert_eq!(handle(&mut room, Input::SetWish { participant: id("ann"), wish }), Err(RoomError::TooLong("wish")));
 }
 
 #[test]
