@@ -13,7 +13,6 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
   room_full: 'busy',
   too_many_sessions: 'busy',
   too_many_joining: 'busy',
-  too_many_messages: 'busy',
   unavailable: 'busy',
   database_unavailable: 'busy',
   dataplane_refuses: 'busy',
@@ -29,7 +28,6 @@ export function refusalOf({ code, message }: Pick<Refused, 'code' | 'message'>):
 /** Close codes of the server, with what they mean for the session. */
 const CLOSE_REASONS: Readonly<Record<number, FailureReason>> = {
   4400: 'rejected',
-  4401: 'unauthorized',
   4403: 'forbidden',
   4413: 'rejected',
 };
