@@ -1,10 +1,10 @@
 //! A publisher's encodings and repairs are still known after the data plane was killed: what names them on the wire has not
 //! been said again since the first reports.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sluice_load::{PublisherConfig, Rooms, ViewerConfig, ViewerStats, Viewers};
+use sluice_load::{PublisherConfig, Rooms, Sends, ViewerConfig, ViewerStats, Viewers};
 use sluice_tests::{ADDRESS, Browser, Browsers, Chance, Loss, Options, Server, bound, in_own_network};
 
 use crate::show::{KILLED_WITHIN, LIMIT, Show};
@@ -32,6 +32,50 @@ fn numbered_packets_of_an_encoding_are_repaired_after_the_data_plane_was_killed(
         assert_eq!(show.identity().await, before, "nobody had to negotiate anew");
         show.end().await;
     });
+}
+
+#[test]
+fn encodings_that_a_publisher_sends_though_the_answer_left_them_out_reach_nobody() {
+    let name = "simulcast::encodings_that_a_publisher_sends_though_the_answer_left_them_out_reach_nobody";
+    in_own_network(name, async {
+        let make = |config| PublisherConfig { encodings: ENCODINGS, sends: Sends::All, ..config };
+        let mut show = Show::start_with(2, make).await;
+        assert_only_the_accepted(&show).await;
+        let _at = show.server.kill_dataplane().await.unwrap();
+        show.assert_goes_on().await;
+        assert_only_the_accepted(&show).await;
+        show.end().await;
+    });
+}
+
+/// Checks for a while that viewers get all of the encoding that was accepted and nothing of the others, whose packets are
+/// counted.
+async fn assert_only_the_accepted(show: &Show) {
+    let (mark, before) = (show.mark(), left_out(show).await);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut counted = 0;
+    let deadline = Instant::now() + LIMIT;
+    while counted < 200 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        counted = left_out(show).await - before;
+    }
+    let published = show.assert_complete(&mark).await;
+    let (accepted, _) = show.publisher.stats().video_position().unwrap();
+    for viewer in show.viewers.snapshot() {
+        let streams: Vec<u64> = viewer.video().unwrap().sources.iter().map(|source| source.stream_id).collect();
+        assert_eq!(streams, [accepted], "one encoding\n{}", show.server.logs());
+    }
+    println!("measured: {published} packets of the encoding that was accepted, {counted} of the two others");
+    assert!(counted >= 200, "the others are sent and counted: {counted} beside {published}");
+}
+
+/// The packets of encodings that were left out, as the server counts them.
+async fn left_out(show: &Show) -> u64 {
+    let request = reqwest::Client::new().get(format!("{}/metrics", show.server.base()));
+    let text = request.bearer_auth(show.server.secret()).send().await.unwrap().text().await.unwrap();
+    let counters = text.lines().filter(|line| line.starts_with("sluice_shard_discards_total{"));
+    let counters = counters.filter(|line| line.contains("reason=\"rid_unknown\""));
+    counters.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
 /// Loses packets for a while, and checks that every viewer gets all of them.

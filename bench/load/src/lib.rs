@@ -55,7 +55,7 @@ pub use measure::ranges::RangeSet;
 pub use peer::connection::{Connection, State, WireCounts};
 pub use peer::wait_until;
 pub use publisher::{
-    Begin, Candidates, Publisher, PublisherConfig, PublisherStats, SourceConfig, SourceProgress, Spacing,
+    Begin, Candidates, Publisher, PublisherConfig, PublisherStats, Sends, SourceConfig, SourceProgress, Spacing,
 };
 pub use signalling::{Refused, Resource, Rooms};
 pub use str0m::media::MediaKind;

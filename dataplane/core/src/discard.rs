@@ -66,6 +66,9 @@ discards! {
     SrtpTooOld = "srtp_too_old",
     /// An SSRC that no description announced, without a mid that one did.
     SsrcUnknown = "ssrc_unknown",
+    /// An encoding, or a repair of one, whose rid is none of those that were negotiated, or which does not name its rid where
+    /// one has to.
+    RidUnknown = "rid_unknown",
     /// A new SSRC on a transport that has as many streams as it may.
     StreamsFull = "streams_full",
     /// A payload type that was not negotiated for the track.

@@ -19,6 +19,9 @@ pub(crate) const EGRESSES_PER_TRANSPORT_MAX: usize = 512;
 /// SSRCs that one transport may be heard with; beyond it one that carries nothing now makes room, or none does.
 pub(crate) const STREAMS_MAX: usize = STREAMS_PER_TRANSPORT_MAX;
 
+/// SSRCs of one transport that belong to no track and whose packets are told as arrived all the same: an encoding that an
+/// answer left out has two, and a publisher with more than this finds the rest reported as lost.
+pub(crate) const REFUSED_SSRCS_MAX: usize = 16;
 /// SSRCs that one transport may introduce within [`LEARNING_WINDOW`]; each of them is an event to the control plane.
 pub(crate) const LEARNT_PER_WINDOW_MAX: u32 = 128;
 /// The window of that limit.

@@ -120,9 +120,8 @@ pub struct Track {
     pub codecs: Vec<Codec>,
     /// The negotiated header extensions.
     pub extensions: ExtensionIds,
-    /// What the description announced, the smallest picture first, as [`Layer::spatial`] counts; empty where only mid and
-    /// rid tell. Encodings that are not named here are counted in the order of their appearance, which a successor of the
-    /// data plane cannot know: name all that have a rid.
+    /// What was negotiated of the description, the smallest picture first, as [`Layer::spatial`] counts; empty where only the
+    /// mid tells. An encoding with a rid that is not named here is discarded, and so is one without where some are named.
     pub encodings: Vec<Encoding>,
     /// Whether the publisher, or a host, muted it: nothing is forwarded.
     pub muted: bool,

@@ -32,6 +32,15 @@ pub enum Begin {
     Told,
 }
 
+/// Which encodings of a simulcast a publisher sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sends {
+    /// The best alone, which is what a browser does when the answer takes no other.
+    Best,
+    /// All of them, whatever the answer takes.
+    All,
+}
+
 /// When candidates are told to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Candidates {
@@ -52,9 +61,10 @@ pub struct PublisherConfig {
     pub audio: Option<SourceConfig>,
     /// Pictures of a real encoder for VP8, so that a browser can show them; `None` sends none.
     pub pictures: Option<Pictures>,
-    /// Names of the encodings to offer as a simulcast (RFC 8853), best last. The best alone is sent, which is what a
-    /// browser does when the answer takes no other.
+    /// Names of the encodings to offer as a simulcast (RFC 8853), best last.
     pub encodings: &'static [&'static str],
+    /// Which of them are sent.
+    pub sends: Sends,
     /// When to begin.
     pub begin: Begin,
     /// How candidates go.
@@ -72,6 +82,7 @@ impl PublisherConfig {
             audio: Some(SourceConfig::audio()),
             pictures: None,
             encodings: &[],
+            sends: Sends::Best,
             begin: Begin::Connected,
             candidates: Candidates::Offered,
             local_ip: None,
@@ -94,11 +105,18 @@ impl PublisherConfig {
     }
 
     pub(crate) fn role(&self) -> PublisherRole {
-        let audio = self.audio.map(|config| (Codec::Opus, config, next_stream_id()));
-        let video = self.video.map(|(codec, config)| (codec, config, next_stream_id()));
+        let audio = self.audio.map(|config| (Codec::Opus, config, next_stream_id(), None));
+        // The best one first: it is what [`PublisherStats::video`] tells of.
+        let mut encodings: Vec<_> = self.encodings.iter().rev().copied().map(Some).collect();
+        encodings.truncate(if self.sends == Sends::Best { 1 } else { encodings.len() });
+        if encodings.is_empty() {
+            encodings.push(None);
+        }
+        let video = self.video.into_iter().flat_map(|(codec, config)| {
+            encodings.iter().map(move |encoding| (codec, config, next_stream_id(), *encoding))
+        });
         let streams: Vec<_> = audio.into_iter().chain(video).collect();
-        let best = self.encodings.last().copied();
-        PublisherRole::new(&streams, self.pictures.as_ref(), best, self.begin == Begin::Connected)
+        PublisherRole::new(&streams, self.pictures.as_ref(), self.begin == Begin::Connected)
     }
 }
 
@@ -115,7 +133,7 @@ pub struct PublisherStats {
     pub connection: Connection,
     /// Audio, when it is sent.
     pub audio: Option<SourceProgress>,
-    /// Video, when it is sent.
+    /// Video, when it is sent: the best encoding of it.
     pub video: Option<SourceProgress>,
     /// Picture loss indications received.
     pub pli: u64,

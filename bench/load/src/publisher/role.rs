@@ -42,21 +42,20 @@ pub(crate) struct PublisherRole {
 }
 
 impl PublisherRole {
-    /// `streams` are codec, shape and id of each; video shows `pictures` and is sent as the `encoding` of that name.
-    /// Nothing is sent before [`PublisherRole::set_sending`] when `sending` is false.
+    /// `streams` are codec, shape, id and name of the encoding of each; video shows `pictures`. Nothing is sent before
+    /// [`PublisherRole::set_sending`] when `sending` is false.
     pub(crate) fn new(
-        streams: &[(Codec, SourceConfig, u64)],
+        streams: &[(Codec, SourceConfig, u64, Option<&str>)],
         pictures: Option<&Pictures>,
-        encoding: Option<&str>,
         sending: bool,
     ) -> Self {
         let planned = streams
             .iter()
-            .map(|(codec, config, stream_id)| Planned {
+            .map(|(codec, config, stream_id, encoding)| Planned {
                 config: *config,
                 codec: *codec,
                 pictures: pictures.filter(|_| *codec == Codec::Vp8).cloned(),
-                encoding: encoding.filter(|_| codec.is_video()).map(Rid::from),
+                encoding: encoding.map(Rid::from),
                 stream_id: *stream_id,
                 mid: None,
             })
@@ -70,10 +69,8 @@ impl PublisherRole {
 
     pub(crate) fn add_media(&mut self, mid: Mid, kind: MediaKind) {
         let is_video = kind == MediaKind::Video;
-        let free = self.planned.iter_mut().find(|plan| plan.mid.is_none() && plan.codec.is_video() == is_video);
-        if let Some(plan) = free {
-            plan.mid = Some(mid);
-        }
+        let free = self.planned.iter_mut().filter(|plan| plan.mid.is_none() && plan.codec.is_video() == is_video);
+        free.for_each(|plan| plan.mid = Some(mid));
     }
 
     pub(crate) fn handle_connected(&mut self, at: Instant) {

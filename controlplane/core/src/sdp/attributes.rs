@@ -176,23 +176,32 @@ pub(super) fn offered_extensions(
     Ok(extensions)
 }
 
+/// Reads the media SSRCs of a section (RFC 5576): those of `ssrc-group:SIM` in its order, from the smallest picture to the
+/// largest, where there is one.
 pub(super) fn offered_encodings(section: usize, own: Attributes<'_>) -> Result<Vec<OfferedEncoding>, OfferError> {
     let too_many = OfferError::TooMany { section, what: "SSRCs" };
     let mut pairs: Vec<(Ssrc, Ssrc)> = Vec::new();
+    let mut layers: Vec<Ssrc> = Vec::new();
     for value in own.values("ssrc-group") {
         let mut words = value.split_ascii_whitespace();
-        if words.next() != Some("FID") {
-            continue;
+        let semantics = words.next();
+        let mut numbers = words.map_while(|word| word.parse().ok()).map(Ssrc);
+        match semantics {
+            Some("SIM") if layers.is_empty() => layers.extend(numbers.take(limits::SSRCS_MAX)),
+            // Correction data is no encoding, and left out of answers.
+            Some("FID" | "FEC" | "FEC-FR") => {
+                let (media, repair) = match (numbers.next(), numbers.next()) {
+                    (Some(media), Some(repair)) if media != repair => (media, repair),
+                    (_, _) => return Err(OfferError::Malformed { section, what: "ssrc-group" }),
+                };
+                if pairs.len() >= limits::SSRCS_MAX {
+                    return Err(too_many);
+                }
+                let is_repair = semantics == Some("FID");
+                pairs.push((if is_repair { media } else { repair }, repair));
+            }
+            _ => {}
         }
-        let mut number = || words.next().and_then(|word| word.parse().ok()).map(Ssrc);
-        let (media, repair) = match (number(), number()) {
-            (Some(media), Some(repair)) if media != repair => (media, repair),
-            (_, _) => return Err(OfferError::Malformed { section, what: "ssrc-group" }),
-        };
-        if pairs.len() >= limits::SSRCS_MAX {
-            return Err(too_many);
-        }
-        pairs.push((media, repair));
     }
     let mut encodings: Vec<OfferedEncoding> = Vec::new();
     for value in own.values("ssrc") {
@@ -209,6 +218,11 @@ pub(super) fn offered_encodings(section: usize, own: Attributes<'_>) -> Result<V
         }
         let rtx = pairs.iter().find(|(media, _)| *media == ssrc).map(|(_, repair)| *repair);
         encodings.push(OfferedEncoding { ssrc, rtx });
+    }
+    let layer = |encoding: &OfferedEncoding| layers.iter().position(|ssrc| *ssrc == encoding.ssrc);
+    if encodings.iter().any(|encoding| layer(encoding).is_some()) {
+        encodings.retain(|encoding| layer(encoding).is_some());
+        encodings.sort_by_key(layer);
     }
     Ok(encodings)
 }
@@ -300,5 +314,22 @@ mod tests {
         assert_eq!(section.codecs[0].rtx, Some(PayloadType(97)));
         assert_eq!(section.codecs[0].feedback, Feedback::NACK.with(Feedback::PLI));
         assert_eq!(section.encodings, [OfferedEncoding { ssrc: Ssrc(1), rtx: Some(Ssrc(2)) }]);
+    }
+
+    #[test]
+    fn a_group_of_layers_tells_which_ssrcs_are_encodings_and_in_which_order() {
+        let section = |groups: &str| {
+            let ssrcs: String = (1..=7).map(|ssrc| format!("a=ssrc:{ssrc} cname:x\r\n")).collect();
+            parse(&format!("m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n{groups}{ssrcs}")).unwrap().sections[0]
+                .encodings
+                .iter()
+                .map(|encoding| (encoding.ssrc.0, encoding.rtx.map(|rtx| rtx.0)))
+                .collect::<Vec<_>>()
+        };
+        let repairs = "a=ssrc-group:FID 5 1\r\na=ssrc-group:FID 3 2\r\na=ssrc-group:FEC-FR 3 6\r\n";
+        let layers = format!("a=ssrc-group:SIM 5 3 4\r\n{repairs}");
+        assert_eq!(section(&layers), [(5, Some(1)), (3, Some(2)), (4, None)], "7 belongs to nothing");
+        assert_eq!(section(repairs), [(3, Some(2)), (4, None), (5, Some(1)), (7, None)], "without a group all are");
+        assert_eq!(section("a=ssrc-group:SIM 70 71\r\n").len(), 7, "a group of others tells nothing");
     }
 }

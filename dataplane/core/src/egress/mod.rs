@@ -109,14 +109,19 @@ impl EgressStream {
         self.payloads.extend(plan.source.iter().flat_map(|source| source.payloads.iter().copied()));
         if track != self.track {
             self.track = track;
-            self.selector.layer_mut().set_source(track.is_some());
-            self.renumber.hand_over();
+            self.hand_over();
         }
         let takes_descriptors = self.format.ids.dependency_descriptor != 0 && self.format.mixed;
         self.selector.layer_mut().set_descriptors(takes_descriptors);
         self.selector.layer_mut().set_max(plan.max_layer);
         self.paused = plan.paused;
         self.block();
+    }
+
+    /// Goes on with what has nothing to do with the source before: another track, or other encodings of the same one.
+    pub(crate) fn hand_over(&mut self) {
+        self.selector.layer_mut().set_source(self.track.is_some());
+        self.renumber.hand_over();
     }
 
     /// Says whether the track is muted: what is open ends, and nothing follows.

@@ -54,17 +54,10 @@ impl Engine {
         let track_id = by_mid.or(by_payload).ok_or(Discard::SsrcUnknown)?;
         let track = tracks.get_mut(track_id.0).ok_or(Discard::SsrcUnknown)?;
         let payload = track.payload(view.payload_type()).ok_or(Discard::PayloadTypeUnknown)?;
-        let rid = label(view, track.plan.extensions.rid).map(Rid);
-        let repaired = label(view, track.plan.extensions.repaired_rid).map(Rid);
         let stream = match payload {
-            Payload::Media(_) if rid.is_none() && track.streams.len() > 1 => None,
-            Payload::Media(_) => track.place(rid),
-            Payload::Rtx(_) => match repaired {
-                Some(_) => track.streams.iter().position(|stream| stream.rid == repaired).and_then(index_of),
-                None => track.only(),
-            },
-        };
-        let stream = stream.ok_or(Discard::SsrcUnknown)?;
+            Payload::Media(_) => media_place(track, label(view, track.plan.extensions.rid).map(Rid)),
+            Payload::Rtx(_) => repair_place(track, label(view, track.plan.extensions.repaired_rid).map(Rid)),
+        }?;
         let role = match payload {
             Payload::Media(_) => SourceRole::Media,
             Payload::Rtx(_) => SourceRole::Rtx { of: track.stream(stream).and_then(|stream| stream.ssrc) },
@@ -146,6 +139,20 @@ fn label(view: &RtpView<'_>, id: u8) -> Option<Label> {
     if id == 0 { None } else { view.extension(id).and_then(parse_label) }
 }
 
-fn index_of(position: usize) -> Option<StreamIndex> {
-    u8::try_from(position).ok().map(StreamIndex)
+/// Returns the stream of media that names this rid. Of several streams without names none is it: all SSRCs of theirs were
+/// announced.
+fn media_place(track: &mut Track, rid: Option<Rid>) -> Result<StreamIndex, Discard> {
+    if rid.is_some() || track.has_rids() {
+        return track.place(rid).ok_or(Discard::RidUnknown);
+    }
+    track.place(None).filter(|_| track.streams.len() == 1).ok_or(Discard::SsrcUnknown)
+}
+
+/// Returns the stream that repairs with this repaired rid are of. Who cannot name it repairs the only stream there is.
+fn repair_place(track: &mut Track, repaired: Option<Rid>) -> Result<StreamIndex, Discard> {
+    let may_be_named = track.has_rids() && track.plan.extensions.repaired_rid != 0;
+    if repaired.is_some() || may_be_named {
+        return repaired.and_then(|rid| track.place(Some(rid))).ok_or(Discard::RidUnknown);
+    }
+    track.only().ok_or(Discard::SsrcUnknown)
 }

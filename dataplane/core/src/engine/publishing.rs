@@ -1,10 +1,10 @@
 //! Tracks and streams of the plan coming and going.
 
-use sluice_protocol::event::Refusal;
+use sluice_protocol::event::{Event, Refusal};
 use sluice_protocol::ids::{EgressId, TrackId, TransportId};
 use sluice_protocol::limits::{CODECS_MAX, ENCODINGS_MAX};
 use sluice_protocol::media::Ssrc;
-use sluice_protocol::plan::{self, StreamRole};
+use sluice_protocol::plan::{self, Key, StreamRole};
 use sluice_protocol::table::{Role, RowIndex};
 use sluice_protocol::time::Instant;
 
@@ -29,26 +29,27 @@ impl Engine {
             return Err(Refusal::PlanFull);
         }
         if place == Place::Living {
-            let track = self.tracks.get_mut(id.0).ok_or(Refusal::NoSuchAddress)?;
+            let track = self.tracks.get(id.0).ok_or(Refusal::NoSuchAddress)?;
             if (track.plan.transport, track.plan.kind) != (plan.transport, plan.kind) {
                 return Err(Refusal::Invalid);
             }
-            let muted = plan.muted;
-            let was_muted = track.plan.muted;
-            track.update(plan);
-            if was_muted != muted {
-                self.apply_mute(now, id, muted);
+            if track.has_rids_of(&plan) {
+                self.update_track(now, plan);
+                return Ok(());
             }
-            self.announce(id);
-            return Ok(());
-        }
-        if transport.tracks.len() >= TRACKS_PER_TRANSPORT_MAX {
+            // Which encoding a number means has changed for whatever is stored of it: it begins anew.
+            for target in track.targets.clone() {
+                self.targets.get_mut(target.0).into_iter().for_each(|target| target.stream.hand_over());
+            }
+            self.remove_track(id);
+        } else if transport.tracks.len() >= TRACKS_PER_TRANSPORT_MAX {
             return Err(Refusal::PlanFull);
         }
-        transport.tracks.push(id);
         if place == Place::Older {
             self.remove_older_track(id);
         }
+        let transport = self.transports.get_mut(plan.transport.0).ok_or(Refusal::NoSuchReference)?;
+        transport.tracks.push(id);
         self.tracks.insert(id.0, Track::new(plan)).ok_or(Refusal::NoSuchAddress)?;
         self.adopt_targets(now, id);
         self.announce(id);
@@ -58,6 +59,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes what changed of a track whose encodings are the same.
+    fn update_track(&mut self, now: Instant, plan: plan::Track) {
+        let (id, muted) = (plan.id, plan.muted);
+        let Some(track) = self.tracks.get_mut(id.0) else { return };
+        let was_muted = track.plan.muted;
+        track.update(plan);
+        if was_muted != muted {
+            self.apply_mute(now, id, muted);
+        }
+        self.announce(id);
+    }
+
+    /// Takes what was learnt of an SSRC. Of an encoding that is not negotiated any more it is forgotten.
     pub(super) fn put_stream(&mut self, now: Instant, plan: &plan::Stream, resume: bool) -> Result<(), Refusal> {
         self.check_shard(plan.track.0)?;
         let track = self.tracks.get_mut(plan.track.0).ok_or(Refusal::NoSuchReference)?;
@@ -66,7 +80,10 @@ impl Engine {
             StreamRole::Media => (SourceRole::Media, track.place(plan.rid)),
             StreamRole::Rtx { of } => (SourceRole::rtx(of), track.carried_by(of).or_else(|| track.place(plan.rid))),
         };
-        let stream = stream.ok_or(Refusal::PlanFull)?;
+        let Some(stream) = stream else {
+            self.raise(Event::Forgotten(Key::Stream(plan.track, plan.ssrc)));
+            return Ok(());
+        };
         if role == SourceRole::Media
             && let Some(carried) = track.stream_mut(stream)
             && carried.is_silent()
@@ -113,7 +130,7 @@ impl Engine {
         }
     }
 
-    /// Adds a source, with its replay window resumed when a row tells where it stood.
+    /// Adds a source, with its replay window resumed where it belonged nowhere before, or when a row tells where it stood.
     pub(super) fn add_source(
         &mut self,
         transport: TransportId,
@@ -124,12 +141,13 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let table_role = table_role(role);
         let row = self.rows.find(transport, ssrc, table_role);
-        let window = row.map_or_else(ReplayWindow::new, |row| ReplayWindow::resume(self.rows.index(row)));
         row.into_iter().for_each(|row| self.rows.claim(row));
         let transport = self.transports.get_mut(transport.0).ok_or(Refusal::NoSuchReference)?;
         if let Some(source) = transport.sources.get_mut(ssrc) {
             return if source.track == track { Ok(()) } else { Err(Refusal::Invalid) };
         }
+        let left = row.map(|row| ReplayWindow::resume(self.rows.index(row)));
+        let window = transport.refused.take(ssrc).or(left).unwrap_or_else(ReplayWindow::new);
         let source = Source { ssrc, track, stream, role, window, row, heard: None };
         transport.sources.insert(source).map(|_| ()).ok_or(Refusal::PlanFull)
     }

@@ -58,20 +58,29 @@ impl Engine {
     fn open<'a>(&mut self, now: Instant, id: TransportId, datagram: Datagram<'a>) -> Result<Opened<'a>, Discard> {
         let bytes = datagram.bytes;
         let transport = self.transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
-        let Transport { security, sources, .. } = transport;
+        let Transport { security, sources, refused, .. } = transport;
         let Security::Open(open) = security else { return Err(Discard::NoKeys) };
         let header = RtpHeader::parse(bytes).map_err(|_| Discard::RtpMalformed)?;
         let known = sources.get_mut(header.ssrc);
         let index = match &known {
             Some(source) => next_index(&source.window, header.sequence)?,
-            None => next_index(&window_left(&self.rows, id, header.ssrc), header.sequence)?,
+            None => match refused.window(header.ssrc) {
+                Some(window) => next_index(window, header.sequence)?,
+                None => next_index(&window_left(&self.rows, id, header.ssrc), header.sequence)?,
+            },
         };
         let size_bytes = open.opener.open_rtp(bytes, header.size_bytes(), index).map_err(|_| Discard::SrtpForged)?;
         let plain: &'a [u8] = bytes.get(..size_bytes).ok_or(Discard::SrtpForged)?;
         let view = header.view(plain).map_err(|_| Discard::RtpMalformed)?;
         let place = match known {
             Some(source) => Place { track: source.track, stream: source.stream, role: source.role },
-            None => self.learn(now, id, &view)?,
+            None => match self.learn(now, id, &view) {
+                Ok(place) => place,
+                Err(discard) => {
+                    self.note_refused(now, id, &view, index, datagram.arrival);
+                    return Err(discard);
+                }
+            },
         };
         if self.commit(now, id, header.ssrc, index) {
             self.follow_newest(now, id, datagram.five_tuple);
@@ -83,6 +92,20 @@ impl Engine {
     fn transport_sequence(&self, opened: &Opened<'_>) -> Option<u16> {
         let track = self.tracks.get(opened.source.track.0)?;
         transport_sequence(&opened.view, track.plan.extensions.transport_sequence)
+    }
+
+    /// Notes a packet that belongs nowhere: it goes no further, but it was not lost on its way.
+    fn note_refused(&mut self, now: Instant, id: TransportId, view: &RtpView<'_>, index: u64, arrival: Instant) {
+        let Some(transport) = self.transports.get_mut(id.0) else { return };
+        if !transport.refused.commit(view.ssrc(), index) {
+            return;
+        }
+        // Where it is negotiated it has one id on the whole transport (RFC 8843 section 9.2).
+        let tracks = transport.tracks.iter().filter_map(|track| self.tracks.get(track.0));
+        let extension = tracks.map(|track| track.plan.extensions.transport_sequence).find(|id| *id != 0).unwrap_or(0);
+        if let Some(sequence) = transport_sequence(view, extension) {
+            self.note_arrival(now, id, sequence, arrival);
+        }
     }
 
     /// Remembers that an index was seen, here and in the shared table; returns true when it is the highest of its SSRC.

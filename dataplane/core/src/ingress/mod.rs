@@ -6,6 +6,7 @@ pub(crate) mod arrivals;
 pub(crate) mod describe;
 pub(crate) mod missing;
 pub(crate) mod reception;
+pub(crate) mod refused;
 pub(crate) mod repair_time;
 pub(crate) mod sources;
 pub(crate) mod stream;

@@ -18,7 +18,7 @@ pub(crate) struct Track {
     /// What the control plane wants of it.
     pub(crate) plan: plan::Track,
     pub(crate) history: History,
-    /// Its encodings, in the plan's order, then in the order of appearance.
+    /// Its encodings in the plan's order; where the plan names none, the one that is heard.
     pub(crate) streams: ArrayVec<IngressStream, ENCODINGS_MAX>,
     /// Which of them are sent now.
     pub(crate) liveness: Liveness,
@@ -54,7 +54,8 @@ impl Track {
         track
     }
 
-    /// Takes what the plan changed; an encoding that was heard already keeps its SSRC until another one is heard.
+    /// Takes what the plan changed, which has the same encodings by name; an encoding that was heard already keeps its SSRC
+    /// until another one is heard.
     pub(crate) fn update(&mut self, plan: plan::Track) {
         self.plan = plan;
         self.announce();
@@ -99,22 +100,32 @@ impl Track {
         self.streams.get(usize::from(index.0))
     }
 
-    /// Finds the stream that `rid` names, or adds it; `None` when the track has as many as it may.
+    /// Finds the stream that `rid` names; `None` for a rid that the plan does not name, and without one where the plan names
+    /// some: a publisher may go on sending what an answer left out.
     ///
-    /// Without a rid there is one stream, the first.
+    /// Where nothing has a name there is one stream, the first, which comes to be with its first packet.
     pub(crate) fn place(&mut self, rid: Option<Rid>) -> Option<StreamIndex> {
-        let known = match rid {
-            Some(_) => self.streams.iter().position(|stream| stream.rid == rid),
-            None => (!self.streams.is_empty()).then_some(0),
+        let index = match rid {
+            Some(_) => self.streams.iter().position(|stream| stream.rid == rid)?,
+            None if self.has_rids() => return None,
+            None => 0,
         };
-        let index = match known {
-            Some(index) => index,
-            None => {
-                self.streams.try_push(IngressStream::new(rid, None)).ok()?;
-                self.streams.len() - 1
-            }
-        };
+        if self.streams.is_empty() {
+            self.streams.push(IngressStream::default());
+        }
         u8::try_from(index).ok().map(StreamIndex)
+    }
+
+    /// Tells whether the plan names its encodings by rid.
+    pub(crate) fn has_rids(&self) -> bool {
+        self.plan.encodings.iter().any(|encoding| encoding.rid.is_some())
+    }
+
+    /// Tells whether a plan has the encodings of this one by name, in the same order.
+    pub(crate) fn has_rids_of(&self, plan: &plan::Track) -> bool {
+        let rids = |plan: &plan::Track| plan.encodings.iter().map(|encoding| encoding.rid).collect::<Vec<_>>();
+        !(self.has_rids() || plan.encodings.iter().any(|encoding| encoding.rid.is_some()))
+            || rids(&self.plan) == rids(plan)
     }
 
     /// Returns the stream that a repair without a repaired rid belongs to: the only one there is.

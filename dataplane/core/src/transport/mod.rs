@@ -18,6 +18,7 @@ pub(crate) use punt::PuntWindow;
 
 use crate::discard::Discard;
 use crate::ingress::arrivals::Arrivals;
+use crate::ingress::refused::Refused;
 use crate::ingress::repair_time::RepairTime;
 use crate::ingress::sources::Sources;
 use crate::port::FiveTuple;
@@ -38,6 +39,8 @@ pub(crate) struct Transport {
     pub(crate) deadlines: Deadlines,
     /// The SSRCs that it is heard with.
     pub(crate) sources: Sources,
+    /// Those that belong nowhere.
+    pub(crate) refused: Refused,
     pub(crate) tracks: Vec<TrackId>,
     pub(crate) egresses: Vec<EgressId>,
     pub(crate) rtcp: ControlReplay,
@@ -104,6 +107,7 @@ impl Transport {
             punts: PuntWindow::new(),
             deadlines: Deadlines::new(),
             sources: Sources::new(),
+            refused: Refused::new(),
             tracks: Vec::new(),
             egresses: Vec::new(),
             rtcp: ControlReplay::default(),

@@ -8,6 +8,7 @@ mod hostile;
 mod ice;
 mod key_frames;
 mod layers;
+mod left_out;
 mod paths;
 mod peer;
 mod plan;

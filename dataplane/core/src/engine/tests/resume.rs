@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sluice_protocol::event::{Event, Refusal};
 use sluice_protocol::ids::TransportId;
-use sluice_protocol::media::{MediaKind, Rid, Ssrc};
-use sluice_protocol::plan::{Cookie, Key, Object, Plan};
+use sluice_protocol::media::{Label, MediaKind, Rid, Ssrc};
+use sluice_protocol::plan::{Cookie, Encoding, Key, Object, Plan, Track};
 use sluice_protocol::table::{Role, RowIndex};
 use sluice_protocol::time::NtpTime;
 
@@ -24,7 +24,8 @@ fn plan_of(world: &World) -> Plan {
     for slot in [1, 2] {
         plan.put(Object::Transport(transport(slot)));
     }
-    plan.put(Object::Track(video_track(1, 1)));
+    let video = world.engine.tracks.get(track_id(1).0).map(|track| track.plan.clone());
+    plan.put(Object::Track(video.unwrap_or_else(|| video_track(1, 1))));
     plan.put(Object::Track(audio_track(2, 1)));
     plan.put(Object::Egress(video_egress(1, 2, 1)));
     plan.put(Object::Egress(audio_egress(2, 2, 2)));
@@ -95,6 +96,8 @@ fn a_successor_goes_on_past_the_last_index_without_any_renegotiation() {
 #[test]
 fn what_an_ssrc_carries_is_known_even_if_nobody_was_told_of_it_and_its_sender_does_not_repeat_it() {
     let (mut world, mut publisher, mut subscriber) = stage();
+    let encodings = [b"l", b"h"].map(|rid| Encoding { rid: Label::new(rid).map(Rid), ssrc: None, rtx: None });
+    world.put(Object::Track(Track { encodings: encodings.to_vec(), ..video_track(1, 1) }));
     world.put(Object::Track(video_track(3, 1)));
     let ids = video_track(1, 1).extensions;
     let layers = [(CAMERA.0, b"l"), (CAMERA.0 + 0x100, b"h")];
