@@ -336,10 +336,10 @@ impl Control {
     ) -> Result<TransportId, PublishError> {
         let connection = self.sessions.get(id).and_then(|session| session.publisher.as_ref());
         let transport = connection.ok_or(PublishError::NoSuchSession)?.transport;
-        self.space.resize(transport, rows_of(&negotiated)).map_err(OpenError::from)?;
+        let rows = rows_of(&negotiated);
+        self.space.check_resize(transport, rows).map_err(OpenError::from)?;
         let mut minted = Vec::new();
-        for step in steps.iter().filter(|step| matches!(step, Step::Publish(_))) {
-            let Step::Publish(_) = step else { continue };
+        for _ in steps.iter().filter(|step| matches!(step, Step::Publish(_))) {
             let Some(track) = self.addresses.mint_track(transport.shard()) else {
                 for track in minted {
                     self.addresses.release(&sluice_protocol::plan::Key::Track(track));
@@ -348,6 +348,7 @@ impl Control {
             };
             minted.push(track);
         }
+        self.space.resize(transport, rows);
         let published = self.publications(id, transport);
         let is_ending = |own: TrackId| steps.iter().any(|step| matches!(step, Step::Withdraw(track) if *track == own));
         self.unpublish(now, published.into_iter().filter(|(_, _, track)| is_ending(*track)), effects);

@@ -105,22 +105,25 @@ impl Space {
         Some(pools(transport.shard(), room, identity))
     }
 
-    /// Changes how many rows a transport takes.
-    pub(super) fn resize(&mut self, transport: TransportId, rows: usize) -> Result<(), NoSpace> {
-        let pools_of = self.pools_of(transport);
-        let Some(held) = self.held.get_mut(&transport) else { return Ok(()) };
-        for (pool, max) in pools_of.iter().flatten().filter(|_| rows > held.rows) {
+    /// Tells whether a transport may take `rows` in place of those that it has; fewer it always may.
+    pub(super) fn check_resize(&self, transport: TransportId, rows: usize) -> Result<(), NoSpace> {
+        let Some(held) = self.held.get(&transport).filter(|held| rows > held.rows) else { return Ok(()) };
+        for (pool, max) in self.pools_of(transport).iter().flatten() {
             let others = self.joining.get(pool).copied().unwrap_or(0).saturating_sub(held.rows);
             if others + rows > *max {
                 return Err(NoSpace::Joining);
             }
         }
+        let others = self.planned.get(&transport.shard()).copied().unwrap_or(0).saturating_sub(held.rows);
+        if others + rows > PLANNED_ROWS_MAX { Err(NoSpace::Table) } else { Ok(()) }
+    }
+
+    /// Changes how many rows a transport takes, as [`Space::check_resize`] or [`Space::rows_left`] lets it.
+    pub(super) fn resize(&mut self, transport: TransportId, rows: usize) {
+        debug_assert_eq!(self.check_resize(transport, rows), Ok(()), "it was checked before");
+        let Some(held) = self.held.get_mut(&transport) else { return };
         let planned = self.planned.entry(transport.shard()).or_default();
-        let others = planned.saturating_sub(held.rows);
-        if rows > held.rows && others + rows > PLANNED_ROWS_MAX {
-            return Err(NoSpace::Table);
-        }
-        *planned = others + rows;
+        *planned = planned.saturating_sub(held.rows) + rows;
         let before = std::mem::replace(&mut held.rows, rows);
         // Who has not connected counts for its pools with what it takes now.
         if let Some((room, identity)) = held.joining.clone() {
@@ -129,7 +132,6 @@ impl Space {
                 *count = count.saturating_sub(before) + rows;
             }
         }
-        Ok(())
     }
 
     /// Counts a session as connected.

@@ -103,7 +103,8 @@ impl Control {
         }
         let offered = connection.offering.as_ref().and_then(|own| own.outstanding.as_ref());
         let rows = offered.map_or(0, |own| rows_of(&own.offered)).max(rows_of(&connection.negotiated));
-        self.space.resize(transport, rows)?;
+        // With no more tracks than there are rows left for.
+        self.space.resize(transport, rows);
         if let Some(signalling) = self.sessions.get_mut(id).and_then(|session| session.signalling.as_mut()) {
             signalling.last_offer = next;
         }
@@ -170,7 +171,7 @@ impl Control {
         let rows = rows_of(&connection.negotiated);
         self.remove_gone(transport, before);
         // It was made room for when it was offered.
-        let _ = self.space.resize(transport, rows);
+        self.space.resize(transport, rows);
         self.sync_subscriptions(now, id, effects);
         for (_, _, track) in minted {
             self.tell_subscribed(id, track, effects);

@@ -493,6 +493,23 @@ fn rights_that_were_taken_away_do_not_come_back_with_a_cookie_that_did_not_fit()
 }
 
 #[test]
+fn an_offer_that_finds_no_address_for_its_tracks_changes_nothing() {
+    let mut call = two();
+    let shard = call.tracks_of(0)[0].shard();
+    let mut others: Vec<TrackId> = std::iter::from_fn(|| call.control.addresses.mint_track(shard)).collect();
+    // One is left for two that would begin.
+    call.control.addresses.release(&Key::Track(others.pop().unwrap()));
+    let (plan, space) = (call.control.snapshot(), format!("{:?}", call.control.space));
+    let before = call.clients[&0].clone();
+    (0..2).for_each(|_| call.clients.get_mut(&0).unwrap().add(true));
+    assert_eq!(call.publish(0, &[]), Err(PublishError::Open(OpenError::Full)));
+    assert_eq!((call.control.snapshot(), format!("{:?}", call.control.space)), (plan, space));
+    call.clients.insert(0, before);
+    call.clients.get_mut(&0).unwrap().add(true);
+    assert!(matches!(call.publish(0, &[]), Ok(Published::Changed(_))), "and the one that is left is left");
+}
+
+#[test]
 fn who_has_not_connected_takes_no_more_by_further_offers_than_by_its_first() {
     let mut call = Call::new();
     let rows_max = limits::JOINING_ROWS_PER_IDENTITY_MAX;
