@@ -20,4 +20,5 @@ mod signaling;
 mod simulcast;
 mod survival;
 mod switches;
+mod tokens;
 mod units;

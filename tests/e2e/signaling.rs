@@ -87,7 +87,7 @@ impl Conversation {
         let kind = message["type"].as_str().unwrap().to_owned();
         self.fill(&mut message);
         if message["token"] == "JWT" {
-            message["token"] = self.token(message["room_id"].as_str().unwrap(), &block.name).await.into();
+            message["token"] = self.token(message["room_id"].as_str().unwrap_or("demo"), &block.name).await.into();
         }
         if kind == "resume" {
             let talker = self.talkers.remove(&block.name).unwrap();
@@ -172,6 +172,10 @@ impl Conversation {
                 }
             }
             (Value::String(own), Value::String(other)) => self.compare_text(own, other, path),
+            // Some of a day has passed when it is said.
+            (Value::Number(own), Value::Number(other)) if path.ends_with(".expires_in") => {
+                assert!(own.as_u64().unwrap().abs_diff(other.as_u64().unwrap()) < 60, "{path}: {heard}");
+            }
             _ => assert_eq!(documented, heard, "{path}"),
         }
     }

@@ -184,6 +184,7 @@ impl Controlplane {
             role: if who.is_publisher { RoomRole::Speaker } else { RoomRole::Attendee },
             overrides: PermissionOverrides::default(),
             admission: Admission::Token { issued_at: Some(100), room_created_at: None },
+            good_until: None,
             is_publisher: who.is_publisher,
             is_signalled: false,
             wish: Wish::LongestPublishing,

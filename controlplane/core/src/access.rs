@@ -105,6 +105,19 @@ impl Permissions {
         }
     }
 
+    /// Tells whether these allow everything that `other` allow.
+    #[must_use]
+    pub fn cover(&self, other: &Self) -> bool {
+        let has_sources = self.can_publish_sources.as_ref().is_none_or(|own| {
+            let others = other.can_publish_sources.as_ref();
+            others.is_some_and(|others| others.iter().all(|source| own.contains(source)))
+        });
+        let flags = |own: &Self| {
+            [own.can_publish, own.can_subscribe, own.can_publish_data, own.can_manage, own.hidden, own.recorder]
+        };
+        has_sources && flags(self).iter().zip(flags(other)).all(|(own, other)| *own || !other)
+    }
+
     /// Tells whether a track from `source` may be published.
     #[must_use]
     pub fn allows_source(&self, source: Source) -> bool {
@@ -405,5 +418,25 @@ mod tests {
         let permissions = Permissions::of(Role::Attendee, &overrides);
         assert!(permissions.allows_source(Source::Camera) && !permissions.allows_source(Source::Microphone));
         assert!(!permissions.can_subscribe && !permissions.can_manage);
+    }
+
+    #[test]
+    fn permissions_cover_what_is_less_and_nothing_that_is_more() {
+        let of = |role, overrides: &PermissionOverrides| Permissions::of(role, overrides);
+        let none = PermissionOverrides::default();
+        let roles = [Role::Attendee, Role::Speaker, Role::Host];
+        for (own, other) in roles.into_iter().flat_map(|own| roles.map(|other| (own, other))) {
+            assert_eq!(of(own, &none).cover(&of(other, &none)), own >= other, "{own:?} {other:?}");
+        }
+        let sources = |sources: &[Source]| {
+            let can_publish_sources = Some(sources.to_vec());
+            of(Role::Speaker, &PermissionOverrides { can_publish_sources, ..none.clone() })
+        };
+        let (one, both) = (sources(&[Source::Camera]), sources(&[Source::Microphone, Source::Camera]));
+        assert!(both.cover(&one) && !one.cover(&both) && both.cover(&both));
+        let all = of(Role::Speaker, &none);
+        assert!(all.cover(&both) && !both.cover(&all));
+        let hidden = of(Role::Host, &PermissionOverrides { hidden: Some(true), ..none.clone() });
+        assert!(hidden.cover(&all) && !of(Role::Host, &none).cover(&hidden));
     }
 }

@@ -17,6 +17,12 @@ pub(crate) fn wall_of(instant: Instant) -> SystemTime {
     SystemTime::now().checked_sub(now().saturating_since(instant)).unwrap_or(UNIX_EPOCH)
 }
 
+/// Returns the instant of a wall-clock time in seconds since 1970, as the clocks stand now.
+pub(crate) fn at_unix_seconds(seconds: u64) -> Instant {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    now() + Duration::from_secs(seconds).saturating_sub(since_1970)
+}
+
 /// Returns the wall-clock time in seconds since 1970.
 pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()

@@ -222,8 +222,8 @@ export interface components {
             /** @description Who. */
             participant_id: string;
             /**
-             * @description Why: `left`, `join_timeout`, `connection_lost`, `transport_failed`, `removed`, `replaced`, `moved`, `room_closed` or
-             *     `interrupted`.
+             * @description Why: `left`, `join_timeout`, `connection_lost`, `transport_failed`, `removed`, `replaced`, `moved`, `room_closed`,
+             *     `interrupted` or `token_expired`.
              */
             reason: string;
             /** @description The room's id. */
@@ -293,15 +293,25 @@ export interface components {
         };
         /** @description The end of a stay. */
         Removed: {
-            /** @description Why: `removed`, `replaced`, `room_closed`, `connection_lost` or `interrupted`. */
+            /** @description Why: `removed`, `replaced`, `room_closed`, `connection_lost`, `interrupted` or `token_expired`. */
             reason: string;
             /** @description The room's id. */
             room_id: string;
         };
-        /** @description A newer token. */
+        /** @description A newer token: the stays in the rooms that it names go on until it ends. */
         RenewToken: {
             /** @description The token, with the identity of the session. */
             token: string;
+        };
+        /** @description A stay that a newer token counts for. */
+        RenewedStay: {
+            /**
+             * Format: int64
+             * @description For how many seconds the session may stay; absent for a stay that ends with no token.
+             */
+            expires_in?: number | null;
+            /** @description The room's id. */
+            room_id: string;
         };
         /** @description Which session goes on. */
         Resume: {
@@ -358,6 +368,11 @@ export interface components {
         };
         /** @description A room that the session is in. */
         RoomJoined: {
+            /**
+             * Format: int64
+             * @description For how many seconds the token lets the session stay; absent for a stay that ends with no token.
+             */
+            expires_in?: number | null;
             /** @description Who the session is there. */
             participant: components["schemas"]["Participant"];
             /** @description The others, with their tracks; as far as they are seen. */
@@ -387,6 +402,9 @@ export interface components {
         }) | (components["schemas"]["InRoom"] & {
             /** @enum {string} */
             type: "room_left";
+        }) | (components["schemas"]["TokenRenewed"] & {
+            /** @enum {string} */
+            type: "token_renewed";
         }) | {
             /** @enum {string} */
             type: "ok";
@@ -470,6 +488,11 @@ export interface components {
          * @enum {string}
          */
         Source: "camera" | "microphone" | "screen_share" | "screen_share_audio";
+        /** @description The rooms that a newer token counts for. */
+        TokenRenewed: {
+            /** @description Those of the session's rooms that the token names. */
+            rooms: components["schemas"]["RenewedStay"][];
+        };
         /** @description A track that a participant publishes. */
         Track: {
             /** @description Its id. */
@@ -649,6 +672,7 @@ export type Quality = components['schemas']['Quality'];
 export type Refused = components['schemas']['Refused'];
 export type Removed = components['schemas']['Removed'];
 export type RenewToken = components['schemas']['RenewToken'];
+export type RenewedStay = components['schemas']['RenewedStay'];
 export type Resume = components['schemas']['Resume'];
 export type Resumed = components['schemas']['Resumed'];
 export type Role = components['schemas']['Role'];
@@ -659,6 +683,7 @@ export type Said = components['schemas']['Said'];
 export type ServerMessage = components['schemas']['ServerMessage'];
 export type Size = components['schemas']['Size'];
 export type Source = components['schemas']['Source'];
+export type TokenRenewed = components['schemas']['TokenRenewed'];
 export type Track = components['schemas']['Track'];
 export type TrackAtMid = components['schemas']['TrackAtMid'];
 export type TrackMuted = components['schemas']['TrackMuted'];

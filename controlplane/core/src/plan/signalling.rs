@@ -6,7 +6,7 @@ use sluice_protocol::time::Instant;
 use super::sessions::check_further_room;
 use super::{Control, ControlError, Effect, OpenError};
 use crate::limits;
-use crate::room::{Identity, Input, Join, LeaveReason, ParticipantId, RoomId};
+use crate::room::{Admission, Identity, Input, Join, LeaveReason, ParticipantId, Renewal, RoomId, Term};
 use crate::sdp::{Role, Simulcast};
 use crate::session::{Session, SessionId, Signalling};
 
@@ -90,6 +90,24 @@ impl Control {
         let member = session.memberships.iter().find(|member| member.room == *room);
         let participant = member.ok_or(ControlError::NoSuchRoom)?.participant.clone();
         self.handle(now, room, Input::Leave { participant, reason }, effects)
+    }
+
+    /// Lets a session stay in a room for as long as a newer token is good, see [`Input::Renew`].
+    ///
+    /// # Errors
+    /// [`ControlError::NoSuchSession`], [`ControlError::NoSuchRoom`] when it is not in the room, or the room's refusal.
+    pub fn renew_stay(
+        &mut self,
+        now: Instant,
+        id: &SessionId,
+        room: &RoomId,
+        (term, admission): (Term, Admission),
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ControlError> {
+        let session = self.sessions.get(id).ok_or(ControlError::NoSuchSession)?;
+        let participant = session.participant_in(room).cloned().ok_or(ControlError::NoSuchRoom)?;
+        let renewal = Renewal { participant, term, admission };
+        self.handle(now, room, Input::Renew(Box::new(renewal)), effects)
     }
 
     /// Shows everybody that a session's signalling connection is gone: its participants leave unless it comes back within their

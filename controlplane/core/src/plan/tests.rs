@@ -37,6 +37,7 @@ pub(super) fn join(name: &str, side: Side) -> Join {
         role: if side == Side::Publish { Role::Speaker } else { Role::Attendee },
         overrides: PermissionOverrides::default(),
         admission: Admission::Token { issued_at: Some(100), room_created_at: None },
+        good_until: None,
         is_publisher: side == Side::Publish,
         is_signalled: false,
         wish: Wish::LongestPublishing,

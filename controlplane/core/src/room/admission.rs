@@ -9,7 +9,7 @@ use super::settings::{check_overrides, check_texts, check_wish};
 use super::subscription::{published, unpublished};
 use super::{
     Actor, Admission, Audience, Event, Identity, Join, LeaveReason, Output, Participant, ParticipantChange,
-    ParticipantId, ParticipantState, Room, RoomError, track_text,
+    ParticipantId, ParticipantState, Renewal, Room, RoomError, Term, track_text,
 };
 use crate::access::{Permissions, Role, is_id};
 use crate::limits;
@@ -31,13 +31,7 @@ impl Room {
         }
         match &join.admission {
             Admission::Api => {}
-            Admission::Token { issued_at, .. } => {
-                let removals = [&self.revoked, &self.revoked_before];
-                let void_until = removals.into_iter().filter_map(|removed| removed.get(&join.identity)).max();
-                if void_until.is_some_and(|until| issued_at.is_none_or(|issued_at| issued_at <= *until)) {
-                    return Err(RoomError::Revoked);
-                }
-            }
+            Admission::Token { issued_at, .. } => self.check_revoked(&join.identity, *issued_at)?,
             Admission::Guest { pin } => {
                 if self.revoked.contains_key(&join.identity) {
                     return Err(RoomError::Revoked);
@@ -64,6 +58,14 @@ impl Room {
         Ok(())
     }
 
+    /// Refuses a token that was issued before its holder was removed.
+    fn check_revoked(&self, identity: &Identity, issued_at: Option<u64>) -> Result<(), RoomError> {
+        let removals = [&self.revoked, &self.revoked_before];
+        let void_until = removals.into_iter().filter_map(|removed| removed.get(identity)).max();
+        let is_void = void_until.is_some_and(|until| issued_at.is_none_or(|issued_at| issued_at <= *until));
+        if is_void { Err(RoomError::Revoked) } else { Ok(()) }
+    }
+
     /// Returns whom a joiner replaces: the publisher of the same identity, or its participant with a signalling connection.
     /// Those who only play are not replaced, because one token may stand in a link that many open.
     fn replaced_by(&self, join: &Join) -> Option<&Participant> {
@@ -84,6 +86,7 @@ impl Room {
             true => ParticipantState::Connected,
             false => ParticipantState::Joining { deadline: now + self.settings.join_timeout },
         };
+        let (role, overrides) = (join.role, join.overrides.clone());
         let participant = Participant {
             id: join.participant,
             identity: join.identity,
@@ -93,6 +96,7 @@ impl Room {
             overrides: join.overrides,
             state,
             joined_at: now,
+            term: join.good_until.map(|until| Term { until, role, overrides }),
             is_publisher: join.is_publisher,
             is_signalled: join.is_signalled,
             wish: join.wish,
@@ -103,14 +107,36 @@ impl Room {
         let id = participant.id.clone();
         let (audience, event) = (participant.audience(), joined(&participant));
         self.empty_since = None;
-        self.deadlines.extend(participant.state.deadline().map(|deadline| (deadline, id.clone())));
         let is_signalled = participant.is_signalled;
         self.participants.insert(id.clone(), participant);
+        self.reschedule(&id, None);
         output.push(Output::Event { audience, event });
         if is_signalled {
             // Others have nowhere to receive yet.
             self.refresh(&id, output);
         }
+        Ok(())
+    }
+
+    /// A newer token prolongs a stay and changes nothing else of it: what hosts made of the participant since stays. One that
+    /// ends earlier changes nothing at all, as the older one could be shown again.
+    pub(super) fn handle_renew(&mut self, renewal: Renewal, output: &mut Vec<Output>) -> Result<(), RoomError> {
+        let Renewal { participant: id, term, admission } = renewal;
+        let own = self.participants.get(&id).ok_or(RoomError::NoSuchParticipant)?;
+        if let Admission::Token { issued_at, .. } = admission {
+            self.check_revoked(&own.identity, issued_at)?;
+        }
+        let Some(before) = &own.term else { return Ok(()) };
+        if !term.permissions().cover(&before.permissions()) {
+            return Err(RoomError::GivesLess);
+        }
+        if term.until <= before.until {
+            return Ok(());
+        }
+        let left_at = own.leaves_at();
+        self.participant_mut(&id)?.term = Some(term);
+        self.reschedule(&id, left_at);
+        output.push(Output::Changed(id));
         Ok(())
     }
 

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::ids::{EgressId, TrackId};
 use sluice_protocol::media::MediaKind;
 use sluice_protocol::plan;
+use sluice_protocol::time::Instant;
 
 use super::detail::Detail;
-use super::participant::{Identity, LeaveReason, ParticipantId, PublishedTrack, Receiver, Wish};
+use super::participant::{Identity, LeaveReason, ParticipantId, PublishedTrack, Receiver, Term, Wish};
 use super::settings::RoomLimits;
 use crate::access::{PermissionOverrides, Role, Source};
 use crate::sdp::NegotiatedCodec;
@@ -113,6 +114,8 @@ pub enum Input {
         /// The time in seconds since 1970.
         now_seconds: u64,
     },
+    /// A participant shows a newer token; refused where that gives it less than the one that let it in.
+    Renew(Box<Renewal>),
     /// Settings of the room change.
     UpdateRoom(Box<RoomChange>),
     /// The room goes on air for an audience.
@@ -139,6 +142,17 @@ pub enum Actor {
     Participant(ParticipantId),
 }
 
+/// A newer token of a participant, whose claims were verified.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// Whose.
+    pub participant: ParticipantId,
+    /// What the stay rests on from now on, if it ends later than before.
+    pub term: Term,
+    /// How it would be admitted.
+    pub admission: Admission,
+}
+
 /// Somebody who enters, with claims that were verified.
 #[derive(Clone, Debug)]
 pub struct Join {
@@ -156,6 +170,8 @@ pub struct Join {
     pub overrides: PermissionOverrides,
     /// How it was admitted.
     pub admission: Admission,
+    /// When the stay ends, unless it is renewed; `None` for one without an end.
+    pub good_until: Option<Instant>,
     /// Whether it comes to publish.
     pub is_publisher: bool,
     /// Whether it comes with a signalling connection, see [`super::Participant::is_signalled`].

@@ -28,12 +28,12 @@ use sluice_protocol::time::Instant;
 
 pub use detail::{Detail, Quality};
 pub use event::{
-    Actor, Admission, Audience, Event, Input, Join, Notice, Output, ParticipantChange, RoomChange, SubscriptionChange,
-    kind_text, track_of_text, track_text,
+    Actor, Admission, Audience, Event, Input, Join, Notice, Output, ParticipantChange, Renewal, RoomChange,
+    SubscriptionChange, kind_text, track_of_text, track_text,
 };
 pub use participant::{
     Identity, LeaveReason, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, RoomId,
-    Subscription, Wish,
+    Subscription, Term, Wish,
 };
 pub use settings::{Refusal, RoomError, RoomLimits, RoomMode, RoomSettings};
 pub(crate) use subscription::codec_names;
@@ -162,8 +162,8 @@ impl Room {
         self.empty_since = None;
         self.order = participant.tracks.iter().map(|track| track.order + 1).fold(self.order, u64::max);
         let id = participant.id.clone();
-        self.deadlines.extend(participant.state.deadline().map(|deadline| (deadline, id.clone())));
         self.participants.insert(id.clone(), participant);
+        self.reschedule(&id, None);
         self.index_publisher(&id);
     }
 
@@ -240,6 +240,7 @@ impl Room {
             Input::Remove { actor, participant, now_seconds } => {
                 self.handle_remove(now, &actor, &participant, now_seconds, output)
             }
+            Input::Renew(renewal) => self.handle_renew(*renewal, output),
             Input::UpdateRoom(change) => self.handle_update_room(*change, output),
             Input::Start => {
                 self.handle_start(output);
@@ -317,6 +318,15 @@ impl Room {
         self.participants.get_mut(id).ok_or(RoomError::NoSuchParticipant)
     }
 
+    /// Keeps the order of deadlines in line with a participant that left at `before` until now.
+    fn reschedule(&mut self, id: &ParticipantId, before: Option<Instant>) {
+        let after = self.participants.get(id).and_then(Participant::leaves_at);
+        if let Some(before) = before {
+            self.deadlines.remove(&(before, id.clone()));
+        }
+        self.deadlines.extend(after.map(|after| (after, id.clone())));
+    }
+
     fn tell_updated(&self, id: &ParticipantId, output: &mut Vec<Output>) {
         let Some(participant) = self.participants.get(id) else { return };
         let event = Event::ParticipantUpdated {
@@ -342,11 +352,9 @@ impl Room {
         if participant.state.as_str() == state.as_str() || is_quiet_joiner {
             return Ok(());
         }
-        let before = std::mem::replace(&mut participant.state, state);
-        self.deadlines.extend(state.deadline().map(|deadline| (deadline, id.clone())));
-        if let Some(deadline) = before.deadline() {
-            self.deadlines.remove(&(deadline, id.clone()));
-        }
+        let before = participant.leaves_at();
+        participant.state = state;
+        self.reschedule(id, before);
         output.push(Output::Changed(id.clone()));
         self.tell_updated(id, output);
         Ok(())
@@ -365,9 +373,7 @@ impl Room {
             self.withdraw(id, track, output);
         }
         let Some(participant) = self.participants.remove(id) else { return Err(RoomError::NoSuchParticipant) };
-        if let Some(deadline) = participant.state.deadline() {
-            self.deadlines.remove(&(deadline, id.clone()));
-        }
+        self.reschedule(id, participant.leaves_at());
         for receiver in &participant.receivers {
             if let Some(track) = receiver.track {
                 let notice = Notice::Unsubscribed { track, egress: receiver.egress };
@@ -435,10 +441,15 @@ impl Room {
     fn handle_timeout(&mut self, now: Instant, output: &mut Vec<Output>) {
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let due = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
-        let reason = |id: &ParticipantId| match self.participants.get(id).map(|participant| participant.state) {
-            Some(ParticipantState::Joining { .. }) => LeaveReason::JoinTimeout,
-            Some(ParticipantState::Connected | ParticipantState::Reconnecting { .. }) | None => {
-                LeaveReason::ConnectionLost
+        let reason = |id: &ParticipantId| {
+            let participant = self.participants.get(id);
+            let term = participant.and_then(|participant| participant.term.as_ref());
+            match participant.map(|participant| participant.state) {
+                _ if is_due(term.map(|term| term.until)) => LeaveReason::TokenExpired,
+                Some(ParticipantState::Joining { .. }) => LeaveReason::JoinTimeout,
+                Some(ParticipantState::Connected | ParticipantState::Reconnecting { .. }) | None => {
+                    LeaveReason::ConnectionLost
+                }
             }
         };
         let gone: Vec<(ParticipantId, LeaveReason)> = due.map(|(_, id)| (id.clone(), reason(id))).collect();

@@ -104,6 +104,8 @@ pub enum LeaveReason {
     RoomClosed,
     /// The control plane restarted while its handshake was half done.
     Interrupted,
+    /// The token that let it in, or the last one that it renewed its stay with, has ended.
+    TokenExpired,
 }
 
 impl LeaveReason {
@@ -120,6 +122,7 @@ impl LeaveReason {
             Self::Moved => "moved",
             Self::RoomClosed => "room_closed",
             Self::Interrupted => "interrupted",
+            Self::TokenExpired => "token_expired",
         }
     }
 }
@@ -196,6 +199,25 @@ pub struct Subscription {
     pub detail: Detail,
 }
 
+/// What a stay rests on where a token let it in: until when, and with which rights. A token renews it that gives no less.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// When the stay ends.
+    pub until: Instant,
+    /// The role that the token gave, whatever the participant's is by now.
+    pub role: Role,
+    /// What overrode it.
+    pub overrides: PermissionOverrides,
+}
+
+impl Term {
+    /// Returns what the token allowed.
+    #[must_use]
+    pub fn permissions(&self) -> Permissions {
+        Permissions::of(self.role, &self.overrides)
+    }
+}
+
 /// A participant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Participant {
@@ -215,6 +237,8 @@ pub struct Participant {
     pub state: ParticipantState,
     /// When it joined.
     pub joined_at: Instant,
+    /// What its stay rests on; `None` for one that no token's end ends.
+    pub term: Option<Term>,
     /// Whether it came to publish; a later one of the same identity that also publishes replaces it.
     pub is_publisher: bool,
     /// Whether it has a signalling connection: of those an identity has one in a room, and a later one replaces the earlier.
@@ -234,6 +258,13 @@ impl Participant {
     #[must_use]
     pub fn permissions(&self) -> Permissions {
         Permissions::of(self.role, &self.overrides)
+    }
+
+    /// Returns when it leaves if nothing happens.
+    #[must_use]
+    pub fn leaves_at(&self) -> Option<Instant> {
+        let until = self.term.as_ref().map(|term| term.until);
+        self.state.deadline().into_iter().chain(until).min()
     }
 
     /// Tells whether nobody but those who manage the room may see or hear it.

@@ -162,6 +162,9 @@ pub enum RoomError {
     /// The identity was removed after its token was issued.
     #[error("the token was revoked: its holder was removed from the room")]
     Revoked,
+    /// A token that is to renew a stay gives less than the one that let it in.
+    #[error("the token allows less than the one that let the session in")]
+    GivesLess,
     /// The token was issued for a room of this id that has ended.
     #[error("the token is for an earlier room of this id")]
     EarlierRoom,
@@ -217,6 +220,7 @@ impl RoomError {
             Self::Locked => "room_locked",
             Self::WrongPin => "wrong_pin",
             Self::Revoked => "token_revoked",
+            Self::GivesLess => "token_gives_less",
             Self::EarlierRoom => "token_of_earlier_room",
             Self::MayNotPublish => "may_not_publish",
             Self::MayNotSubscribe => "may_not_subscribe",
@@ -233,9 +237,12 @@ impl RoomError {
     pub const fn refusal(self) -> Refusal {
         match self {
             Self::Revoked | Self::EarlierRoom => Refusal::Unauthenticated,
-            Self::Locked | Self::WrongPin | Self::MayNotPublish | Self::MayNotSubscribe | Self::MayNotManage => {
-                Refusal::Forbidden
-            }
+            Self::Locked
+            | Self::WrongPin
+            | Self::GivesLess
+            | Self::MayNotPublish
+            | Self::MayNotSubscribe
+            | Self::MayNotManage => Refusal::Forbidden,
             Self::NoSuchParticipant | Self::NoSuchTrack | Self::Closed => Refusal::NotFound,
             Self::ParticipantExists | Self::RoomFull | Self::TooManyTracks => Refusal::Conflict,
             Self::BadId | Self::TooLong(_) | Self::BadLimit(_) | Self::NotBuilt(_) => Refusal::Unprocessable,

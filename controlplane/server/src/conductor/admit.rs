@@ -207,6 +207,7 @@ pub(super) fn join_of(entrant: Entrant, is_publisher: bool, wish: Wish) -> Join 
         role: entrant.role,
         overrides: entrant.overrides,
         admission: entrant.admission,
+        good_until: None,
         is_publisher,
         is_signalled: false,
         wish,

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use sluice_controlplane_core::access::{PermissionOverrides, Role};
 use sluice_controlplane_core::room::{Admission, Participant, ParticipantChange, RoomChange, RoomSettings, Stage};
 use sluice_protocol::stats::Stats;
+use sluice_protocol::time::Instant;
 
 use super::ConductorError;
 use crate::dtls::Counts;
@@ -255,6 +256,9 @@ pub struct Entrant {
     pub overrides: PermissionOverrides,
     /// How it is admitted.
     pub admission: Admission,
+    /// When its right ends; `None` for those who show an API key. A stay with a signalling connection ends then; sessions of
+    /// WHIP and WHEP do not.
+    pub good_until: Option<Instant>,
 }
 
 /// An offer with what matters about the way it came.

@@ -1,6 +1,6 @@
 //! What the task owns, and how effects of the pure core become deeds.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -48,6 +48,8 @@ pub(super) struct Desk {
     pub(super) offers_due: BTreeSet<SessionId>,
     /// Sessions that have left a room, and why: whoever is in none ends.
     pub(super) ending: Vec<(SessionId, LeaveReason)>,
+    /// Sessions that ended with their token, the newest last.
+    pub(super) expired: VecDeque<SessionId>,
     /// Who is being let into a room and was told how it is: what led there is no news to it.
     pub(super) entering: Option<(SessionId, RoomId)>,
     /// The way back to the task, for what is to be done later.

@@ -37,6 +37,9 @@ pub enum ConductorError {
     /// No such session.
     #[error("there is no such session")]
     NoSuchSession,
+    /// The session has ended with its token.
+    #[error("the token that the session rested on has expired")]
+    TokenExpired,
     /// The session is another identity's.
     #[error("the session belongs to somebody else")]
     NotYourSession,
@@ -83,6 +86,7 @@ impl ConductorError {
             Self::Offer(error) => error.code(),
             Self::Fragment(error) => error.code(),
             Self::NoSuchSession => "no_such_session",
+            Self::TokenExpired => "token_expired",
             Self::NotYourSession => "not_your_session",
             Self::NotInRoom => "not_in_room",
             Self::NotMovable => "not_movable",

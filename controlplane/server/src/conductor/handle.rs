@@ -333,6 +333,7 @@ fn check_admission(room: &Room, identity: String, role: RoomRole, admission: Adm
         role,
         overrides: PermissionOverrides::default(),
         admission,
+        good_until: None,
         is_publisher: false,
         is_signalled: false,
         wish: Wish::LongestPublishing,

@@ -1,6 +1,6 @@
 //! The task that owns rooms, sessions and the plan.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -221,6 +221,7 @@ impl Task {
             attended: HashMap::new(),
             offers_due: BTreeSet::new(),
             ending: Vec::new(),
+            expired: VecDeque::new(),
             entering: None,
             jobs: self.jobs.clone(),
         };

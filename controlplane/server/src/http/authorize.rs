@@ -2,10 +2,12 @@
 
 use sluice_controlplane_core::access::{Caller, Claims, Endpoint, allows};
 use sluice_controlplane_core::room::Admission;
+use sluice_protocol::time::Instant;
 
 use super::extract::Shown;
 use super::{Problem, Server, now_seconds};
 use crate::auth::{Bearer, LEEWAY_SECONDS};
+use crate::clock;
 use crate::conductor::Sight;
 
 impl Server {
@@ -50,6 +52,11 @@ pub(super) const fn sight_of(caller: Caller) -> Sight {
 /// Returns what a room is told of a token.
 pub(super) const fn admission_of(claims: &Claims) -> Admission {
     Admission::Token { issued_at: claims.iat, room_created_at: claims.room_created_at }
+}
+
+/// Returns when what a token allows ends.
+pub(super) fn good_until(claims: &Claims) -> Instant {
+    clock::at_unix_seconds(claims.exp.saturating_add(LEEWAY_SECONDS))
 }
 
 /// Says as precisely as the claims allow why they do not open an endpoint.

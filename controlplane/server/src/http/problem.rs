@@ -294,6 +294,7 @@ fn field_of(error: RoomError) -> Option<String> {
         | RoomError::Locked
         | RoomError::WrongPin
         | RoomError::Revoked
+        | RoomError::GivesLess
         | RoomError::EarlierRoom
         | RoomError::MayNotPublish
         | RoomError::MayNotSubscribe
@@ -306,6 +307,7 @@ fn field_of(error: RoomError) -> Option<String> {
 const fn status_of(error: &ConductorError) -> u16 {
     match error {
         ConductorError::NoSuchRoom | ConductorError::NoSuchSession => 404,
+        ConductorError::TokenExpired => 401,
         ConductorError::RoomExists => 409,
         ConductorError::TooManyRooms
         | ConductorError::TooManySessions

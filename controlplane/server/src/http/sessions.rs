@@ -11,7 +11,7 @@ use sluice_controlplane_core::access::{Caller, Claims, Endpoint, Role, is_id};
 use sluice_controlplane_core::room::Admission;
 use utoipa::{IntoParams, IntoResponses};
 
-use super::authorize::admission_of;
+use super::authorize::{admission_of, good_until};
 use super::extract::{Client, Ids, Parameters, Shown, check_id, read_text};
 use super::refusals::{AccessErrors, BodyErrors, RoomErrors, SessionErrors};
 use super::{Problem, Server};
@@ -172,6 +172,7 @@ impl Server {
                 Some(claims) if caller != Caller::Admin => admission_of(claims),
                 _ => Admission::Api,
             },
+            good_until: claims.map(good_until),
         })
     }
 

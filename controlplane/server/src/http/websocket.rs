@@ -17,13 +17,14 @@ use sluice_controlplane_core::access::{Claims, Endpoint, PermissionOverrides, Ro
 use sluice_controlplane_core::room::{Admission, RoomId};
 use utoipa::IntoParams;
 
+use super::authorize::good_until;
 use super::extract::{Client, Parameters, Shown, check_id};
 use super::places::Place;
 use super::refusals::{AccessErrors, ParameterErrors, RoomErrors};
 use super::{Problem, Server, now_seconds};
-use crate::auth::{Bearer, verify};
+use crate::auth::{Bearer, LEEWAY_SECONDS, verify};
 use crate::conductor::Entrant;
-use crate::conductor::signalled::{Opener, Origin, SaidRefusal};
+use crate::conductor::signalled::{Opener, Origin, Renewer, SaidRefusal};
 use crate::config::Guests;
 use crate::signalling::{Door, Parts, Start, invalid, limits, serve};
 
@@ -126,7 +127,10 @@ impl Entrance {
     /// Returns what a guest's token says of it, where guests are let in.
     fn guest(&self) -> Option<Claims> {
         match self.shown().0 {
-            Some(Bearer::Token(claims)) if claims.guest && self.server.guests != Guests::None => Some(*claims),
+            Some(Bearer::Token(claims)) if claims.guest && self.server.guests != Guests::None => {
+                let is_good = claims.exp.saturating_add(LEEWAY_SECONDS) > now_seconds();
+                is_good.then_some(*claims)
+            }
             _ => None,
         }
     }
@@ -155,6 +159,7 @@ impl Door for Entrance {
         let Some(guest) = self.guest() else { return Err(said(&refusal)) };
         let admitted = server.check_guest_at(room_id, &guest.user_id, Role::Speaker, pin.clone(), self.client).await;
         admitted.map_err(|problem| said(&problem))?;
+        let good_until = Some(good_until(&guest));
         Ok(Entrant {
             name: if guest.name.is_empty() { guest.user_id.clone() } else { guest.name },
             identity: guest.user_id,
@@ -162,19 +167,28 @@ impl Door for Entrance {
             role: Role::Speaker,
             overrides: PermissionOverrides::default(),
             admission: Admission::Guest { pin },
+            good_until,
         })
     }
 
-    fn renew(&self, token: &str, identity: &str) -> Result<(), SaidRefusal> {
+    fn renew(&self, token: &str, identity: &str) -> Result<Renewer, SaidRefusal> {
         let bearer = verify(&self.server.keys, token, now_seconds()).map_err(|error| said(&error.into()))?;
-        match &bearer {
-            Bearer::Token(claims) if claims.user_id == identity => {}
+        let rooms = match &bearer {
+            Bearer::Token(claims) if claims.user_id == identity => match &claims.room_id {
+                Some(RoomClaim::One(room)) => Some(vec![RoomId(room.clone())]),
+                Some(RoomClaim::Many(rooms)) => Some(rooms.iter().cloned().map(RoomId).collect()),
+                None => None,
+            },
             Bearer::Token(_) | Bearer::Key { .. } => {
                 return Err(invalid("token", "the token is for another identity than the session's"));
             }
-        }
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Shown(Some(bearer));
-        Ok(())
+        };
+        let shown = Shown(Some(bearer));
+        // What a token says of its holder it says for all of its rooms.
+        let first = rooms.as_ref().and_then(|rooms| rooms.first()).map_or("", |room| &room.0);
+        let entrant = self.server.entrant(&shown, first, Endpoint::Signal).map_err(|problem| said(&problem))?;
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+        Ok(Renewer { rooms, entrant })
     }
 }
 

@@ -62,7 +62,7 @@ pub enum ClientRequest {
     /// Goes on with a session whose connection was lost; the first message of a connection that was opened without a
     /// token: answered by `resumed`.
     Resume(Resume),
-    /// Shows a newer token for a room, before the old one ends: answered by `ok`.
+    /// Shows a newer token, before the old one ends: answered by `token_renewed`.
     RenewToken(RenewToken),
     /// Answered by `pong`.
     Ping,
@@ -298,7 +298,7 @@ pub struct Resume {
     pub seq: u64,
 }
 
-/// A newer token.
+/// A newer token: the stays in the rooms that it names go on until it ends.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenewToken {

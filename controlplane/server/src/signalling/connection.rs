@@ -16,6 +16,7 @@ use super::rate::Rate;
 use super::reading::{Wanted, read, room, wanted};
 use super::server_messages::{Said, ServerMessage};
 use super::{refusal, writing};
+use crate::conductor::ConductorError;
 use crate::conductor::signalled::{
     End, Next, Opened, Opener, Origin, Reply, Request, RequestId, Resume, SaidRefusal, Sessions, Told,
 };
@@ -185,6 +186,7 @@ impl Connection {
             Next::TakenOver => Err(Close::TakenOver),
             Next::Ended(End::Replaced) => Err(Close::Replaced),
             Next::Ended(End::Closed) => Err(Close::Ended),
+            Next::Ended(End::Expired) => Err(refuse(socket, None, refusal::of(&ConductorError::TokenExpired)).await),
         }
     }
 
@@ -247,10 +249,7 @@ impl Asked {
                 let entrant = Box::new(self.door.admit(&room.0, join.token.as_deref(), join.pin).await?);
                 Request::JoinRoom { room, entrant, auto_subscribe: join.auto_subscribe.unwrap_or(true) }
             }
-            Wanted::RenewToken(token) => {
-                self.door.renew(&token, &self.opened.identity)?;
-                Request::Nothing
-            }
+            Wanted::RenewToken(token) => Request::Renew(Box::new(self.door.renew(&token, &self.opened.identity)?)),
             Wanted::Pong => Request::Nothing,
         };
         self.sessions.ask(&self.opened.session, self.id, request).await.map_err(|error| refusal::of(&error))

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::conductor::Entrant;
-use crate::conductor::signalled::SaidRefusal;
+use crate::conductor::signalled::{Renewer, SaidRefusal};
 
 /// Judges what a connection's client shows. Made for one connection, whose token it remembers.
 #[async_trait]
@@ -15,9 +15,9 @@ pub trait Door: Send + Sync + 'static {
     /// The refusal, as it is said.
     async fn admit(&self, room_id: &str, token: Option<&str>, pin: Option<String>) -> Result<Entrant, SaidRefusal>;
 
-    /// Takes a newer token of `identity`.
+    /// Takes a newer token of `identity`, and tells what it renews.
     ///
     /// # Errors
     /// The refusal, as it is said.
-    fn renew(&self, token: &str, identity: &str) -> Result<(), SaidRefusal>;
+    fn renew(&self, token: &str, identity: &str) -> Result<Renewer, SaidRefusal>;
 }

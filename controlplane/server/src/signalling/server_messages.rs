@@ -32,6 +32,8 @@ pub enum Said {
     RoomJoined(RoomJoined),
     /// The session has left a room as it wanted.
     RoomLeft(InRoom),
+    /// A newer token is taken.
+    TokenRenewed(TokenRenewed),
     /// What was wanted is done.
     Ok,
     /// What was wanted is refused, or a message cannot be read.
@@ -134,6 +136,26 @@ pub struct RoomJoined {
     pub participant: ParticipantDocument,
     /// The others, with their tracks; as far as they are seen.
     pub participants: Vec<ParticipantDocument>,
+    /// For how many seconds the token lets the session stay; absent for a stay that ends with no token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+}
+
+/// The rooms that a newer token counts for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenRenewed {
+    /// Those of the session's rooms that the token names.
+    pub rooms: Vec<RenewedStay>,
+}
+
+/// A stay that a newer token counts for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RenewedStay {
+    /// The room's id.
+    pub room_id: String,
+    /// For how many seconds the session may stay; absent for a stay that ends with no token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
 }
 
 /// A room as its participants see it.
@@ -230,8 +252,8 @@ pub struct ParticipantLeft {
     pub participant_id: String,
     /// Its identity.
     pub identity: String,
-    /// Why: `left`, `join_timeout`, `connection_lost`, `transport_failed`, `removed`, `replaced`, `moved`, `room_closed` or
-    /// `interrupted`.
+    /// Why: `left`, `join_timeout`, `connection_lost`, `transport_failed`, `removed`, `replaced`, `moved`, `room_closed`,
+    /// `interrupted` or `token_expired`.
     pub reason: &'static str,
 }
 
@@ -318,6 +340,6 @@ pub struct Moved {
 pub struct Removed {
     /// The room's id.
     pub room_id: String,
-    /// Why: `removed`, `replaced`, `room_closed`, `connection_lost` or `interrupted`.
+    /// Why: `removed`, `replaced`, `room_closed`, `connection_lost`, `interrupted` or `token_expired`.
     pub reason: &'static str,
 }

@@ -1,17 +1,19 @@
 //! What clients are told, put into messages.
 
-use sluice_controlplane_core::room::track_text;
+use sluice_controlplane_core::room::{RoomId, track_text};
 use sluice_controlplane_core::sdp::Role;
 use sluice_protocol::ids::{TrackId, TransportId};
 use sluice_protocol::media::Mid;
+use sluice_protocol::time::Instant;
 
 use super::limits::IDLE_TIMEOUT;
 use super::server_messages::{
     Answer, ConnectionClosed, IceServer, InRoom, Moved, Offer, ParticipantLeft, ParticipantNews, Refused, Removed,
-    Resumed, RoomInfo, RoomJoined, RoomUpdated, Said, ServerMessage, TrackAtMid, TrackMuted, TrackPublished,
-    TrackSubscribed, TrackUnpublished, TrackUnsubscribed, Welcome,
+    RenewedStay, Resumed, RoomInfo, RoomJoined, RoomUpdated, Said, ServerMessage, TokenRenewed, TrackAtMid, TrackMuted,
+    TrackPublished, TrackSubscribed, TrackUnpublished, TrackUnsubscribed, Welcome,
 };
 use crate::auth::metadata_value;
+use crate::clock;
 use crate::conductor::signalled::limits::RESUME_WITHIN;
 use crate::conductor::signalled::{Arrival, News, Opened, Reply, RequestId, SaidRefusal, Stay, Told};
 use crate::conductor::{ParticipantSnapshot, RoomSnapshot, signalled};
@@ -82,6 +84,13 @@ fn answer(reply: &Reply) -> Said {
         Reply::Done => Said::Ok,
         Reply::Refused(refusal) => refused(refusal),
         Reply::Joined(stay) => Said::RoomJoined(room_joined(stay)),
+        Reply::Renewed(rooms) => {
+            let stay = |(room, until): &(RoomId, Option<Instant>)| RenewedStay {
+                room_id: room.0.clone(),
+                expires_in: until.map(seconds_until),
+            };
+            Said::TokenRenewed(TokenRenewed { rooms: rooms.iter().map(stay).collect() })
+        }
         Reply::Left(room) => Said::RoomLeft(InRoom { room_id: room.0.clone() }),
         Reply::Answered { offer, transport, sdp, tracks } => {
             let (connection_id, tracks) = (connection_id(*transport), tracks_at_mids(tracks));
@@ -153,7 +162,13 @@ fn room_joined(stay: &Stay) -> RoomJoined {
         room: room_info(&stay.room),
         participant: shown(&stay.own),
         participants: stay.others.iter().map(shown).collect(),
+        expires_in: stay.own.participant.term.as_ref().map(|term| seconds_until(term.until)),
     }
+}
+
+/// Returns the whole seconds that are left.
+fn seconds_until(until: Instant) -> u64 {
+    until.saturating_since(clock::now()).as_secs()
 }
 
 fn room_info(room: &RoomSnapshot) -> RoomInfo {

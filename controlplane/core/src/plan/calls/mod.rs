@@ -5,6 +5,7 @@ mod client;
 mod gathered;
 mod model;
 mod scenarios;
+mod terms;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -68,8 +69,19 @@ impl Call {
     }
 
     fn join(&mut self, number: u32, room: u8, wish: Wish) -> Result<(), ControlError> {
+        self.join_until(number, room, wish, None)
+    }
+
+    fn join_until(
+        &mut self,
+        number: u32,
+        room: u8,
+        wish: Wish,
+        good_until: Option<Instant>,
+    ) -> Result<(), ControlError> {
         let join = Join {
             is_publisher: false,
+            good_until,
             wish,
             participant: participant(number),
             ..join(&format!("u{number}"), Side::Publish)

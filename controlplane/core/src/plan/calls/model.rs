@@ -7,8 +7,8 @@ use sluice_protocol::plan::apply;
 
 use super::client::LineState;
 use super::*;
-use crate::access::PermissionOverrides;
-use crate::room::{Actor, LeaveReason, ParticipantChange, SubscriptionChange};
+use crate::access::{PermissionOverrides, Role};
+use crate::room::{Actor, Admission, LeaveReason, ParticipantChange, SubscriptionChange, Term};
 
 const USERS: u32 = 4;
 
@@ -17,6 +17,9 @@ enum Step {
     Open(u32),
     Close(u32),
     Join(u32, u8, bool),
+    /// The same with a token that is good for so many milliseconds.
+    JoinFor(u32, u8, u64),
+    Renew(u32, u8, u64),
     Leave(u32, u8),
     /// Adds a track, audio or video, and offers it.
     Add(u32, bool),
@@ -53,6 +56,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => who.clone().prop_map(Step::Open),
         1 => who.clone().prop_map(Step::Close),
         4 => (who.clone(), room.clone(), flag).prop_map(|(who, room, all)| Step::Join(who, room, all)),
+        2 => (who.clone(), room.clone(), 0..1500_u64).prop_map(|(who, room, ms)| Step::JoinFor(who, room, ms)),
+        1 => (who.clone(), room.clone(), 0..1500_u64).prop_map(|(who, room, ms)| Step::Renew(who, room, ms)),
         1 => (who.clone(), room.clone()).prop_map(|(who, room)| Step::Leave(who, room)),
         4 => (who.clone(), flag).prop_map(|(who, video)| Step::Add(who, video)),
         2 => (who.clone(), nth.clone(), flag).prop_map(|(who, nth, stops)| Step::End(who, nth, stops)),
@@ -82,6 +87,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     /// Who is in which room, and whether it wants everything of itself.
     inside: BTreeMap<(u32, u8), bool>,
+    /// When their tokens end, of those who have one that does.
+    until: BTreeMap<(u32, u8), Instant>,
     /// Which track of whom is in which room.
     published: BTreeSet<(u32, TrackId, u8)>,
     /// What differs from what somebody wants of itself.
@@ -97,12 +104,19 @@ struct Model {
 impl Model {
     fn leave(&mut self, who: u32, room: u8) {
         self.inside.remove(&(who, room));
+        self.until.remove(&(who, room));
         self.dumb.remove(&(who, room));
         self.deaf.remove(&(who, room));
         self.published.retain(|(own, _, at)| (*own, *at) != (who, room));
         self.except.retain(|(own, at, _)| (*own, *at) != (who, room));
         self.paused.retain(|(own, at, _)| (*own, *at) != (who, room));
         self.forget_gone();
+    }
+
+    /// Whose token has ended is out.
+    fn pass(&mut self, now: Instant) {
+        let ended: Vec<_> = self.until.iter().filter(|(_, until)| **until <= now).map(|(stay, _)| *stay).collect();
+        ended.into_iter().for_each(|(who, room)| self.leave(who, room));
     }
 
     /// Nobody remembers anything of a track that is not in the room any more.
@@ -153,6 +167,14 @@ impl Call {
                     model.inside.insert((who, room), all);
                 }
             }
+            Step::JoinFor(who, room, milliseconds) => {
+                let until = self.now + Duration::from_millis(milliseconds);
+                if self.join_until(who, room, Wish::Everything { except: Vec::new() }, Some(until)).is_ok() {
+                    model.inside.insert((who, room), true);
+                    model.until.insert((who, room), until);
+                }
+            }
+            Step::Renew(who, room, milliseconds) => self.renew(model, (who, room), milliseconds),
             Step::Leave(who, room) => {
                 let left =
                     self.control.leave_room(self.now, &user(who), &room_id(room), LeaveReason::Left, &mut self.effects);
@@ -195,7 +217,10 @@ impl Call {
             Step::Finish(who) if self.is_open(who) => self.finish(who),
             Step::Drop(who, publishes) => self.drop_connection(model, who, publishes),
             Step::ControlDies => self.restart(model, number),
-            Step::Pass(milliseconds) => self.pass(milliseconds),
+            Step::Pass(milliseconds) => {
+                self.pass(milliseconds);
+                model.pass(self.now);
+            }
             Step::Finish(_) => {}
         }
     }
@@ -275,6 +300,18 @@ impl Call {
         if !hears {
             model.deaf.insert((who, room));
             model.paused.retain(|(own, at, _)| (*own, *at) != (who, room));
+        }
+    }
+
+    fn renew(&mut self, model: &mut Model, (who, room): (u32, u8), milliseconds: u64) {
+        let until = self.now + Duration::from_millis(milliseconds);
+        let term = Term { until, role: Role::Speaker, overrides: PermissionOverrides::default() };
+        let admission = Admission::Token { issued_at: Some(100), room_created_at: None };
+        let (session, room_id) = (user(who), room_id(room));
+        let renewed = self.control.renew_stay(self.now, &session, &room_id, (term, admission), &mut self.effects);
+        assert_eq!(renewed.is_ok(), model.inside.contains_key(&(who, room)), "{renewed:?}");
+        if let Some(known) = model.until.get_mut(&(who, room)) {
+            *known = until.max(*known);
         }
     }
 
@@ -451,6 +488,7 @@ proptest! {
             }
         }
         call.run_out();
+        model.pass(call.now);
         for who in (0..USERS).filter(|who| call.is_open(*who)).collect::<Vec<_>>() {
             let fed: BTreeMap<TrackId, bool> = call.fed(who).into_iter().map(|(track, egress)| (track, egress.paused)).collect();
             prop_assert_eq!(fed, model.wanted(who), "{} gets what it wants", who);

@@ -33,6 +33,7 @@ fn join(name: &str, role: Role) -> Join {
         role,
         overrides: PermissionOverrides::default(),
         admission: Admission::Token { issued_at: Some(100), room_created_at: None },
+        good_until: None,
         is_publisher: false,
         is_signalled: false,
         wish: Wish::Everything { except: Vec::new() },

@@ -16,7 +16,7 @@ use super::{Membership, PeerConnection, SectionObject, Session, SessionId, SsrcM
 use crate::access::{PermissionOverrides, Role, Source};
 use crate::room::{
     Detail, Identity, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, Room, RoomId, RoomRecord,
-    Subscription, Wish,
+    Subscription, Term, Wish,
 };
 use crate::sdp::{Negotiated, NegotiatedSection};
 
@@ -73,6 +73,8 @@ pub(super) struct MemberRecord {
     #[serde(default)]
     overrides: PermissionOverrides,
     joined_at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    term: Option<TermRecord>,
     is_publisher: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_signalled: bool,
@@ -87,6 +89,15 @@ pub(super) struct MemberRecord {
     receivers: Vec<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     subscriptions: Vec<SubscriptionRecord>,
+}
+
+/// What a stay rests on: its end in nanoseconds, and what the token gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct TermRecord {
+    until: u64,
+    role: Role,
+    #[serde(default)]
+    overrides: PermissionOverrides,
 }
 
 /// A subscription: the track's address, and what is wanted of it.
@@ -312,6 +323,11 @@ impl MemberRecord {
             role: participant.role,
             overrides: participant.overrides.clone(),
             joined_at: participant.joined_at.nanos,
+            term: participant.term.clone().map(|Term { until, role, overrides }| TermRecord {
+                until: until.nanos,
+                role,
+                overrides,
+            }),
             is_publisher: participant.is_publisher,
             is_signalled: participant.is_signalled,
             wish: participant.wish.clone(),
@@ -368,6 +384,11 @@ impl MemberRecord {
                 Some(nanos) => ParticipantState::Reconnecting { deadline: Instant { nanos } },
             },
             joined_at: Instant { nanos: self.joined_at },
+            term: self.term.map(|TermRecord { until, role, overrides }| Term {
+                until: Instant { nanos: until },
+                role,
+                overrides,
+            }),
             is_publisher: self.is_publisher,
             is_signalled: self.is_signalled,
             wish: self.wish,

@@ -10,7 +10,7 @@ use sluice_controlplane_core::session::{PeerConnection, Session, SessionId};
 use tokio::time::sleep;
 
 use super::contract::{Opened, Opener, Origin, Resume, Resumed, SessionState};
-use super::limits::RESUME_WITHIN;
+use super::limits::{EXPIRED_KEPT_MAX, RESUME_WITHIN};
 use super::line::{End, Line};
 use super::resume_token::{resume_token, session_of};
 use super::told::{Arrival, News, Reply, RequestId, Stay, Told};
@@ -74,7 +74,9 @@ impl Desk {
     /// Gives a session's line to a new connection.
     pub(super) fn resume_session(&mut self, resume: &Resume) -> Result<Resumed, ConductorError> {
         let session = session_of(&self.secret, &resume.token).ok_or(ConductorError::NoSuchSession)?;
-        let attended = self.attended.get_mut(&session).ok_or(ConductorError::NoSuchSession)?;
+        let is_expired = self.expired.contains(&session);
+        let missing = if is_expired { ConductorError::TokenExpired } else { ConductorError::NoSuchSession };
+        let attended = self.attended.get_mut(&session).ok_or(missing)?;
         attended.origin = resume.origin;
         let line = Arc::clone(&attended.line);
         let holder = line.take_over();
@@ -172,16 +174,25 @@ impl Desk {
         }
     }
 
-    /// Ends a session that is in no room any more, where nobody is there to enter another one, or somebody else took its
-    /// place.
+    /// Ends a session that is in no room any more, where nobody is there to enter another one, somebody else took its place,
+    /// or the last token that it rested on has ended.
     pub(in crate::conductor) fn end_if_nowhere(&mut self, session: &SessionId, reason: LeaveReason) {
         let is_anywhere = self.control.session(session).is_none_or(|own| !own.memberships.is_empty());
         let Some(attended) = self.attended.get(session) else { return };
-        let is_replaced = reason == LeaveReason::Replaced;
-        let end = if is_replaced { End::Replaced } else { End::Closed };
-        if !is_anywhere && (is_replaced || !attended.line.is_held()) {
-            self.end_session(session, reason, end);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all other ends leave the session to its client")]
+        let end = match reason {
+            LeaveReason::Replaced => Some(End::Replaced),
+            LeaveReason::TokenExpired => Some(End::Expired),
+            _ => (!attended.line.is_held()).then_some(End::Closed),
+        };
+        let Some(end) = end.filter(|_| !is_anywhere) else { return };
+        if end == End::Expired {
+            if self.expired.len() >= EXPIRED_KEPT_MAX {
+                self.expired.pop_front();
+            }
+            self.expired.push_back(session.clone());
         }
+        self.end_session(session, reason, end);
     }
 
     /// Waits for the clients of the sessions that a control plane before this one left.

@@ -123,12 +123,23 @@ pub struct SessionState {
     pub sent: Vec<(Mid, TrackId)>,
 }
 
+/// A newer token of a session's identity.
+#[derive(Clone, Debug)]
+pub struct Renewer {
+    /// The rooms that it names; `None` for all.
+    pub rooms: Option<Vec<RoomId>>,
+    /// What it says of its holder.
+    pub entrant: Entrant,
+}
+
 /// What a client wants.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "fields are the ids and values that the variant's name says")]
 pub enum Request {
     /// Enters a further room.
     JoinRoom { room: RoomId, entrant: Box<Entrant>, auto_subscribe: bool },
+    /// Stays for as long as a newer token is good.
+    Renew(Box<Renewer>),
     /// Leaves a room.
     LeaveRoom { room: RoomId },
     /// Says what the next offer sends.

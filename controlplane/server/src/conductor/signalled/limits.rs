@@ -17,6 +17,9 @@ pub const RESUME_WITHIN: Duration = Duration::from_secs(15);
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 /// How long to wait before an offer that could not be made is tried again.
 pub(super) const OFFER_PAUSE: Duration = Duration::from_secs(1);
+/// Sessions that have ended with their token and are remembered, so that a client which comes back learns why there is none;
+/// the oldest is forgotten.
+pub(super) const EXPIRED_KEPT_MAX: usize = 1024;
 /// Tracks that a client may speak of before it offers them.
 pub(super) const DECLARED_MAX: usize = 32;
 /// Bytes of a token with which a session is resumed: its id and a tag.

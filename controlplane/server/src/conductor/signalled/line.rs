@@ -45,6 +45,8 @@ pub enum End {
     Replaced,
     /// The session has ended.
     Closed,
+    /// The session has ended because the last token that it rested on has.
+    Expired,
 }
 
 /// What a connection takes next.

@@ -22,6 +22,6 @@ mod telling;
 mod told;
 
 pub(super) use attendance::Attendance;
-pub use contract::{Opened, Opener, Origin, Request, Resume, Resumed, SessionState, Sessions};
+pub use contract::{Opened, Opener, Origin, Renewer, Request, Resume, Resumed, SessionState, Sessions};
 pub use line::{End, Line, Next};
 pub use told::{Arrival, News, Reply, RequestId, SaidRefusal, Stay, Told};

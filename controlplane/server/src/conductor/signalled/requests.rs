@@ -2,12 +2,13 @@
 
 use sluice_controlplane_core::plan::{ControlError, PublishTrack};
 use sluice_controlplane_core::room::{
-    Actor, Identity, Input, LeaveReason, ParticipantId, Room, RoomError, RoomId, Wish,
+    Actor, Admission, Identity, Input, Join, LeaveReason, ParticipantId, Room, RoomError, RoomId, Term, Wish,
 };
 use sluice_controlplane_core::session::{Session, SessionId};
 use sluice_protocol::ids::TrackId;
+use sluice_protocol::time::Instant;
 
-use super::contract::Request;
+use super::contract::{Renewer, Request};
 use super::limits::DECLARED_MAX;
 use super::told::{News, Reply, RequestId};
 use crate::clock;
@@ -44,6 +45,7 @@ impl Desk {
                 self.join_room(session, id, &room, *entrant, auto_subscribe)?;
                 return Ok(Rest::Answered);
             }
+            Request::Renew(renewer) => return self.renew(session, *renewer),
             Request::LeaveRoom { room } => {
                 self.leave_room(session, &room)?;
                 self.reply(session, id, Reply::Left(room));
@@ -148,7 +150,8 @@ impl Desk {
         self.check_incarnation(room, &entrant.admission)?;
         let wish = if auto_subscribe { Wish::Everything { except: Vec::new() } } else { Wish::Tracks(Vec::new()) };
         let mut effects = Vec::new();
-        let join = join_of(entrant, false, wish);
+        let good_until = entrant.good_until;
+        let join = Join { good_until, ..join_of(entrant, false, wish) };
         let joined = self.control.join_room(clock::now(), session, room, join, &mut effects);
         if joined.is_ok() {
             self.tell_stay(session, id, room);
@@ -162,6 +165,42 @@ impl Desk {
         if let Some(stay) = stay {
             self.reply(session, id, Reply::Joined(Box::new(stay)));
         }
+    }
+
+    /// Has a newer token count in those of a session's rooms that it names, and tells in which it does, and until when.
+    /// Where none of them takes it, what the last one says is why.
+    fn renew(&mut self, session: &SessionId, renewer: Renewer) -> Result<Rest, ConductorError> {
+        let Renewer { rooms, entrant } = renewer;
+        let mut own = self.rooms_of(session)?;
+        own.retain(|room| rooms.as_ref().is_none_or(|named| named.contains(room)));
+        let (now, mut effects) = (clock::now(), Vec::new());
+        let (mut renewed, mut refused) = (Vec::new(), None);
+        for room in own {
+            // Who has no end renews nothing.
+            let Some(until) = entrant.good_until else { continue };
+            let term = Term { until, role: entrant.role, overrides: entrant.overrides.clone() };
+            let taken = self.check_incarnation(&room, &entrant.admission).and_then(|()| {
+                let rest = (term, entrant.admission.clone());
+                self.control.renew_stay(now, session, &room, rest, &mut effects).map_err(refusal)
+            });
+            match taken {
+                Ok(()) => renewed.push((room.clone(), self.ends_at(session, &room))),
+                Err(error) => refused = Some(error),
+            }
+        }
+        // What is told holds when the control plane dies in the next moment.
+        let acknowledged = self.settle_and_wait(effects);
+        match refused {
+            Some(error) if renewed.is_empty() => Err(error),
+            Some(_) | None => Ok(Rest::SayAcknowledged(acknowledged, Box::new(Reply::Renewed(renewed)))),
+        }
+    }
+
+    /// Returns when a session's stay in a room ends with its token.
+    fn ends_at(&self, session: &SessionId, room: &RoomId) -> Option<Instant> {
+        let participant = self.control.session(session)?.participant_in(room)?;
+        let own = self.control.room(room)?.participant(participant)?;
+        own.term.as_ref().map(|term| term.until)
     }
 
     fn leave_room(&mut self, session: &SessionId, room: &RoomId) -> Result<(), ConductorError> {
@@ -310,7 +349,6 @@ impl Desk {
         participant: &ParticipantId,
         to: &RoomId,
     ) -> Result<ParticipantSnapshot, ConductorError> {
-        use sluice_controlplane_core::room::{Admission, Join};
         let session = self.control.session_of_member(from, participant).filter(|own| own.signalling.is_some());
         let id = session.map(|own| own.id.clone()).ok_or(ConductorError::NotMovable)?;
         let known = self.control.room(from).and_then(|room| room.participant(participant)).cloned();
@@ -323,6 +361,7 @@ impl Desk {
             role: own.role,
             overrides: own.overrides.clone(),
             admission: Admission::Api,
+            good_until: own.term.as_ref().map(|term| term.until),
             is_publisher: false,
             is_signalled: true,
             wish: match own.wish {

@@ -5,6 +5,7 @@ use sluice_controlplane_core::sdp::Role;
 use sluice_controlplane_core::session::OfferId;
 use sluice_protocol::ids::{TrackId, TransportId};
 use sluice_protocol::media::Mid;
+use sluice_protocol::time::Instant;
 
 use crate::conductor::{ParticipantSnapshot, RoomSnapshot};
 
@@ -34,7 +35,7 @@ impl Told {
                 snapshot(participant)
             }
             Self::News(News::RoomUpdated(room)) => room.settings.metadata.len(),
-            Self::Reply(_, Reply::Done | Reply::Refused(_) | Reply::Left(_))
+            Self::Reply(_, Reply::Done | Reply::Refused(_) | Reply::Left(_) | Reply::Renewed(_))
             | Self::News(
                 News::ConnectionClosed { .. }
                 | News::ParticipantLeft { .. }
@@ -62,6 +63,8 @@ pub enum Reply {
     Joined(Box<Stay>),
     /// The session has left a room.
     Left(RoomId),
+    /// A newer token was taken: it counts for these rooms, whose stays end then, where they end at all.
+    Renewed(Vec<(RoomId, Option<Instant>)>),
     /// The publisher's offer was taken.
     Answered { offer: OfferId, transport: TransportId, sdp: String, tracks: Vec<(Mid, TrackId)> },
 }

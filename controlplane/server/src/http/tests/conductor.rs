@@ -60,6 +60,7 @@ pub(super) fn participant(id: &str, hidden: bool) -> ParticipantSnapshot {
         overrides: PermissionOverrides { hidden: Some(hidden), ..PermissionOverrides::default() },
         state: ParticipantState::Connected,
         joined_at: Instant::from_nanos(0),
+        term: None,
         is_publisher: true,
         is_signalled: false,
         wish: Wish::LongestPublishing,

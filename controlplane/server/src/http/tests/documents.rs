@@ -146,6 +146,7 @@ fn the_reasons_and_states_of_events_are_in_the_document() {
         LeaveReason::Moved,
         LeaveReason::RoomClosed,
         LeaveReason::Interrupted,
+        LeaveReason::TokenExpired,
     ];
     for reason in reasons {
         assert_eq!(json!(reason), reason.as_str(), "one name in events and logs");
