@@ -1,11 +1,15 @@
 //! The conversation of `docs/SIGNALING.md`, held with a running server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use sluice_tests::{Options, Sent, Server, Signaller, answer, offer};
+use sluice_tests::{Options, Sent, Server, Signaller, answer, encode, nominating_check, offer};
+use tokio::net::UdpSocket;
 
 const DOCUMENT: &str = include_str!("../../docs/SIGNALING.md");
+const SCHEMA: &str = include_str!("../../docs/signaling.schema.json");
+/// A fatal alert (RFC 5246 section 7.2) in a record of DTLS 1.2, of a client that ends its handshake before it began.
+const HANDSHAKE_FAILURE: [u8; 15] = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
 
 /// A message of the document.
 #[derive(Debug)]
@@ -29,6 +33,38 @@ fn blocks() -> Vec<Block> {
         blocks.push(Block { name: name.to_owned(), is_from_client: direction == "from", line: number + 1, message });
     }
     blocks
+}
+
+/// Returns the types of all messages that the schema has.
+fn types() -> BTreeSet<String> {
+    fn collect(schema: &Value, types: &mut BTreeSet<String>) {
+        if let Some(names) = schema.pointer("/properties/type/enum").and_then(Value::as_array) {
+            types.extend(names.iter().filter_map(Value::as_str).map(str::to_owned));
+        }
+        match schema {
+            Value::Object(fields) => fields.values().for_each(|field| collect(field, types)),
+            Value::Array(items) => items.iter().for_each(|item| collect(item, types)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let mut types = BTreeSet::new();
+    for name in ["ClientRequest", "Said"] {
+        collect(&schema["components"]["schemas"][name], &mut types);
+    }
+    types
+}
+
+#[test]
+fn every_message_of_the_schema_has_an_example() {
+    let types = types();
+    assert!(types.len() >= 40, "{types:?}");
+    let shown: BTreeSet<String> =
+        blocks().iter().map(|block| block.message["type"].as_str().unwrap().to_owned()).collect();
+    let unknown: Vec<_> = shown.difference(&types).collect();
+    assert!(unknown.is_empty(), "the schema does not know {unknown:?}");
+    let missing: Vec<_> = types.difference(&shown).collect();
+    assert!(missing.is_empty(), "docs/SIGNALING.md shows no {missing:?}");
 }
 
 /// One of those who talk.
@@ -70,6 +106,20 @@ async fn the_documented_conversation_is_what_a_server_says() {
     // Who has shown a document wrong everywhere would pass too.
     let ids = talk.known.keys().filter(|id| id.starts_with("PA_") || id.starts_with("TR_") || id.starts_with("CO_"));
     assert!(ids.count() >= 6, "{:?}", talk.known);
+}
+
+/// Ends the connection that an offer describes, as a client does whose DTLS fails: checks the path, and sends a fatal alert.
+async fn fail_dtls(offered: &str) {
+    let of = |name: &str| offered.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let candidate: Vec<&str> = of("a=candidate:").split(' ').collect();
+    let server = format!("{}:{}", candidate[4], candidate[5]);
+    let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+    let check = nominating_check(&format!("{}:viewer00", of("a=ice-ufrag:")), of("a=ice-pwd:")).unwrap();
+    let mut answer = [0; 512];
+    let _sent = socket.send_to(&encode(check).unwrap(), &server).await.unwrap();
+    let (size, _from) = socket.recv_from(&mut answer).await.unwrap();
+    assert_eq!(answer[..size][..2], [1, 1], "the check succeeds");
+    let _sent = socket.send_to(&HANDSHAKE_FAILURE, &server).await.unwrap();
 }
 
 impl Conversation {
@@ -118,6 +168,13 @@ impl Conversation {
             self.talkers.insert(block.name.clone(), Talker { client, base: 0, offered: String::new() });
         }
         let talker = self.talkers.get_mut(&block.name).unwrap();
+        if block.message["type"] == "pong" {
+            let heard = talker.client.pong().await.unwrap_or_else(|error| panic!("{place}: {error:#}"));
+            return self.compare(&block.message, &heard, &format!("{place}: $"));
+        }
+        if block.message["type"] == "connection_closed" {
+            fail_dtls(&talker.offered).await;
+        }
         let number = block.message["seq"].as_u64().unwrap();
         let mut heard = loop {
             let next = talker.client.next().await.unwrap_or_else(|error| panic!("{place}: {error:#}"));

@@ -247,6 +247,20 @@ impl Signaller {
         Ok(text_of(&answer, "/code"))
     }
 
+    /// Returns the next answer to a `ping`, which has no number; what comes before it stays.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub async fn pong(&mut self) -> Result<Value> {
+        loop {
+            match self.receive_any(LIMIT).await?.context("no pong")? {
+                Heard::Message(message) if is_of_type(&message, "pong") => return Ok(message),
+                Heard::Message(message) => self.keep(message)?,
+                Heard::Closed(code) => bail!("the server closes with {code:?}"),
+            }
+        }
+    }
+
     /// Returns everything that was said up to now and not taken yet.
     ///
     /// # Errors
@@ -309,8 +323,18 @@ impl Signaller {
         Ok(())
     }
 
-    /// Waits for what comes next; `None` when nothing does.
+    /// Waits for what comes next besides answers to `ping`; `None` when nothing does.
     async fn receive(&mut self, limit: Duration) -> Result<Option<Heard>> {
+        loop {
+            match self.receive_any(limit).await? {
+                Some(Heard::Message(message)) if is_of_type(&message, "pong") => {}
+                heard => return Ok(heard),
+            }
+        }
+    }
+
+    /// Waits for what comes next; `None` when nothing does.
+    async fn receive_any(&mut self, limit: Duration) -> Result<Option<Heard>> {
         loop {
             let Ok(frame) = timeout(limit, self.socket.next()).await else { return Ok(None) };
             let text = match frame {
@@ -323,10 +347,9 @@ impl Signaller {
                 Some(Err(_)) | None => return Ok(Some(Heard::Closed(None))),
             };
             let message: Value = serde_json::from_str(&text)?;
-            if is_of_type(&message, "pong") {
-                continue;
+            if !is_of_type(&message, "pong") {
+                self.count(&message)?;
             }
-            self.count(&message)?;
             return Ok(Some(Heard::Message(message)));
         }
     }

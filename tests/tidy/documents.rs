@@ -1,5 +1,6 @@
 //! What documents say is there.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::repository::{files, root, text};
@@ -125,6 +126,61 @@ fn every_explained_metric_and_discard_is_named_by_a_test() {
     };
     let missing: Vec<&&str> = names.iter().filter(|name| !is_named(name)).collect();
     assert!(missing.is_empty(), "no test names {missing:?}");
+}
+
+/// Codes of errors that `/ws` cannot send, each for a reason.
+const HTTP_ALONE: [&str; 12] = [
+    // Rooms and their limits are made over HTTP.
+    "room_exists",
+    "bad_limit",
+    // Ids of stays are the server's own, and identities are judged with their token.
+    "participant_exists",
+    "bad_id",
+    // Preconditions and fragments are WHIP's and WHEP's, and so are offers of viewers.
+    "if_match_missing",
+    "if_match_failed",
+    "sdpfrag_too_large",
+    "sdpfrag_too_many_lines",
+    "sdpfrag_syntax",
+    "sdpfrag_bad_candidate",
+    "sdpfrag_bad_credentials",
+    "sdp_nothing_to_play",
+];
+
+#[test]
+fn every_code_of_an_error_in_signalling_is_explained() {
+    let mut sent = BTreeSet::new();
+    for path in files().iter().filter(|path| path.starts_with("controlplane/") && path.ends_with(".rs")) {
+        if path.contains("/tests/") {
+            continue;
+        }
+        let source = text(path);
+        // What enums of errors call themselves.
+        for body in source.split("fn code(").skip(1) {
+            sent.extend(quoted(body.split("\n    }\n").next().unwrap()));
+        }
+        // What the front says itself.
+        let is_front = path.starts_with("controlplane/server/src/signalling/");
+        for place in ["code: \"", "said(\""].into_iter().filter(|_| is_front) {
+            let code = |rest: &str| rest.split('"').next().unwrap().to_owned();
+            sent.extend(source.split("\nmod tests {").next().unwrap().split(place).skip(1).map(code));
+        }
+    }
+    // Who lets sessions into rooms makes these as problems, of which HTTP has more.
+    let door = text("controlplane/server/src/http/problem.rs") + &text("controlplane/server/src/http/tokens.rs");
+    for code in ["forbidden", "too_many_requests"] {
+        assert!(door.contains(&format!("\"{code}\"")), "{code}");
+        sent.insert(code.to_owned());
+    }
+    sent.retain(|code| !HTTP_ALONE.contains(&code.as_str()));
+    let document = text("docs/SIGNALING.md");
+    let section = document.split("\n## Codes of errors\n").nth(1).expect("docs/SIGNALING.md has its codes of errors");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let explained: BTreeSet<String> =
+        rows.flat_map(|row| row.trim_end_matches('`').split("`, `")).map(str::to_owned).collect();
+    let difference: Vec<_> = sent.symmetric_difference(&explained).collect();
+    assert!(difference.is_empty(), "sent and not explained, or the other way round: {difference:?}");
+    assert!(explained.len() > 50, "{explained:?}");
 }
 
 /// Returns the part of a file that is tests: all of it in folders and files of tests, else what follows `cfg(test)`.

@@ -1,13 +1,12 @@
 //! A room: who is in it, what they publish, and who receives it.
 //!
 //! [`Room::handle`] takes one [`Input`] and either refuses it, with nothing changed, or carries it out and appends what
-//! must be done elsewhere ([`Output`]). Fronts (WHIP, WHEP, later the WebSocket) hold no rules of their own.
+//! must be done elsewhere ([`Output`]). Fronts (WHIP, WHEP, the WebSocket) hold no rules of their own.
 //!
 //! ```text
 //! created ──start──► starting ──a track is there──► on_air ──stop──► stopped
-//!                       ▲  │ └──────fail──────┐        │               │
-//!                       │  └───stop──► stopped└─► failed ◄──fail───────┤
-//!                       └───────────────start (again)─────────────────┘
+//!                      ▲   └──────────────stop──────────────────────►┤
+//!                      └────────────────start (again)────────────────┘
 //! ```
 
 mod admission;

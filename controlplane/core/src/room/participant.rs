@@ -161,7 +161,8 @@ pub struct PublishedTrack {
     pub height: Option<u16>,
     /// Whether its publisher muted it.
     pub muted_by_publisher: bool,
-    /// Whether a host or the API muted it; the publisher cannot undo that.
+    /// Whether a host or the API muted it; the publisher cannot undo that for this track. One that it publishes anew, or in
+    /// another room, starts without: who is to stay silent loses the permission to publish.
     pub muted_by_host: bool,
     /// The order of publication in the room, from 1.
     pub order: u64,
