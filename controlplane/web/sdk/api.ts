@@ -3,10 +3,7 @@ import { SluiceError } from './failure';
 import { ROSTER_PAGES_MAX } from './limits';
 import { problemFrom } from './problem';
 import { bearer, request } from './request';
-import type { Participant } from './roster';
-
-/** What somebody may do in a room: host manages, speaker publishes, attendee watches. */
-export type Role = 'host' | 'speaker' | 'attendee';
+import type { Participant, Role } from './roster';
 
 /** A room as the server describes it. */
 export interface Room {

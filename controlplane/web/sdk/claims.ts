@@ -1,4 +1,4 @@
-import type { Role } from './api';
+import type { Role } from './roster';
 
 /** What a participant's token says about its holder; see docs/API.md. */
 export interface Claims {

@@ -1,6 +1,6 @@
 /** The Sluice SDK for browsers: rooms and tokens, calls, publishing by WHIP, playing by WHEP. */
 export { SluiceApi } from './api';
-export type { ApiOptions, Health, NewRoom, NewToken, Role, Room, Token } from './api';
+export type { ApiOptions, Health, NewRoom, NewToken, Room, Token } from './api';
 export { RoomHost } from './call/host';
 export type { CallParticipant, CallPermissions, CallTrack, RoomInfo, Source } from './call/protocol';
 export type { CallRoom } from './call/rooms';
@@ -14,7 +14,7 @@ export type { Claims } from './claims';
 export { CaptureError } from './capture-error';
 export type { CaptureReason } from './capture-error';
 export type { Environment } from './environment';
-export { SluiceError } from './failure';
+export { SluiceError, toSluiceError } from './failure';
 export type { FailureReason } from './failure';
 export { LocalMedia } from './local-media';
 export type { Device, LocalMediaEvents, Wanted } from './local-media';
@@ -23,7 +23,7 @@ export { MicrophoneLevel } from './microphone-level';
 export { RoomWatch } from './room-watch';
 export type { RoomWatchEvents, RoomWatchOptions } from './room-watch';
 export { publishersOf } from './roster';
-export type { Participant, PublishedTrack, RoomEvent } from './roster';
+export type { Participant, PublishedTrack, Role, RoomEvent } from './roster';
 export type { QualitySample } from './quality';
 export type { EndReason, SessionState, TokenSource } from './session';
 export { WhepPlayer } from './whep';

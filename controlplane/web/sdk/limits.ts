@@ -118,6 +118,9 @@ export const SPEAKING_HOLD_MS = 700;
 /** How long a tile keeps its size before the server is told. */
 export const TILE_SETTLE_MS = 250;
 
+/** The part of its width or height by which a tile changes before that is worth a message. */
+export const TILE_CHANGE_MIN = 0.1;
+
 /** Bits per second of the layers of a camera, smallest first, of a screen, and of a microphone. */
 export const CAMERA_BITS_PER_SECOND = [150_000, 500_000, 1_700_000] as const;
 export const SCREEN_BITS_PER_SECOND = 2_500_000;

@@ -1,5 +1,7 @@
-import type { Role } from './api';
 import { ROSTER_MAX } from './limits';
+
+/** What somebody may do in a room: host manages, speaker publishes, attendee watches. */
+export type Role = 'host' | 'speaker' | 'attendee';
 
 /** A track that somebody publishes. */
 export interface PublishedTrack {

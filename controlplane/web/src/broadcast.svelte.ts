@@ -1,13 +1,14 @@
 import {
   publishersOf,
   RoomWatch,
+  toSluiceError,
   WhipPublisher,
   type Participant,
   type QualitySample,
   type SessionState,
+  type SluiceError,
   type TokenSource,
 } from '../sdk';
-import { toSluiceError, type SluiceError } from '../sdk/failure';
 import { Devices } from './devices.svelte';
 import { knock } from './door';
 import { OwnStay } from './own-stay';

@@ -1,8 +1,8 @@
 import {
   CallSession,
   mayPublish,
-  MicrophoneLevel,
   SluiceApi,
+  toSluiceError,
   type CallParticipant,
   type CallRoom,
   type CallState,
@@ -11,29 +11,18 @@ import {
   type Source,
   type TokenSource,
 } from '../sdk';
-import { toSluiceError } from '../sdk/failure';
-import { nameOf, wentWord, type LeftBehind } from './call-words';
+import { isOnlooker, nameOf, wentWord, type LeftBehind } from './call-words';
 import { Devices } from './devices.svelte';
 import { knock } from './door';
 import { explainFailure } from './messages';
+import { NewsBoard } from './news.svelte';
+import { OwnVoice } from './own-voice.svelte';
 import { keepRoomName, roomTitle } from './room-names';
 import { guestIdentity, keepToken, tokenSourceFor } from './tokens';
 
-/** Something that happened in a room, for a moment. */
-export interface News {
-  id: number;
-  text: string;
-}
-
 const SOURCES: readonly Source[] = ['camera', 'microphone', 'screen_share', 'screen_share_audio'];
-const NEWS_MS = 5_000;
-const NEWS_MAX = 4;
 const ARRIVAL_MS = 600;
 const NAME_KEY = 'sluice.name';
-/** Level of one's own microphone from which on one speaks, and how often that is looked at. */
-const OWN_LEVEL_MIN = 0.42;
-const OWN_LEVEL_INTERVAL_MS = 150;
-const OWN_SILENT_MS = 600;
 
 /** What the page of a call shows and does besides its devices. */
 export class Call extends Devices {
@@ -42,12 +31,14 @@ export class Call extends Devices {
   tracks: ReadonlyMap<string, MediaStreamTrack> = $state.raw(new Map());
   quality: ReadonlyMap<string, QualitySample> = $state.raw(new Map());
   speaking: ReadonlySet<string> = $state.raw(new Set());
-  isSpeaking = $state(false);
   /** Whether picture and sound get through. */
   isFlowing = $state(true);
   /** Whether a host has muted one's microphone, which only a host can undo. */
   isMutedByHost = $state(false);
-  news: readonly News[] = $state.raw([]);
+  /** What happened in the rooms a moment ago. */
+  readonly news = new NewsBoard();
+  /** Whether one speaks. */
+  readonly voice = new OwnVoice(() => (this.isMuted ? null : this.microphone));
   /** What stands in the way of entering, found out before devices are asked for. */
   refusal: SluiceError | undefined = $state.raw();
   isEntering = $state(true);
@@ -59,7 +50,6 @@ export class Call extends Devices {
   sent: Partial<Record<Source, string>> = $state.raw({});
   /** Grows when what is shared with which room changes. */
   #shares = $state(0);
-  #lastNews = 0;
   #isClosed = false;
   readonly #tokens = new Map<string, TokenSource>();
   /** The room that the page is about: the first of those that one is in. */
@@ -71,8 +61,6 @@ export class Call extends Devices {
   /** How the room was when one was in it last. */
   leftBehind: LeftBehind = 'others';
   readonly #call: CallSession;
-  /** Stops what runs while one is in the call. */
-  #stop: (() => void) | undefined;
 
   constructor(roomId: string, secondId?: string) {
     super();
@@ -140,7 +128,7 @@ export class Call extends Devices {
   join(): void {
     this.name = this.name.trim();
     localStorage.setItem(NAME_KEY, this.name);
-    this.news = [];
+    this.news.clear();
     // Whoever goes in all the same knows what was missing.
     this.trouble = undefined;
     this.isFlowing = true;
@@ -188,13 +176,13 @@ export class Call extends Devices {
     try {
       await act(this.#call.host(roomId));
     } catch (thrown) {
-      this.#tell(`That did not work: ${toSluiceError(thrown).message}`);
+      this.news.tell(`That did not work: ${toSluiceError(thrown).message}`);
     }
   }
 
   override async toggleMicrophone(): Promise<void> {
     if (this.isMutedByHost && (this.isMuted || this.microphone === null)) {
-      this.#tell('A host has muted you. Only a host can change that.');
+      this.news.tell('A host has muted you. Only a host can change that.');
       return;
     }
     await super.toggleMicrophone();
@@ -204,7 +192,7 @@ export class Call extends Devices {
   /** Leaves and lets go of everything. */
   close(): void {
     this.#isClosed = true;
-    this.#stop?.();
+    this.voice.stop();
     this.#call.close();
     this.media.close();
   }
@@ -240,13 +228,13 @@ export class Call extends Devices {
     call.on('sending', () => this.#readSent());
     call.on('came', ({ participant, roomId }) => this.#tellOfArrival(participant, roomId));
     call.on('went', ({ participant, roomId, reason }) => {
-      if (reason !== 'replaced') this.#tell(`${nameOf(participant)} ${wentWord(reason)}${this.#where(roomId)}`);
+      if (reason !== 'replaced' && !isOnlooker(participant)) this.news.tell(`${nameOf(participant)} ${wentWord(reason)}${this.#where(roomId)}`);
     });
     call.on('muted', ({ source, muted }) => this.#onMuted(source, muted));
-    call.on('refused', ({ source, failure }) => this.#tell(`Your ${wordFor(source)} cannot be sent: ${failure.message}`));
+    call.on('refused', ({ source, failure }) => this.news.tell(`Your ${wordFor(source)} cannot be sent: ${failure.message}`));
     call.on('left', ({ roomId, reason, movedTo }) => {
-      if (reason === 'moved') this.#tell(`A host moved you to ${roomTitle(movedTo ?? '')}`);
-      else if (reason !== 'left' && this.rooms.length > 0) this.#tell(`You are not in ${roomTitle(roomId)} any more`);
+      if (reason === 'moved') this.news.tell(`A host moved you to ${roomTitle(movedTo ?? '')}`);
+      else if (reason !== 'left' && this.rooms.length > 0) this.news.tell(`You are not in ${roomTitle(roomId)} any more`);
     });
   }
 
@@ -287,7 +275,7 @@ export class Call extends Devices {
       await this.openSecond(roomId);
     } catch (thrown) {
       this.secondId = undefined;
-      this.#tell(`You are not in ${roomTitle(roomId)} again: ${explainFailure(toSluiceError(thrown)).title}`);
+      this.news.tell(`You are not in ${roomTitle(roomId)} again: ${explainFailure(toSluiceError(thrown)).title}`);
     }
   }
 
@@ -304,15 +292,15 @@ export class Call extends Devices {
     const where = this.rooms.length > 1 ? ` in ${roomTitle(id)}` : '';
     const [lost] = before.filter((source) => !now.includes(source));
     if (now.length === 0 && lost !== undefined) {
-      this.#tell(
+      this.news.tell(
         known === undefined
           ? `You are a listener${where}: nobody sees or hears you.`
           : `A host made you a listener${where}: nobody sees or hears you any more.`,
       );
     } else if (lost !== undefined && known !== undefined) {
-      this.#tell(`A host does not let you send your ${wordFor(lost)} any more${where}.`);
+      this.news.tell(`A host does not let you send your ${wordFor(lost)} any more${where}.`);
     } else if (known !== undefined && now.length > before.length) {
-      this.#tell(`A host lets you speak${where}: turn on your microphone and camera when you like.`);
+      this.news.tell(`A host lets you speak${where}: turn on your microphone and camera when you like.`);
     }
   }
 
@@ -334,16 +322,15 @@ export class Call extends Devices {
       this.readMedia();
       this.onMedia();
     }
-    this.#tell(muted ? `A host muted your ${wordFor(source)}` : `A host lets you turn on your ${wordFor(source)} again`);
+    this.news.tell(muted ? `A host muted your ${wordFor(source)}` : `A host lets you turn on your ${wordFor(source)} again`);
   }
 
   #onState(state: CallState): void {
     const wasOn = this.isOn;
     this.session = state;
-    if (this.isOn && !wasOn) this.#stop = this.#followOwnVoice();
+    if (this.isOn && !wasOn) this.voice.start();
     if (this.isOn || !wasOn) return;
-    this.#stop?.();
-    this.#stop = undefined;
+    this.voice.stop();
     this.media.stopScreen();
     this.isMutedByHost = false;
     this.sent = {};
@@ -359,45 +346,19 @@ export class Call extends Devices {
     this.sent = sent;
   }
 
-  /** Looks again and again whether one speaks. */
-  #followOwnVoice(): () => void {
-    let meter: { track: MediaStreamTrack; level: MicrophoneLevel } | undefined;
-    let heardAt = 0;
-    const timer = setInterval(() => {
-      const track = this.isMuted ? null : this.microphone;
-      if (track !== (meter?.track ?? null)) {
-        meter?.level.close();
-        meter = track === null ? undefined : { track, level: new MicrophoneLevel(track) };
-      }
-      if ((meter?.level.read() ?? 0) > OWN_LEVEL_MIN) heardAt = Date.now();
-      this.isSpeaking = Date.now() - heardAt < OWN_SILENT_MS;
-    }, OWN_LEVEL_INTERVAL_MS);
-    return () => {
-      clearInterval(timer);
-      meter?.level.close();
-      this.isSpeaking = false;
-    };
-  }
-
   /** Guests say a moment after they came what they are called. */
   #tellOfArrival({ id, ...came }: CallParticipant, roomId: string): void {
     setTimeout(() => {
       const others = this.rooms.find((room) => room.id === roomId)?.others;
       const now = others?.find((other) => other.id === id) ?? came;
-      this.#tell(`${nameOf(now)} joined${this.#where(roomId)}`);
+      // Whoever comes only to look on is counted, and greeted by nobody.
+      if (!isOnlooker(now)) this.news.tell(`${nameOf(now)} joined${this.#where(roomId)}`);
     }, ARRIVAL_MS);
   }
 
   /** Names the room where there is more than one. */
   #where(roomId: string): string {
     return this.rooms.length > 1 ? ` ${roomTitle(roomId)}` : '';
-  }
-
-  #tell(text: string): void {
-    this.#lastNews += 1;
-    const item = { id: this.#lastNews, text };
-    this.news = [...this.news, item].slice(-NEWS_MAX);
-    setTimeout(() => (this.news = this.news.filter(({ id }) => id !== item.id)), NEWS_MS);
   }
 }
 

@@ -1,5 +1,4 @@
-import { claimsOf, SluiceApi, SluiceError, type Claims, type Room, type TokenSource } from '../sdk';
-import { toSluiceError } from '../sdk/failure';
+import { claimsOf, SluiceApi, SluiceError, toSluiceError, type Claims, type Room, type TokenSource } from '../sdk';
 import { ONLY_TO_WATCH } from './messages';
 
 /** A room that one may go live in, and as whom, where the token says so. */

@@ -20,6 +20,12 @@ const PICTURE_LATE_MS = 1_500;
 /** How long media may go on after the room said that nobody is live: what is under way still arrives. */
 const DOUBT_MS = 4_000;
 
+/**
+ * How long nobody may be live after the room could not be asked for a while: who was live before is given the time to come
+ * back, as after a restart of the server, before the broadcast counts as over.
+ */
+const COMES_BACK_MS = 20_000;
+
 /** How long a chosen broadcaster may be gone, as for a reload, before somebody else is shown. */
 const GIVE_UP_CHOSEN_MS = 5_000;
 
@@ -43,6 +49,8 @@ export class Viewing {
   readonly #player: WhepPlayer;
   readonly #watch: RoomWatch;
   #wanted: string | undefined;
+  /** Whether somebody was live when the room was heard of last. */
+  #wasSomebodyLive = false;
   /** Whom the address names. */
   readonly #named: string | undefined;
 
@@ -120,7 +128,12 @@ export class Viewing {
   #onParticipants(participants: Participant[] | undefined): void {
     const before = this.#isSomebodyLive;
     this.publishers = participants && publishersOf(participants);
-    if (this.#isSomebodyLive !== before) this.#onLiveness(this.#isSomebodyLive === false);
+    const now = this.#isSomebodyLive;
+    if (now !== before) {
+      if (now === false && before === undefined && this.#wasSomebodyLive) this.#onLost();
+      else this.#onLiveness(now === false);
+    }
+    this.#wasSomebodyLive = now ?? this.#wasSomebodyLive;
     this.#choose();
   }
 
@@ -131,6 +144,13 @@ export class Viewing {
       this.#isDoubted = this.flowing.audio || this.flowing.video;
       if (this.#isDoubted) this.#onMedia(this.flowing);
     });
+    this.#waitForMedia();
+  }
+
+  /** Who was live is not any more, and nobody has heard it end: it is waited for. */
+  #onLost(): void {
+    this.#isDoubted = true;
+    this.#after('doubt', COMES_BACK_MS, () => this.#onLiveness(true));
     this.#waitForMedia();
   }
 

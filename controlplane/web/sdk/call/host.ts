@@ -1,4 +1,4 @@
-import type { Role } from '../api';
+import type { Role } from '../roster';
 import type { CallPermissions, ClientRequest, ServerMessage } from './protocol';
 
 /**

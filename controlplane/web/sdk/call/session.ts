@@ -277,8 +277,9 @@ export class CallSession {
         this.#onRemoved(message.room_id, message.reason);
         break;
       case 'moved':
+        // The server keeps what one wants to receive, so that entering anew asks for the same.
+        this.#wanted.set(message.to_room_id, this.#wanted.get(message.room_id) ?? true);
         this.#wanted.delete(message.room_id);
-        this.#wanted.set(message.to_room_id, true);
         this.#entered.delete(message.room_id);
         this.#events.emit('left', { roomId: message.room_id, reason: 'moved', movedTo: message.to_room_id });
         break;

@@ -1,4 +1,4 @@
-import { TILE_SETTLE_MS } from '../limits';
+import { TILE_CHANGE_MIN, TILE_SETTLE_MS } from '../limits';
 import type { ClientRequest, ServerMessage } from './protocol';
 
 /** How large a track is shown, in pixels of the screen; nothing while it is not seen. */
@@ -9,24 +9,21 @@ interface Tile {
   trackId: string;
   size: TileSize;
   /** What the server was told last. */
-  told: string | undefined;
+  told: { size: TileSize } | undefined;
   timer: ReturnType<typeof setTimeout> | undefined;
 }
 
-/** Heights between which a change of size may need another layer. */
-const RUNGS = [90, 180, 360, 540, 720, 1080] as const;
-
-/** The rung of the smallest layer that fills a tile: a tile of 200 lines wants the same as one of 300. */
-export function rungOf({ width, height }: { width: number; height: number }): number {
-  // Tiles are cut to the middle of the picture, so the larger side counts.
-  const lines = Math.max(height, (width * 9) / 16);
-  const found = RUNGS.findIndex((rung) => lines <= rung * 1.1);
-  return found === -1 ? RUNGS.length : found;
+/** Whether two sizes are so near to each other that it makes no difference. */
+export function isNear(one: TileSize, other: TileSize): boolean {
+  if (one === undefined || other === undefined) return one === other;
+  const near = (a: number, b: number): boolean => Math.abs(a - b) <= TILE_CHANGE_MIN * Math.max(a, b);
+  return near(one.width, other.width) && near(one.height, other.height);
 }
 
 /**
  * Tells the server how large each picture is shown, so that it sends no more
- * than is seen: once a size has settled, and only where it makes a difference.
+ * than is seen: once a size has settled, and where it is another one than
+ * before. Which layer that takes is the server's to say.
  */
 export class Tiles {
   readonly #request: (request: ClientRequest) => Promise<ServerMessage>;
@@ -78,9 +75,8 @@ export class Tiles {
 
   #tell(tile: Tile): void {
     const { roomId: room_id, trackId: track_id, size } = tile;
-    const told = size === undefined ? 'hidden' : `rung ${rungOf(size)}`;
-    if (told === tile.told) return;
-    tile.told = told;
+    if (tile.told !== undefined && isNear(tile.told.size, size)) return;
+    tile.told = { size };
     const seen =
       size === undefined
         ? { paused: true }

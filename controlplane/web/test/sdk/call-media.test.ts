@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { CallSession, type CallParticipant } from '../../sdk';
 import { encodingsOf } from '../../sdk/call/encodings';
-import { rungOf } from '../../sdk/call/tiles';
+import { isNear, type TileSize } from '../../sdk/call/tiles';
 import { reportOf } from '../../sdk/call/track-quality';
 import {
   CONNECT_MS_MAX,
@@ -387,7 +387,7 @@ describe('a host’s mute', () => {
 });
 
 describe('a tile', () => {
-  it('has the server told of its size when it settles, and only where another layer is needed', async () => {
+  it('has the server told of its size when it settles, and has changed by more than a little', async () => {
     const { call, socket, reply } = await makeLive(undefined, [participant('bob', { tracks: [track('TR_b')] })]);
     call.show('red', 'TR_b', { width: 1280, height: 720 });
     call.show('red', 'TR_b', { width: 320, height: 180 });
@@ -403,13 +403,18 @@ describe('a tile', () => {
     expect(socket().last('update_subscription')).toMatchObject({ paused: true });
   });
 
-  it.each([
-    [{ width: 160, height: 90 }, 0],
-    [{ width: 320, height: 180 }, 1],
-    [{ width: 180, height: 320 }, 2],
-    [{ width: 1280, height: 720 }, 4],
-    [{ width: 3840, height: 2160 }, 6],
-  ])('of %j is on rung %i', (size, rung) => expect(rungOf(size)).toBe(rung));
+  const small = { width: 320, height: 180 };
+  it.each<[TileSize, TileSize, boolean]>([
+    [small, { width: 350, height: 197 }, true],
+    [small, { width: 360, height: 180 }, false],
+    [small, { width: 320, height: 203 }, false],
+    [small, { width: 180, height: 320 }, false],
+    [small, undefined, false],
+    [undefined, undefined, true],
+  ])('of %j is near to one of %j: %j', (one, other, isSo) => {
+    expect(isNear(one, other)).toBe(isSo);
+    expect(isNear(other, one)).toBe(isSo);
+  });
 });
 
 it('the report of one m-line leaves the streams of the others out', () => {

@@ -268,4 +268,17 @@ describe('rooms', () => {
     expect(call.rooms.map(({ id }) => id)).toEqual(['blue']);
     expect(call.state.name).toBe('live');
   });
+
+  it.each([[true], [false]])('may be exchanged, which keeps what one wants to receive: %j', async (autoSubscribe) => {
+    const { call, socket } = await makeLive();
+    const entering = call.enter('blue', { autoSubscribe });
+    await settle();
+    socket().say({ ...joined('blue'), seq: 3, id: socket().last('join_room')['id'] });
+    await entering;
+    socket().say({ type: 'moved', seq: 4, room_id: 'blue', to_room_id: 'green' });
+    socket().say({ ...joined('green'), seq: 5 });
+    socket().say({ type: 'removed', seq: 6, room_id: 'green', reason: 'interrupted' });
+    await settle();
+    expect(socket().last('join_room')).toMatchObject({ room_id: 'green', auto_subscribe: autoSubscribe });
+  });
 });

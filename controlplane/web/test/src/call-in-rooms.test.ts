@@ -87,7 +87,7 @@ async function enter(me = guest(), secondId?: string) {
   say(WELCOME);
   say(joined('red', [], me));
   await settle();
-  const words = (): string[] => call.news.map(({ text }) => text);
+  const words = (): string[] => call.news.items.map(({ text }) => text);
   return { call, say, words };
 }
 
