@@ -99,6 +99,18 @@ export const NETWORK_PROBE_MS_MAX = 2_000;
 export const REQUESTS_PENDING_MAX = 256;
 
 /**
+ * When a call renews the token of a stay: when so much of its time is left, at
+ * most so many milliseconds (half as much again for some, so that not everybody
+ * comes at once); and the shortest pause before it tries again.
+ */
+export const RENEWAL_LEAD_SHARE = 0.2;
+export const RENEWAL_LEAD_MS_MAX = 10 * 60_000;
+export const RENEWAL_RETRY_MS_MIN = 1_000;
+
+/** The longest time that a timer of browsers can wait. */
+export const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/**
  * How often in a row a call makes a new connection to send over, when what it
  * sends cannot be agreed on, before it gives up; and how often while the
  * server still holds the connection before, which it does for up to 30 seconds

@@ -9,6 +9,7 @@ import { problemFrom } from './problem';
 import { bearer } from './request';
 import { Roster, type Participant, type RoomEvent } from './roster';
 import type { TokenSource } from './session';
+import { insteadOf, type TokenRequest } from './token';
 import { pause } from './waiting';
 
 export interface RoomWatchOptions {
@@ -120,8 +121,9 @@ export class RoomWatch {
 
   /** Asks for the stream, once more with a renewed token when the first is refused. */
   async #open(url: string, signal: AbortSignal): Promise<{ response: Response; token: string | undefined }> {
-    for (const renew of [false, true]) {
-      const token = await this.#options.token({ renew });
+    let request: TokenRequest = { renew: false };
+    for (;;) {
+      const token = await this.#options.token(request);
       const response = await this.#environment.fetch(url, {
         headers: {
           accept: 'text/event-stream',
@@ -131,9 +133,10 @@ export class RoomWatch {
         signal,
       });
       if (response.ok) return { response, token };
-      if (renew || response.status !== 401) throw await problemFrom(response);
+      const refusal = await problemFrom(response);
+      if (request.renew || refusal.reason !== 'unauthorized') throw refusal;
+      request = insteadOf(refusal);
     }
-    throw new Error('both attempts return or throw');
   }
 
   /** Reads the room and who is in it; events that come meanwhile are applied afterwards. */

@@ -11,6 +11,7 @@ import {
 } from './limits';
 import { createResource, type SessionResource } from './resource';
 import { withIceFragment, writeIceRestart } from './sdpfrag';
+import { insteadOf, type TokenRequest } from './token';
 import { pause } from './waiting';
 
 /**
@@ -41,11 +42,8 @@ export type SessionState =
 /** Why a session ended without having failed. `replaced`: another page has its place. */
 export type EndReason = 'closed' | 'room_gone' | 'replaced';
 
-/**
- * Gives a token, or none where none is needed. `renew` is true when the server
- * refused the one before, so that a fresh one can be had.
- */
-export type TokenSource = (request: { renew: boolean }) => Promise<string | undefined>;
+/** Gives a token, or none where none is needed; with `renew`, another one than before. */
+export type TokenSource = (request: TokenRequest) => Promise<string | undefined>;
 
 export interface SessionOptions {
   /** Gives the address of the WHIP or WHEP endpoint, for each new session. */
@@ -230,8 +228,9 @@ export class Session {
     try {
       return await createResource(this.#environment, endpoint, await token({ renew: false }), offer);
     } catch (thrown) {
-      if (toSluiceError(thrown).reason !== 'unauthorized') throw thrown;
-      return createResource(this.#environment, endpoint, await token({ renew: true }), offer);
+      const refusal = toSluiceError(thrown);
+      if (refusal.reason !== 'unauthorized') throw thrown;
+      return createResource(this.#environment, endpoint, await token(insteadOf(refusal)), offer);
     }
   }
 

@@ -60,6 +60,13 @@ const ENDINGS: Readonly<Record<CallEnd, Message>> = {
   room_closed: { title: 'The call was ended for everyone', advice: 'Start another one on the front page.' },
 };
 
+/** What to say when one may stay in a room for so many more milliseconds and no longer. */
+export function expiringWords(room: string, leftMs: number): string {
+  const minutes = Math.floor(leftMs / 60_000);
+  const when = minutes < 1 ? 'in less than a minute' : minutes === 1 ? 'in a minute' : `in ${minutes} minutes`;
+  return `Your link for ${room} expires ${when}: ask for a new one to stay longer.`;
+}
+
 /** Why somebody is not in the room any more, as the end of a sentence that begins with the name. */
 export function wentWord(reason: string): string {
   switch (reason) {
@@ -70,6 +77,8 @@ export function wentWord(reason: string): string {
     case 'connection_lost':
     case 'transport_failed':
       return 'lost the connection';
+    case 'token_expired':
+      return 'left: the link has expired';
     default:
       return 'left';
   }

@@ -2,6 +2,7 @@ import {
   CallSession,
   mayPublish,
   SluiceApi,
+  TOKEN_EXPIRED,
   toSluiceError,
   type CallParticipant,
   type CallRoom,
@@ -11,7 +12,7 @@ import {
   type Source,
   type TokenSource,
 } from '../sdk';
-import { isOnlooker, nameOf, wentWord, type LeftBehind } from './call-words';
+import { expiringWords, isOnlooker, nameOf, wentWord, type LeftBehind } from './call-words';
 import { Devices } from './devices.svelte';
 import { knock } from './door';
 import { explainFailure } from './messages';
@@ -67,7 +68,7 @@ export class Call extends Devices {
     this.roomId = roomId;
     this.secondId = secondId;
     this.#call = new CallSession({
-      token: async ({ roomId: room, renew }) => this.#tokenOf(room)({ renew }),
+      token: async ({ roomId: room, ...request }) => this.#tokenOf(room)(request),
     });
     this.#listen();
   }
@@ -232,8 +233,10 @@ export class Call extends Devices {
     });
     call.on('muted', ({ source, muted }) => this.#onMuted(source, muted));
     call.on('refused', ({ source, failure }) => this.news.tell(`Your ${wordFor(source)} cannot be sent: ${failure.message}`));
+    call.on('expiring', ({ roomId, leftMs }) => this.news.tell(expiringWords(roomTitle(roomId), leftMs)));
     call.on('left', ({ roomId, reason, movedTo }) => {
       if (reason === 'moved') this.news.tell(`A host moved you to ${roomTitle(movedTo ?? '')}`);
+      else if (reason === TOKEN_EXPIRED) this.news.tell(`Your link for ${roomTitle(roomId)} has expired`);
       else if (reason !== 'left' && this.rooms.length > 0) this.news.tell(`You are not in ${roomTitle(roomId)} any more`);
     });
   }

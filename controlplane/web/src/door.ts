@@ -1,4 +1,4 @@
-import { claimsOf, SluiceApi, SluiceError, toSluiceError, type Claims, type Room, type TokenSource } from '../sdk';
+import { claimsOf, insteadOf, SluiceApi, SluiceError, toSluiceError, type Claims, type Room, type TokenSource } from '../sdk';
 import { ONLY_TO_WATCH } from './messages';
 
 /** A room that one may go live in, and as whom, where the token says so. */
@@ -28,7 +28,7 @@ export async function knock(
 /** Another token than the one that was `refused`. Whoever was removed hears that, and not that its link is too old. */
 async function renewed(token: TokenSource, refused: SluiceError): Promise<string | undefined> {
   try {
-    return await token({ renew: true });
+    return await token(insteadOf(refused));
   } catch (thrown) {
     throw refused.code === 'token_revoked' && toSluiceError(thrown).reason === 'unauthorized' ? refused : thrown;
   }

@@ -1,4 +1,4 @@
-import { SluiceApi, SluiceError, type TokenSource } from '../sdk';
+import { SluiceApi, SluiceError, TOKEN_EXPIRED, type TokenSource } from '../sdk';
 
 /** What a token is for: to go live, or to watch. */
 export type Purpose = 'live' | 'watch';
@@ -32,17 +32,20 @@ export function takeTokenFromAddress(roomId: string): void {
 
 /**
  * Where a session gets its token from: the kept one while the server takes it,
- * else a fresh one as a guest.
+ * else a fresh one as a guest. A token that was given, in a link or to who
+ * created the room, ends without another: nobody here can renew it.
  */
 export function tokenSourceFor(
   roomId: string,
   purpose: Purpose,
   pin: () => string | undefined,
 ): TokenSource {
-  return async ({ renew }) => {
+  return async ({ renew, cause }) => {
     const given = sessionStorage.getItem(tokenKey(roomId)) ?? undefined;
     const kept = given ?? sessionStorage.getItem(guestKey(roomId, purpose)) ?? undefined;
     if (kept !== undefined && !renew) return kept;
+    // Whoever came with a token of their own does not become a guest when it ends.
+    if (given !== undefined && (cause === 'expired' || cause === 'expiring')) throw linkExpired();
     try {
       const token = await guestToken(roomId, purpose, pin());
       sessionStorage.setItem(guestKey(roomId, purpose), token);
@@ -72,6 +75,10 @@ export function guestIdentity(): string {
   const identity = `guest-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
   sessionStorage.setItem(IDENTITY_KEY, identity);
   return identity;
+}
+
+function linkExpired(): SluiceError {
+  return new SluiceError({ reason: 'unauthorized', code: TOKEN_EXPIRED, message: 'The token of the link has no successor.' });
 }
 
 /** Codes that say no more than that guests get no token; a proxy gives none at all. */

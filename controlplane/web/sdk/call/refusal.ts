@@ -1,4 +1,5 @@
 import { SluiceError, type FailureReason } from '../failure';
+import { TOKEN_EXPIRED } from '../token';
 import type { Refused } from './protocol';
 
 /** Codes of refusals that are worth a reason of their own; all others are `rejected`. */
@@ -40,6 +41,7 @@ const CLOSE_REASONS: Readonly<Record<number, FailureReason>> = {
 export function refusalOfClose(code: number, reason: string): SluiceError | undefined {
   const known = CLOSE_REASONS[code];
   if (known === undefined) return undefined;
+  if (reason === TOKEN_EXPIRED) return refusalOf({ code: reason, message: 'The token has expired.' });
   return new SluiceError({ reason: known, message: reason === '' ? `The server closed the connection (${code}).` : reason });
 }
 

@@ -2,9 +2,11 @@ import { browserEnvironment, type Environment } from '../environment';
 import { Emitter, type Listener } from '../events';
 import { SluiceError, toSluiceError } from '../failure';
 import type { QualitySample } from '../quality';
+import { insteadOf, TOKEN_EXPIRED, type TokenRequest } from '../token';
 import { RoomHost } from './host';
 import type { CallParticipant, ClientRequest, RoomJoined, ServerMessage, Source } from './protocol';
 import { PublisherConnection } from './publisher';
+import { Renewals, type Expiring } from './renewals';
 import { Rooms, type CallRoom } from './rooms';
 import { Signalling, type CallTokenSource } from './signalling';
 import { levelOfReceiver, Speaking, type Voice } from './speaking';
@@ -43,6 +45,8 @@ export interface CallEvents {
   muted: { roomId: string; source: Source; muted: boolean };
   /** We are in a room no more; `moved` names the room that we are in instead. */
   left: { roomId: string; reason: string; movedTo?: string };
+  /** Our stay in a room ends soon with its token, and no newer one could be had so far. */
+  expiring: Expiring;
   /** The server does not let us publish this. */
   refused: { source: Source; failure: SluiceError };
 }
@@ -74,6 +78,7 @@ export class CallSession {
   readonly #publisher: PublisherConnection;
   readonly #subscriber: SubscriberConnection;
   readonly #tiles: Tiles;
+  readonly #renewals: Renewals;
   readonly #rooms = new Rooms();
   /** The rooms to be in, with whether to receive what is published there. */
   readonly #wanted = new Map<string, boolean>();
@@ -103,6 +108,11 @@ export class CallSession {
       this.#signalling.request(message, signal);
     const iceServers = (): RTCIceServer[] => iceServersOf(this.#signalling.welcome?.ice_servers ?? []);
     this.#tiles = new Tiles(request);
+    this.#renewals = new Renewals({
+      random: environment.random,
+      renew: (roomId) => this.#renew(roomId),
+      onExpiring: (expiring) => this.#events.emit('expiring', expiring),
+    });
     this.#publisher = new PublisherConnection({
       environment,
       iceServers,
@@ -228,33 +238,40 @@ export class CallSession {
     return new RoomHost(roomId, (request) => this.#signalling.request(request));
   }
 
-  async #join(roomId: string): Promise<void> {
-    for (const renew of [false, true]) {
-      const token = await this.#token({ roomId, renew });
-      const auto_subscribe = this.#wanted.get(roomId) ?? true;
-      try {
-        await this.#signalling.request({ type: 'join_room', room_id: roomId, token: token ?? null, auto_subscribe });
-        return;
-      } catch (thrown) {
-        if (renew || toSluiceError(thrown).reason !== 'unauthorized') throw thrown;
-      }
+  async #join(roomId: string, asking: TokenRequest = { renew: false }): Promise<void> {
+    const token = await this.#token({ roomId, ...asking });
+    const auto_subscribe = this.#wanted.get(roomId) ?? true;
+    try {
+      await this.#signalling.request({ type: 'join_room', room_id: roomId, token: token ?? null, auto_subscribe });
+    } catch (thrown) {
+      const refusal = toSluiceError(thrown);
+      if (asking.renew || refusal.reason !== 'unauthorized') throw thrown;
+      await this.#join(roomId, insteadOf(refusal));
     }
   }
 
+  /** Shows the server a newer token for a room; what it answers says until when that is good. */
+  async #renew(roomId: string): Promise<void> {
+    const token = await this.#token({ roomId, renew: true, cause: 'expiring' });
+    if (token !== undefined) await this.#signalling.request({ type: 'renew_token', token });
+  }
+
   /** Enters a room again that the session lost; without it when that is refused. */
-  #rejoin(roomId: string): void {
-    this.#join(roomId).catch((thrown: unknown) => {
+  #rejoin(roomId: string, asking?: TokenRequest): void {
+    this.#join(roomId, asking).catch((thrown: unknown) => {
       const failure = toSluiceError(thrown);
       // The next session enters it.
       if (failure.code === 'session_over') return;
       this.#wanted.delete(roomId);
       this.#rooms.apply({ type: 'room_left', room_id: roomId });
-      this.#gone(roomId, failure.reason === 'not_found' ? 'room_closed' : 'removed');
+      if (failure.code === TOKEN_EXPIRED) this.#gone(roomId, TOKEN_EXPIRED);
+      else this.#gone(roomId, failure.reason === 'not_found' ? 'room_closed' : 'removed');
     });
   }
 
   #onOpened(): void {
     this.#entered.clear();
+    this.#renewals.clear();
     this.#publisher.close();
     this.#subscriber.close();
   }
@@ -273,6 +290,9 @@ export class CallSession {
       case 'resumed':
         if (!message.complete) this.#onRestored(message.rooms ?? []);
         break;
+      case 'token_renewed':
+        for (const { room_id, expires_in } of message.rooms) this.#renewals.expect(room_id, expires_in);
+        break;
       case 'removed':
         this.#onRemoved(message.room_id, message.reason);
         break;
@@ -281,6 +301,7 @@ export class CallSession {
         this.#wanted.set(message.to_room_id, this.#wanted.get(message.room_id) ?? true);
         this.#wanted.delete(message.room_id);
         this.#entered.delete(message.room_id);
+        this.#renewals.forget(message.room_id);
         this.#events.emit('left', { roomId: message.room_id, reason: 'moved', movedTo: message.to_room_id });
         break;
       case 'track_subscribed':
@@ -293,9 +314,10 @@ export class CallSession {
     this.#tiles.keep((roomId, trackId) => hasTrack(this.#rooms.find(roomId), trackId));
   }
 
-  #onJoined({ room_id }: RoomJoined): void {
+  #onJoined({ room_id, expires_in }: RoomJoined): void {
     const isFirst = this.#entered.size === 0;
     this.#entered.add(room_id);
+    this.#renewals.expect(room_id, expires_in);
     this.#tiles.repeat();
     if (!isFirst) return;
     for (const roomId of this.#wanted.keys()) if (roomId !== room_id) this.#rejoin(roomId);
@@ -304,13 +326,23 @@ export class CallSession {
   /** Messages were missed: the rooms are those that the server names. */
   #onRestored(rooms: readonly RoomJoined[]): void {
     this.#entered.clear();
-    for (const { room_id } of rooms) this.#entered.add(room_id);
+    this.#renewals.clear();
+    for (const { room_id, expires_in } of rooms) {
+      this.#entered.add(room_id);
+      this.#renewals.expect(room_id, expires_in);
+    }
     this.#tiles.repeat();
     for (const roomId of this.#wanted.keys()) if (!this.#entered.has(roomId)) this.#rejoin(roomId);
   }
 
   #onRemoved(roomId: string, reason: string): void {
     this.#entered.delete(roomId);
+    this.#renewals.forget(roomId);
+    if (reason === TOKEN_EXPIRED && this.#wanted.has(roomId)) {
+      // With the last stay the session ends, and the next one asks for another token.
+      if (this.#entered.size > 0) this.#rejoin(roomId, { renew: true, cause: 'expired' });
+      return;
+    }
     if (COMES_BACK.has(reason) && this.#wanted.has(roomId)) {
       this.#rejoin(roomId);
       return;
@@ -322,6 +354,7 @@ export class CallSession {
   /** We are in a room no more. */
   #gone(roomId: string, reason: string): void {
     this.#entered.delete(roomId);
+    this.#renewals.forget(roomId);
     this.#events.emit('rooms', this.#rooms.all);
     this.#events.emit('left', { roomId, reason });
     if (this.#wanted.size === 0) this.#end({ name: 'ended', because: ENDS[reason] ?? 'left' });
@@ -391,6 +424,7 @@ export class CallSession {
     this.#publisher.close();
     this.#subscriber.close();
     this.#tiles.close();
+    this.#renewals.clear();
     this.#rooms.clear();
     this.#wanted.clear();
     this.#entered.clear();

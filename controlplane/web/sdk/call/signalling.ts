@@ -12,6 +12,7 @@ import {
   SIGNALLING_SILENT_MS_MAX,
   STABLE_MS_MIN,
 } from '../limits';
+import { insteadOf, TOKEN_EXPIRED, type TokenRequest } from '../token';
 import { pause } from '../waiting';
 import { isRefusal, type ClientRequest, type Refused, type ServerMessage, type Welcome } from './protocol';
 import { CLOSE_REPLACED, refusalOf, refusalOfClose } from './refusal';
@@ -20,10 +21,11 @@ import type { CallState } from './state';
 import { Wire, type Closed } from './wire';
 
 /**
- * Gives a token for a room, or none where none is to be had. `renew` is true
- * when the server refused the one before, so that a fresh one can be had.
+ * Gives a token for a room, or none where none is to be had; with `renew`,
+ * another one than before. Asked some time before the one in use ends, too
+ * (`cause` is `expiring`): whoever has no other token then throws.
  */
-export type CallTokenSource = (request: { roomId: string; renew: boolean }) => Promise<string | undefined>;
+export type CallTokenSource = (request: TokenRequest & { roomId: string }) => Promise<string | undefined>;
 
 /** The room that a session is opened with. */
 export interface FirstRoom {
@@ -66,6 +68,8 @@ export class Signalling {
   #isReady = false;
   #liveSince: number | undefined;
   #refused: Refused | undefined;
+  /** What the next session asks for its token with. */
+  #asking: TokenRequest = { renew: false };
   /** Who waits for a message of the connection; each says whether it has come. */
   readonly #waiters = new Set<(message: ServerMessage) => boolean>();
 
@@ -92,6 +96,7 @@ export class Signalling {
     const run = new AbortController();
     this.#run = run;
     this.#liveSince = undefined;
+    this.#asking = { renew: false };
     this.#backoff.reset();
     void this.#keep(run.signal).then((state) => {
       if (this.#run === run) this.close(state);
@@ -136,7 +141,7 @@ export class Signalling {
         if (closed.code === CLOSE_REPLACED) return { name: 'ended', because: 'replaced' };
         const refusal = refusalOfClose(closed.code, closed.reason);
         if (refusal !== undefined && refusal.reason !== 'unauthorized') return { name: 'failed', failure: refusal };
-        if (refusal !== undefined) this.#forget();
+        if (refusal !== undefined) this.#expire(refusal);
         if (signal.aborted) break;
         [attempt, lostAt, cause] = [1, Date.now(), undefined];
         this.#announce(attempt);
@@ -173,13 +178,14 @@ export class Signalling {
       if (wire !== undefined) return wire;
       this.#forget();
     }
+    const asking = this.#asking;
     try {
-      return await this.#open(false, signal);
+      return await this.#open(asking, signal);
     } catch (thrown) {
       this.#drop();
       const refused = toSluiceError(thrown);
-      if (signal.aborted || refused.reason !== 'unauthorized') throw thrown;
-      return this.#open(true, signal).catch((again: unknown) => {
+      if (signal.aborted || asking.renew || refused.reason !== 'unauthorized') throw thrown;
+      return this.#open(insteadOf(refused), signal).catch((again: unknown) => {
         // Whoever was removed hears that, and not that there is no other token.
         throw refused.code === 'token_revoked' && toSluiceError(again).reason === 'unauthorized' ? refused : again;
       });
@@ -187,11 +193,11 @@ export class Signalling {
   }
 
   /** Opens a new session. */
-  async #open(renew: boolean, signal: AbortSignal): Promise<Wire> {
+  async #open(asking: TokenRequest, signal: AbortSignal): Promise<Wire> {
     const { firstRoom, token } = this.#options;
     const room = firstRoom();
     if (room === undefined) throw sessionOver();
-    const shown = (await token({ roomId: room.roomId, renew })) ?? '';
+    const shown = (await token({ roomId: room.roomId, ...asking })) ?? '';
     signal.throwIfAborted();
     const query = new URLSearchParams({ token: shown, room_id: room.roomId });
     if (!room.autoSubscribe) query.set('auto_subscribe', 'false');
@@ -200,6 +206,7 @@ export class Signalling {
     if (!(await this.#within(wire, wire.opened, signal))) throw await this.#reasonOf(room.roomId, shown);
     await this.#within(wire, joined, signal);
     this.#isReady = true;
+    this.#asking = { renew: false };
     // What was asked before there was a session.
     for (const message of this.#requests.unanswered) wire.send(message);
     return wire;
@@ -213,7 +220,8 @@ export class Signalling {
     wire.send({ type: 'resume', resume_token: welcome.resume_token, seq: this.#seq });
     const first = await this.#within(wire, resumed, signal);
     if (isRefusal(first)) {
-      if (first.code !== 'no_such_session') throw refusalOf(first);
+      if (first.code === TOKEN_EXPIRED) this.#expire(refusalOf(first));
+      else if (first.code !== 'no_such_session') throw refusalOf(first);
       this.#drop();
       return undefined;
     }
@@ -355,6 +363,12 @@ export class Signalling {
     this.#waiters.clear();
     this.#wire?.close();
     this.#wire = undefined;
+  }
+
+  /** The session has ended with its token: another one needs another token. */
+  #expire(refusal: SluiceError): void {
+    this.#forget();
+    this.#asking = insteadOf(refusal);
   }
 
   /** Lets go of the session. */

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { CallParticipant } from '../../sdk';
 import { Call } from '../../src/call.svelte';
+import { explainFailure } from '../../src/messages';
 import { FakePeer, FakeSocket, joined, participant, settle, WELCOME, type Json } from '../sdk/call-fakes';
 
 let sockets: FakeSocket[];
@@ -161,6 +162,34 @@ describe('somebody in a call', () => {
     call.join();
     await settle();
     expect(new URL(socket().url).searchParams.get('room_id')).toBe('blue');
+  });
+
+  it('whose link expires is told before and at the end, and becomes no guest', async () => {
+    sessionStorage.setItem('sluice.token.red', 'given');
+    const { call, say, words } = await enter();
+    say({ ...joined('red', [], guest()), expires_in: 9 });
+    await vi.advanceTimersByTimeAsync(7_500);
+    expect(words()).toEqual(['Your link for The red expires in less than a minute: ask for a new one to stay longer.']);
+    expect(socket().count('renew_token')).toBe(0);
+    say({ type: 'removed', room_id: 'red', reason: 'token_expired' });
+    socket().say({ type: 'error', code: 'token_expired', message: 'It has ended.' });
+    socket().drop(4403, 'token_expired');
+    await vi.advanceTimersByTimeAsync(1_000);
+    const { session } = call;
+    expect(session).toMatchObject({ name: 'failed', failure: { code: 'token_expired' } });
+    expect(session.name === 'failed' && explainFailure(session.failure).title).toBe('Your link has expired');
+    expect(sockets).toHaveLength(1);
+    expect(sessionStorage.getItem('sluice.guest.live.red')).toBeNull();
+  });
+
+  it('as a guest stays for longer than its token by asking for another', async () => {
+    const { call, say, words } = await enter();
+    say({ ...joined('red', [], guest()), expires_in: 9 });
+    await vi.advanceTimersByTimeAsync(7_500);
+    expect(socket().last('renew_token')).toMatchObject({ token: 'a.b.c' });
+    say({ type: 'token_renewed', id: socket().last('renew_token')['id'], rooms: [{ room_id: 'red', expires_in: 9000 }] });
+    await settle();
+    expect([call.session.name, words()]).toEqual(['live', []]);
   });
 
   it('opens the second room of the address again, and stays there when it leaves the first', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { SluiceError } from '../../sdk';
-import { endingOf, initialsOf, isOnlooker, layerOf, nameOf } from '../../src/call-words';
+import { endingOf, expiringWords, initialsOf, isOnlooker, layerOf, nameOf, wentWord } from '../../src/call-words';
 import { layOut } from '../../src/grid';
 import { explainFailure } from '../../src/messages';
 
@@ -59,6 +59,12 @@ describe('words', () => {
     expect(nobody).toContain('Nobody else');
     expect(locked).toContain('locked');
     expect(endingOf('removed', 'locked').title).toContain('removed');
+  });
+
+  it('say when a link expires', () => {
+    const said = [59_000, 60_000, 119_000, 600_000].map((leftMs) => /expires (.*):/.exec(expiringWords('A', leftMs))?.[1]);
+    expect(said).toEqual(['in less than a minute', 'in a minute', 'in a minute', 'in 10 minutes']);
+    expect(`Ben ${wentWord('token_expired')}`).toBe('Ben left: the link has expired');
   });
 
   it('say why a room cannot be entered', () => {

@@ -57,6 +57,23 @@ describe('a token', () => {
     expect(await source()({ renew: false })).toBe('guest');
   });
 
+  it.each(['expired', 'expiring'] as const)('that was given and is %s makes nobody a guest', async (cause) => {
+    keepToken('room', 'given');
+    await expect(source()({ renew: true, cause })).rejects.toMatchObject({ reason: 'unauthorized', code: 'token_expired' });
+    expect(server.seen).toEqual([]);
+    expect(await source()({ renew: false }), 'it is still the one to show').toBe('given');
+    server.will('GET', problem(401, 'token_expired'));
+    await expect(knock('room', source())).rejects.toMatchObject({ code: 'token_expired' });
+    expect(server.count('POST')).toBe(0);
+  });
+
+  it('of a guest is renewed before it ends', async () => {
+    server.will('POST', issued('one'), issued('two'));
+    await source()({ renew: false });
+    expect(await source()({ renew: true, cause: 'expiring' })).toBe('two');
+    expect(await source()({ renew: false })).toBe('two');
+  });
+
   it('is renewed for the same guest', async () => {
     server.will('POST', issued('one'), issued('two'));
     await source()({ renew: false });
