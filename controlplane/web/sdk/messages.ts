@@ -617,6 +617,12 @@ export interface components {
             /** @description The room's id. */
             room_id: string;
             size?: components["schemas"]["Size"] | null;
+            /**
+             * Format: int32
+             * @description How many temporal layers are wanted, 1 to 8: each one less halves the frame rate of a picture that has them. 8 are
+             *     all.
+             */
+            temporal_layers?: number | null;
             /** @description The track's id. */
             track_id: string;
         };

@@ -225,7 +225,8 @@ impl Control {
             let published: BTreeMap<TrackId, _> = room.all_published().map(|own| (own.1.id, own)).collect();
             for subscription in subscriptions {
                 let Some((publisher, track)) = published.get(&subscription.track) else { continue };
-                let max_layer = subscription.detail.max_layer(track);
+                let temporal = subscription.temporal_layers.max_layer();
+                let max_layer = Layer { temporal, ..subscription.detail.max_layer(track) };
                 let known = wanted.entry(track.id).or_insert_with(|| WantedTrack {
                     kind: track.kind,
                     codecs: track.codecs.clone(),
@@ -234,7 +235,10 @@ impl Control {
                     max_layer,
                 });
                 known.is_paused &= subscription.is_paused;
-                known.max_layer = known.max_layer.max(max_layer);
+                known.max_layer = Layer {
+                    spatial: known.max_layer.spatial.max(max_layer.spatial),
+                    temporal: known.max_layer.temporal.max(max_layer.temporal),
+                };
             }
         }
         wanted

@@ -32,6 +32,40 @@ pub enum Quality {
     High,
 }
 
+/// The most temporal layers that a descriptor can number (RFC 9628 section 4.2; RTP Payload Format For AV1, appendix A).
+const TEMPORAL_LAYERS_MAX: u8 = 8;
+
+/// How many temporal layers of a picture are wanted, 1 to 8: with each one less a stream that has them has, as a rule, half as
+/// many frames. Streams without temporal layers keep all their frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemporalLayers(u8);
+
+impl TemporalLayers {
+    /// Returns `None` for none, and for more than there can be.
+    #[must_use]
+    pub const fn new(count: u8) -> Option<Self> {
+        if count >= 1 && count <= TEMPORAL_LAYERS_MAX { Some(Self(count)) } else { None }
+    }
+
+    /// Tells whether all that there can be are wanted.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the highest one that is wanted; [`Layer::MAX`]'s where all are.
+    #[must_use]
+    pub fn max_layer(self) -> u8 {
+        if self.is_all() { Layer::MAX.temporal } else { self.0.saturating_sub(1) }
+    }
+}
+
+impl Default for TemporalLayers {
+    fn default() -> Self {
+        Self(TEMPORAL_LAYERS_MAX)
+    }
+}
+
 impl Default for Detail {
     fn default() -> Self {
         Self::Quality(Quality::High)
@@ -82,6 +116,16 @@ mod tests {
             order: 1,
         };
         detail.max_layer(&track).spatial
+    }
+
+    #[test]
+    fn temporal_layers_are_counted_from_one_and_eight_are_all() {
+        let highest = |count| TemporalLayers::new(count).map(TemporalLayers::max_layer);
+        let cases = [(0, None), (1, Some(0)), (2, Some(1)), (7, Some(6)), (8, Some(u8::MAX)), (9, None)];
+        for (count, expected) in cases {
+            assert_eq!(highest(count), expected, "{count}");
+        }
+        assert_eq!(TemporalLayers::default().max_layer(), u8::MAX);
     }
 
     #[test]

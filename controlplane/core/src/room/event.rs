@@ -8,7 +8,7 @@ use sluice_protocol::media::MediaKind;
 use sluice_protocol::plan;
 use sluice_protocol::time::Instant;
 
-use super::detail::Detail;
+use super::detail::{Detail, TemporalLayers};
 use super::participant::{Identity, LeaveReason, ParticipantId, PublishedTrack, Receiver, Term, Wish};
 use super::settings::RoomLimits;
 use crate::access::{PermissionOverrides, Role, Source};
@@ -207,6 +207,8 @@ pub struct SubscriptionChange {
     pub is_paused: Option<bool>,
     /// How much of a picture is wanted.
     pub detail: Option<Detail>,
+    /// How much of its frame rate is wanted.
+    pub temporal_layers: Option<TemporalLayers>,
 }
 
 /// A change of a participant; what is absent stays.

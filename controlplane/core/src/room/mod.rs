@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::ids::TrackId;
 use sluice_protocol::time::Instant;
 
-pub use detail::{Detail, Quality};
+pub use detail::{Detail, Quality, TemporalLayers};
 pub use event::{
     Actor, Admission, Audience, Event, Input, Join, Notice, Output, ParticipantChange, Renewal, RoomChange,
     SubscriptionChange, kind_text, track_of_text, track_text,

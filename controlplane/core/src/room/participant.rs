@@ -5,7 +5,7 @@ use sluice_protocol::ids::{EgressId, TrackId};
 use sluice_protocol::media::MediaKind;
 use sluice_protocol::time::Instant;
 
-use super::detail::Detail;
+use super::detail::{Detail, TemporalLayers};
 use super::event::Audience;
 use crate::access::{PermissionOverrides, Permissions, Role, Source};
 use crate::sdp::NegotiatedCodec;
@@ -198,6 +198,8 @@ pub struct Subscription {
     pub is_paused: bool,
     /// How much of a picture is wanted.
     pub detail: Detail,
+    /// How much of its frame rate is wanted.
+    pub temporal_layers: TemporalLayers,
 }
 
 /// What a stay rests on where a token let it in: until when, and with which rights. A token renews it that gives no less.

@@ -6,7 +6,8 @@ use sluice_protocol::ids::TrackId;
 
 use super::subscription::feed;
 use super::{
-    Detail, Output, Participant, ParticipantId, PublishedTrack, Room, RoomError, Subscription, SubscriptionChange, Wish,
+    Detail, Output, Participant, ParticipantId, PublishedTrack, Room, RoomError, Subscription, SubscriptionChange,
+    TemporalLayers, Wish,
 };
 use crate::limits;
 use crate::sdp::NegotiatedCodec;
@@ -32,7 +33,12 @@ impl Room {
         let mut after: Vec<Subscription> = before.iter().filter(|own| wanted.contains(&own.track)).copied().collect();
         for track in wanted {
             if after.len() < limits::WISHED_TRACKS_MAX && after.iter().all(|own| own.track != track) {
-                after.push(Subscription { track, is_paused: false, detail: Detail::default() });
+                after.push(Subscription {
+                    track,
+                    is_paused: false,
+                    detail: Detail::default(),
+                    temporal_layers: TemporalLayers::default(),
+                });
             }
         }
         if after != *before {
@@ -103,6 +109,7 @@ impl Room {
         let own = participant.subscriptions.iter_mut().find(|own| own.track == track).ok_or(RoomError::NoSuchTrack)?;
         own.is_paused = change.is_paused.unwrap_or(own.is_paused);
         own.detail = change.detail.unwrap_or(own.detail);
+        own.temporal_layers = change.temporal_layers.unwrap_or(own.temporal_layers);
         output.push(Output::Changed(id.clone()));
         Ok(())
     }

@@ -152,6 +152,10 @@ pub struct UpdateSubscription {
     pub quality: Option<Quality>,
     /// How large the picture is shown; overrides `quality`.
     pub size: Option<Size>,
+    /// How many temporal layers are wanted, 1 to 8: each one less halves the frame rate of a picture that has them. 8 are
+    /// all.
+    #[schema(minimum = 1, maximum = 8)]
+    pub temporal_layers: Option<u8>,
 }
 
 /// A size in pixels of the screen.

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sluice_controlplane_core::limits::ROOMS_PER_SESSION_MAX;
 use sluice_controlplane_core::plan::PublishTrack;
 use sluice_controlplane_core::room::{
-    Detail, ParticipantChange, RoomChange, RoomId, SubscriptionChange, track_of_text,
+    Detail, ParticipantChange, RoomChange, RoomId, SubscriptionChange, TemporalLayers, track_of_text,
 };
 use sluice_controlplane_core::sdp::{Answer, Offer};
 use sluice_controlplane_core::session::OfferId;
@@ -96,12 +96,7 @@ pub(super) fn wanted(request: ClientRequest) -> Result<Wanted, SaidRefusal> {
         ClientRequest::UnsubscribeTrack(messages::TrackOfRoom { room_id, track_id }) => {
             Request::Unsubscribe { room: room(room_id)?, track: track(&track_id)? }
         }
-        ClientRequest::UpdateSubscription(update) => {
-            let messages::UpdateSubscription { room_id, track_id, paused, quality, size } = update;
-            let detail = size.map(|size| Detail::Height(size.height)).or_else(|| quality.map(Detail::Quality));
-            let change = SubscriptionChange { is_paused: paused, detail };
-            Request::UpdateSubscription { room: room(room_id)?, track: track(&track_id)?, change }
-        }
+        ClientRequest::UpdateSubscription(update) => update_subscription(update)?,
         ClientRequest::UpdateMetadata(messages::UpdateMetadata { room_id, name, metadata }) => {
             let metadata = metadata.as_ref().map(metadata_text);
             let change = ParticipantChange { name, metadata, role: None, permissions: None };
@@ -156,6 +151,17 @@ fn publish_track(publish: messages::PublishTrack) -> Result<Request, SaidRefusal
     }
     let height = height.filter(|_| own_kind == MediaKind::Video);
     Ok(Request::DeclareTrack(PublishTrack { mid, source, rooms, muted, height }))
+}
+
+fn update_subscription(update: messages::UpdateSubscription) -> Result<Request, SaidRefusal> {
+    let messages::UpdateSubscription { room_id, track_id, paused, quality, size, temporal_layers } = update;
+    let detail = size.map(|size| Detail::Height(size.height)).or_else(|| quality.map(Detail::Quality));
+    let temporal_layers = match temporal_layers.map(TemporalLayers::new) {
+        Some(None) => return Err(invalid("temporal_layers", "there are 1 to 8")),
+        layers => layers.flatten(),
+    };
+    let change = SubscriptionChange { is_paused: paused, detail, temporal_layers };
+    Ok(Request::UpdateSubscription { room: room(room_id)?, track: track(&track_id)?, change })
 }
 
 fn mute_track(mute: messages::MuteTrack) -> Result<Request, SaidRefusal> {

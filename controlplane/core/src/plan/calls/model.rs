@@ -200,7 +200,7 @@ impl Call {
             Step::Unsubscribe(who, room, whom, nth) => self.want(model, who, room, (whom, nth), false),
             Step::Pause(who, room, whom, nth, on) => {
                 let Some(track) = self.tracks_of(whom).get(nth).copied() else { return };
-                let change = SubscriptionChange { is_paused: Some(on), detail: None };
+                let change = SubscriptionChange { is_paused: Some(on), ..SubscriptionChange::default() };
                 let done =
                     self.handle(room, Input::UpdateSubscription { participant: participant(who), track, change });
                 assert_eq!(done.is_ok(), model.wants(who, room, track));

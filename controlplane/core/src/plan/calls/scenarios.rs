@@ -3,7 +3,7 @@
 use super::client::LineState;
 use super::*;
 use crate::access::Source;
-use crate::room::{Detail, LeaveReason, Quality, RoomError, SubscriptionChange};
+use crate::room::{Detail, LeaveReason, Quality, RoomError, SubscriptionChange, TemporalLayers};
 use crate::sdp::{AnswerError, OfferError};
 use sluice_protocol::media::{Label, Mid};
 
@@ -204,16 +204,17 @@ fn subscriptions_are_chosen_paused_and_limited() {
     assert_eq!(call.handle(0, subscribe(stranger)), Err(ControlError::Room(RoomError::NoSuchTrack)));
     call.settle(2);
     assert_eq!(call.fed_tracks(2), [tracks[1]]);
-    let mut update = |is_paused, detail| {
-        let change = SubscriptionChange { is_paused, detail };
+    let mut update = |is_paused, detail, temporal| {
+        let change = SubscriptionChange { is_paused, detail, temporal_layers: TemporalLayers::new(temporal) };
         let input = Input::UpdateSubscription { participant: participant.clone(), track: tracks[1], change };
         call.handle(0, input).unwrap();
         let (_, egress) = call.fed(2).pop().unwrap();
-        (egress.paused, egress.max_layer.spatial)
+        (egress.paused, egress.max_layer.spatial, egress.max_layer.temporal)
     };
-    assert_eq!(update(Some(true), None), (true, u8::MAX));
-    assert_eq!(update(None, Some(Detail::Quality(Quality::Low))), (true, 0));
-    assert_eq!(update(Some(false), None), (false, 0));
+    assert_eq!(update(Some(true), None, 0), (true, u8::MAX, u8::MAX));
+    assert_eq!(update(None, Some(Detail::Quality(Quality::Low)), 2), (true, 0, 1));
+    assert_eq!(update(Some(false), None, 0), (false, 0, 1));
+    assert_eq!(update(None, None, 8), (false, 0, u8::MAX));
     assert_eq!(call.make_offer(2), None, "none of that is negotiated");
     call.handle(0, Input::Unsubscribe { participant: participant.clone(), track: tracks[1] }).unwrap();
     assert_eq!(call.fed_tracks(2), []);
@@ -237,7 +238,7 @@ fn a_track_in_two_rooms_arrives_once() {
     assert_eq!((in_second(&call), call.fed_tracks(1)), (2, tracks.clone()));
     assert_eq!(call.make_offer(1), None, "it has them already");
     let pause = |call: &mut Call, room| {
-        let change = SubscriptionChange { is_paused: Some(true), detail: None };
+        let change = SubscriptionChange { is_paused: Some(true), ..SubscriptionChange::default() };
         call.handle(room, Input::UpdateSubscription { participant: participant(1), track: tracks[1], change }).unwrap();
         call.fed(1)[1].1.paused
     };

@@ -16,7 +16,7 @@ use super::{Membership, PeerConnection, SectionObject, Session, SessionId, SsrcM
 use crate::access::{PermissionOverrides, Role, Source};
 use crate::room::{
     Detail, Identity, Participant, ParticipantId, ParticipantState, PublishedTrack, Receiver, Room, RoomId, RoomRecord,
-    Subscription, Term, Wish,
+    Subscription, TemporalLayers, Term, Wish,
 };
 use crate::sdp::{Negotiated, NegotiatedSection};
 
@@ -102,7 +102,12 @@ struct TermRecord {
 
 /// A subscription: the track's address, and what is wanted of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct SubscriptionRecord(u64, bool, Detail);
+struct SubscriptionRecord(
+    u64,
+    bool,
+    Detail,
+    #[serde(default, skip_serializing_if = "TemporalLayers::is_all")] TemporalLayers,
+);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct TrackRecord {
@@ -337,7 +342,7 @@ impl MemberRecord {
             subscriptions: participant
                 .subscriptions
                 .iter()
-                .map(|own| SubscriptionRecord(own.track.word(), own.is_paused, own.detail))
+                .map(|own| SubscriptionRecord(own.track.word(), own.is_paused, own.detail, own.temporal_layers))
                 .collect(),
         }
     }
@@ -402,7 +407,7 @@ impl MemberRecord {
 
 impl SubscriptionRecord {
     const fn restore(&self) -> Subscription {
-        Subscription { track: TrackId::from_word(self.0), is_paused: self.1, detail: self.2 }
+        Subscription { track: TrackId::from_word(self.0), is_paused: self.1, detail: self.2, temporal_layers: self.3 }
     }
 }
 
@@ -455,6 +460,15 @@ impl SessionRecord {
 mod tests {
     use super::*;
     use crate::room::RoomSettings;
+
+    #[test]
+    fn a_subscription_of_all_temporal_layers_is_written_as_before_there_was_a_choice() {
+        let of = |count| SubscriptionRecord(7, false, Detail::Height(9), TemporalLayers::new(count).unwrap());
+        for (record, text) in [(of(8), r#"[7,false,{"height":9}]"#), (of(2), r#"[7,false,{"height":9},2]"#)] {
+            assert_eq!(serde_json::to_string(&record).unwrap(), text);
+            assert_eq!(serde_json::from_str::<SubscriptionRecord>(text).unwrap(), record);
+        }
+    }
 
     #[test]
     fn a_cookie_of_another_version_is_refused_by_its_number() {
