@@ -1,14 +1,14 @@
-//! A film whose pictures show their number in large blocks: drawn, encoded, put together again out of packets, decoded and read.
+//! A film whose pictures show their number in large blocks: drawn, encoded, decoded and read.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
-use sluice_load::film::{Encoding, Film, Recorded};
+use anyhow::{Context, Result, ensure};
+use sluice_load::film::{Encoding, Film, PLAIN, Step};
 use sluice_load::payload::{Codec, PictureSize};
+
+use crate::assembled::{Whole, is_key};
 
 /// Blocks of a picture; 16 tell its number, 16 the opposite.
 const BLOCKS: [usize; 2] = [8, 4];
@@ -30,6 +30,64 @@ const GROUP: usize = 60;
 /// together of two shows no number at all. Odd, so that it can be turned back.
 const SPREAD: u16 = 40_503;
 
+/// libvpx with three temporal layers: 0, 2, 1, 2.
+const THREE_LAYERS: &[Step] = &[
+    Step { temporal: 0, back: 4 },
+    Step { temporal: 2, back: 1 },
+    Step { temporal: 1, back: 2 },
+    Step { temporal: 2, back: 1 },
+];
+/// SVT-AV1 in low delay: the structure of its hierarchy of four levels.
+const FOUR_LAYERS: &[Step] = &[
+    Step { temporal: 0, back: 8 },
+    Step { temporal: 3, back: 1 },
+    Step { temporal: 2, back: 2 },
+    Step { temporal: 3, back: 1 },
+    Step { temporal: 1, back: 4 },
+    Step { temporal: 3, back: 1 },
+    Step { temporal: 2, back: 2 },
+    Step { temporal: 3, back: 1 },
+];
+
+/// How the pictures of the film refer to each other.
+pub(crate) const fn pattern(codec: Codec) -> &'static [Step] {
+    match codec {
+        Codec::Vp8 | Codec::Vp9 => THREE_LAYERS,
+        Codec::Av1 => FOUR_LAYERS,
+        Codec::H264 | Codec::Opus => PLAIN,
+    }
+}
+
+/// Whether dependency descriptors tell the layers.
+pub(crate) const fn is_described(codec: Codec) -> bool {
+    matches!(codec, Codec::Vp9 | Codec::Av1)
+}
+
+/// What `FFmpeg` is told to encode one of [`SIZES`], and the file's suffix.
+fn options(codec: Codec, index: usize) -> (String, &'static str) {
+    const VPX: &str = "-deadline realtime -cpu-used 8 -lag-in-frames 0 -threads 1 -g 60 -keyint_min 60 -auto-alt-ref 0 \
+                       -error-resilient 1";
+    let bitrates = [[25, 40, 60], [60, 100, 150], [160, 260, 400]][index];
+    let [base, middle, all] = bitrates;
+    let layers = format!(
+        "-b:v {all}k -ts-parameters ts_number_layers=3:ts_target_bitrate={base},{middle},{all}:ts_rate_decimator=4,2,1:\
+         ts_periodicity=4:ts_layer_id=0,2,1,2:ts_layering_mode=3"
+    );
+    match codec {
+        Codec::H264 => {
+            let plain = "keyint=60:min-keyint=60:scenecut=0:sliced-threads=0:threads=1";
+            let preset = "-c:v libx264 -preset superfast -tune zerolatency -profile:v baseline";
+            (format!("{preset} -x264-params {plain} -bsf:v h264_metadata=aud=insert -b:v {all}k"), "h264")
+        }
+        Codec::Av1 => {
+            let low_delay = "pred-struct=1:hierarchical-levels=3:lookahead=0:lp=1:scd=0";
+            (format!("-c:v libsvtav1 -preset 8 -crf 20 -g 60 -svtav1-params {low_delay}"), "ivf")
+        }
+        Codec::Vp9 => (format!("-c:v libvpx-vp9 {VPX} -qmin 40 -qmax 63 {layers}"), "ivf"),
+        Codec::Vp8 | Codec::Opus => (format!("-c:v libvpx {VPX} {layers}"), "ivf"),
+    }
+}
+
 /// Encodes the film.
 ///
 /// # Errors
@@ -43,20 +101,11 @@ pub(crate) fn encode(codec: Codec, folder: &Path) -> Result<Film> {
     fs::write(&source, drawn)?;
     let mut command = ffmpeg();
     command.args(["-f", "rawvideo", "-pix_fmt", "gray", "-s", "8x4", "-r", &RATE.to_string(), "-i"]).arg(&source);
-    let (options, suffix): (&[&str], _) = if codec == Codec::H264 {
-        let plain = "keyint=60:min-keyint=60:scenecut=0:sliced-threads=0:threads=1";
-        let preset = ["-c:v", "libx264", "-preset", "superfast", "-tune", "zerolatency", "-profile:v", "baseline"];
-        (&[&preset[..], &["-x264-params", plain, "-bsf:v", "h264_metadata=aud=insert"]].concat(), "h264")
-    } else {
-        let speed =
-            ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-lag-in-frames", "0", "-threads", "1"];
-        (&[&speed[..], &["-g", "60", "-keyint_min", "60", "-auto-alt-ref", "0"]].concat(), "ivf")
-    };
-    let file = |index: usize| folder.join(format!("{index}.{suffix}"));
+    let file = |index: usize| folder.join(format!("{index}.{}", options(codec, index).1));
     for (index, size) in SIZES.iter().enumerate() {
         let scale = format!("scale={}:{}:flags=neighbor,format=yuv420p", size.width, size.height);
-        command.args(["-map", "0:v", "-vf", &scale]).args(options);
-        command.args(["-b:v", ["60k", "150k", "400k"][index]]).arg(file(index));
+        command.args(["-map", "0:v", "-vf", &scale]);
+        command.args(options(codec, index).0.split_ascii_whitespace()).arg(file(index));
     }
     run(&mut command)?;
     let encodings = (0..SIZES.len()).map(|index| {
@@ -69,7 +118,14 @@ pub(crate) fn encode(codec: Codec, folder: &Path) -> Result<Film> {
         Ok(Encoding { groups })
     });
     let encodings = encodings.collect::<Result<Vec<_>>>()?;
-    Ok(Film { codec, rate: RATE, entry_every: ENTRY_EVERY, encodings: encodings.into() })
+    Ok(Film {
+        codec,
+        pattern: pattern(codec),
+        descriptors: is_described(codec),
+        rate: RATE,
+        entry_every: ENTRY_EVERY,
+        encodings: encodings.into(),
+    })
 }
 
 fn draw(number: usize) -> Vec<u8> {
@@ -93,154 +149,6 @@ fn read(blocks: &[u8]) -> Option<usize> {
     (0..PICTURES).find(|number| fits && u16::try_from(*number).unwrap().wrapping_mul(SPREAD) == spread)
 }
 
-/// A picture that a decoder may be given: whole, and nothing that it needs is missing.
-#[derive(Debug, Clone)]
-pub(crate) struct Whole {
-    /// When its last packet came.
-    pub(crate) at: Instant,
-    pub(crate) timestamp: u32,
-    /// What its descriptor says, where there is one.
-    pub(crate) picture_id: Option<u16>,
-    pub(crate) is_key: bool,
-    pub(crate) bitstream: Vec<u8>,
-}
-
-/// What was put together of packets.
-#[derive(Debug, Default)]
-pub(crate) struct Assembled {
-    pub(crate) pictures: Vec<Whole>,
-    /// Packets that never came.
-    pub(crate) missing: u64,
-    /// Whole pictures that a decoder is not given, because one before them is missing.
-    pub(crate) passed_over: usize,
-}
-
-/// Puts pictures together as a receiver does: in the order of sequence numbers; from a gap on it waits for a key frame.
-pub(crate) fn assemble(codec: Codec, packets: Vec<Recorded>) -> Result<Assembled> {
-    let mut ordered = BTreeMap::new();
-    for packet in packets {
-        let number = packet.sequence;
-        if let Some(other) = ordered.insert(number, packet) {
-            bail!("number {number} came twice: {}", other.timestamp);
-        }
-    }
-    let mut assembled = Assembled::default();
-    let (mut open, mut before, mut runs): (Vec<Recorded>, Option<u64>, bool) = (Vec::new(), None, false);
-    for packet in ordered.into_values() {
-        let gap = before.map_or(0, |before| packet.sequence - before - 1);
-        before = Some(packet.sequence);
-        if gap > 0 {
-            assembled.missing += gap;
-            (runs, open) = (false, Vec::new());
-        }
-        if open.last().is_some_and(|last: &Recorded| last.timestamp != packet.timestamp) {
-            bail!("a picture has no end, and nothing is missing: before {}", packet.sequence);
-        }
-        let ends = packet.marker;
-        open.push(packet);
-        if !ends {
-            continue;
-        }
-        let Some(whole) = join(codec, &std::mem::take(&mut open)) else {
-            // It has lost its beginning.
-            ensure!(!runs, "a picture without a beginning, and nothing is missing");
-            continue;
-        };
-        runs |= whole.is_key;
-        if runs {
-            assembled.pictures.push(whole);
-        } else {
-            assembled.passed_over += 1;
-        }
-    }
-    Ok(assembled)
-}
-
-fn join(codec: Codec, packets: &[Recorded]) -> Option<Whole> {
-    let (first, last) = (packets.first()?, packets.last()?);
-    let at = packets.iter().map(|packet| packet.at).max()?;
-    let (mut bitstream, mut picture_id) = (Vec::new(), None);
-    if codec == Codec::H264 {
-        starts_access(&first.payload).then_some(())?;
-        bitstream.extend([0, 0, 0, 1, 9, 0xf0]);
-        packets.iter().try_for_each(|packet| join_h264(&mut bitstream, &packet.payload))?;
-    } else {
-        // S, and partition 0.
-        (first.payload.first()? & 0x1f == 0x10).then_some(())?;
-        for packet in packets {
-            let (id, content) = vp8(&packet.payload)?;
-            picture_id = id;
-            bitstream.extend(content);
-        }
-    }
-    let is_key = is_key(codec, &bitstream);
-    Some(Whole { at, timestamp: last.timestamp, picture_id, is_key, bitstream })
-}
-
-/// Whether a payload begins with what a picture begins with: parameter sets, a message, or a slice's first macroblock.
-fn starts_access(payload: &[u8]) -> bool {
-    let slice = |unit: Option<&u8>, content: Option<&u8>| match unit.map(|unit| unit & 0x1f) {
-        Some(6..=9) => true,
-        Some(1 | 5) => content.is_some_and(|byte| byte & 0x80 != 0),
-        _ => false,
-    };
-    match payload.first().map(|header| header & 0x1f) {
-        Some(24) => slice(payload.get(3), payload.get(4)),
-        Some(28) => payload.get(1).is_some_and(|header| header & 0x80 != 0) && slice(payload.get(1), payload.get(2)),
-        _ => slice(payload.first(), payload.get(1)),
-    }
-}
-
-/// RFC 6184, sections 5.6 to 5.8.
-fn join_h264(stream: &mut Vec<u8>, payload: &[u8]) -> Option<()> {
-    const START: [u8; 4] = [0, 0, 0, 1];
-    match payload.first()? & 0x1f {
-        24 => {
-            let mut rest = payload.get(1..)?;
-            while let Some((size, after)) = rest.split_first_chunk() {
-                let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*size)))?;
-                stream.extend(START.iter().chain(unit));
-                rest = after;
-            }
-        }
-        28 => {
-            let [indicator, header, content @ ..] = payload else { return None };
-            if header & 0x80 != 0 {
-                stream.extend(START.iter().chain(&[indicator & 0xe0 | header & 0x1f]));
-            }
-            stream.extend(content);
-        }
-        _ => stream.extend(START.iter().chain(payload)),
-    }
-    Some(())
-}
-
-/// Picture id and bitstream, RFC 7741 section 4.2.
-fn vp8(payload: &[u8]) -> Option<(Option<u16>, &[u8])> {
-    let (first, mut rest) = payload.split_first()?;
-    let mut id = None;
-    if first & 0x80 != 0 {
-        let (fields, after) = rest.split_first()?;
-        rest = after;
-        if fields & 0x80 != 0 {
-            let long = rest.first()? & 0x80 != 0;
-            let (bytes, after) = rest.split_at_checked(if long { 2 } else { 1 })?;
-            id = Some(bytes.iter().fold(0, |id, byte| id << 8 | u16::from(*byte)) & 0x7fff);
-            rest = after;
-        }
-        let more = usize::from(fields & 0x40 != 0) + usize::from(fields & 0x30 != 0);
-        rest = rest.get(more..)?;
-    }
-    Some((id, rest))
-}
-
-fn is_key(codec: Codec, picture: &[u8]) -> bool {
-    match codec {
-        Codec::H264 => picture.windows(4).any(|it| it[..3] == [0, 0, 1] && it[3] & 0x1f == 5),
-        Codec::Vp8 | Codec::Vp9 | Codec::Av1 | Codec::Opus => picture.first().is_some_and(|tag| tag & 1 == 0),
-    }
-}
-
 /// A picture that was decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -257,7 +165,12 @@ pub(crate) fn decode(codec: Codec, pictures: &[Whole], folder: &Path) -> Result<
     let (path, out) = (folder.join("received"), folder.join("decoded.gray"));
     let mut stream = Vec::new();
     if codec != Codec::H264 {
-        stream.extend(b"DKIF\0\0\x20\0VP80");
+        stream.extend(b"DKIF\0\0\x20\0");
+        stream.extend(match codec {
+            Codec::Vp9 => b"VP90",
+            Codec::Av1 => b"AV01",
+            Codec::Vp8 | Codec::H264 | Codec::Opus => b"VP80",
+        });
         stream.extend([0, 2, 0, 1, 15, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
     for (picture, time) in pictures.iter().zip(0_u64..) {

@@ -1,6 +1,7 @@
 //! End to end: two real planes, and the other end never ours.
 #![cfg(test)]
 
+mod assembled;
 mod audience;
 mod call;
 mod call_soak;

@@ -73,6 +73,7 @@ impl Draft {
             watch_rtcp: false,
             local_ip,
             trickle: false,
+            descriptors: false,
         };
         let role = Role::Sender(Box::new(Sender::new(shape, sent)));
         let (mut endpoint, offer) = Endpoint::offering(&setup, role)?;

@@ -45,6 +45,7 @@ impl Subscriber {
             watch_rtcp: false,
             local_ip: shared.local_ip,
             trickle: false,
+            descriptors: false,
         };
         let role = Role::Receiver(Box::new(Receiver::new(Arc::clone(&received), Arc::clone(&shared.delivered))));
         let (endpoint, answer) = Endpoint::answering(&setup, role, offer)?;

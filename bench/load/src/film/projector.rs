@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use str0m::media::{Direction, MediaKind, Mid, Rid};
-use str0m::rtp::RtpWrite;
+use str0m::rtp::{ExtensionValues, RtpWrite};
 use str0m::{Event, Rtc};
 
 use super::cut::{Numbers, cut};
+use super::descriptor::{Descriptor, Structure, Value};
 use super::{Encoding, Film, RIDS};
 use crate::measure::clock::Now;
 use crate::peer::connection::Connection;
@@ -63,6 +64,7 @@ impl Draft {
             watch_rtcp: false,
             local_ip: local_ip_towards(url)?,
             trickle: false,
+            descriptors: film.descriptors,
         };
         let role = Role::Projector(Box::new(ProjectorRole::new(film, Arc::clone(&progress))));
         let (mut endpoint, offer) = Endpoint::offering(&setup, role)?;
@@ -113,6 +115,8 @@ pub(crate) struct ProjectorRole {
 struct Packet {
     stream: usize,
     payload: Vec<u8>,
+    /// The dependency descriptor; empty where there is none.
+    descriptor: Vec<u8>,
     is_last: bool,
 }
 
@@ -124,6 +128,8 @@ struct Stream {
     timestamp: u32,
     /// What distinguishes its picture ids from the others'.
     first_picture: u64,
+    /// Pictures of the base layer sent.
+    base: u64,
     /// The group that is sent, and the place in it.
     group: usize,
     place: usize,
@@ -139,14 +145,15 @@ impl Stream {
             sequence: u64::from(scramble(id) >> 17),
             timestamp: scramble(id ^ 1),
             first_picture: u64::from(scramble(id ^ 2)),
+            base: u64::from(scramble(id ^ 3)),
             group: 0,
             place: 0,
             wants_key_frame: false,
         }
     }
 
-    /// Goes on to a picture of the film, and returns it.
-    fn show<'a>(&mut self, encoding: &'a Encoding, entry_every: usize, picture: u64) -> &'a [u8] {
+    /// Goes on to a picture of the film, and returns its place in its group and what it is.
+    fn show<'a>(&mut self, encoding: &'a Encoding, entry_every: usize, picture: u64) -> (usize, &'a [u8]) {
         let groups = encoding.groups.len();
         let entry = usize::try_from(picture % (groups * entry_every) as u64).unwrap_or(0);
         let is_over = encoding.groups.get(self.group).is_none_or(|group| self.place >= group.len());
@@ -155,7 +162,7 @@ impl Stream {
         }
         let found = encoding.groups.get(self.group).and_then(|group| group.get(self.place));
         self.place += 1;
-        found.map_or(&[], Vec::as_slice)
+        (self.place - 1, found.map_or(&[], Vec::as_slice))
     }
 }
 
@@ -197,12 +204,16 @@ impl ProjectorRole {
             }
             self.begin_picture();
         }
-        let Some(Packet { stream, payload, is_last }) = self.queue.pop_front() else { return false };
+        let Some(Packet { stream, payload, descriptor, is_last }) = self.queue.pop_front() else { return false };
         let Some(stream) = self.streams.get_mut(stream) else { return false };
         let Some(payload_type) = payload_type_of(rtc, mid, self.film.codec) else { return false };
         if let Some(sending) = rtc.direct_api().stream_tx_by_mid(mid, Some(stream.rid)) {
             let packet = RtpWrite::new(payload_type, stream.sequence.into(), stream.timestamp, now.instant, payload);
-            sending.write_rtp(packet.marker(is_last).nackable(true));
+            let mut values = ExtensionValues::default();
+            if !descriptor.is_empty() {
+                values.user_values.set(Value(descriptor));
+            }
+            sending.write_rtp(packet.marker(is_last).nackable(true).ext_vals(values));
         }
         stream.sequence += 1;
         true
@@ -215,14 +226,20 @@ impl ProjectorRole {
         let mut packets = Vec::new();
         for (index, (stream, encoding)) in streams.iter_mut().zip(film.encodings.iter()).enumerate() {
             stream.timestamp = stream.timestamp.wrapping_add(ticks);
-            let shown = stream.show(encoding, film.entry_every, *picture);
-            let numbers = Numbers { picture: stream.first_picture + *picture };
+            let (shown_at, shown) = stream.show(encoding, film.entry_every, *picture);
+            let step = film.pattern.get(shown_at % film.pattern.len().max(1));
+            stream.base += u64::from(step.is_none_or(|step| step.temporal == 0));
+            let number = stream.first_picture + *picture;
+            let numbers = Numbers { picture: number, base: stream.base, place: shown_at, pattern: film.pattern };
             let payloads = cut(film.codec, numbers, shown);
             let count = payloads.len();
             packets.extend(payloads.into_iter().enumerate().map(|(place, payload)| {
                 // The packets of an encoding stay in their order.
                 let rank = (place * 64 + index) / (index + 1);
-                (rank, Packet { stream: index, payload, is_last: place + 1 == count })
+                let is_last = place + 1 == count;
+                let descriptor =
+                    if film.descriptors { describe(film, numbers, place == 0, is_last) } else { Vec::new() };
+                (rank, Packet { stream: index, payload, descriptor, is_last })
             }));
         }
         packets.sort_by_key(|(rank, _)| *rank);
@@ -230,6 +247,22 @@ impl ProjectorRole {
         *picture += 1;
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).pictures = *picture;
     }
+}
+
+/// The dependency descriptor of a packet; the first one of a key frame has the structure.
+fn describe(film: &Film, numbers: Numbers, starts: bool, ends: bool) -> Vec<u8> {
+    let structure = Structure::of(film.pattern);
+    let [.., high, low] = numbers.picture.to_be_bytes();
+    let descriptor = Descriptor {
+        starts,
+        ends,
+        frame: u16::from_be_bytes([high, low]),
+        template: structure.template_at(film.pattern, numbers.place),
+        structure: (starts && numbers.place == 0).then_some(structure),
+        active: None,
+        back: None,
+    };
+    descriptor.write()
 }
 
 #[cfg(test)]
@@ -245,11 +278,11 @@ mod tests {
         let mut shown = Vec::new();
         for picture in 0..10 {
             stream.wants_key_frame |= picture == 7;
-            shown.push(<[u8; 2]>::try_from(stream.show(&encoding, 2, picture)).unwrap());
+            shown.push(<[u8; 2]>::try_from(stream.show(&encoding, 2, picture).1).unwrap());
         }
         let expected = [[0, 0], [0, 1], [0, 2], [0, 3], [2, 0], [2, 1], [2, 2], [2, 3], [1, 0], [1, 1]];
         assert_eq!(shown, expected);
         stream.wants_key_frame = true;
-        assert_eq!(stream.show(&encoding, 2, 10), [2, 0]);
+        assert_eq!(stream.show(&encoding, 2, 10), (0, &[2, 0][..]));
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use str0m::media::Direction;
 use str0m::rtp::RtpPacket;
 
+use super::descriptor::Value;
 use crate::limits::RECORDED_PACKETS_MAX;
 use crate::payload::Codec;
 use crate::peer::connection::Connection;
@@ -30,6 +31,8 @@ pub struct Recorded {
     pub marker: bool,
     /// The payload.
     pub payload: Vec<u8>,
+    /// The dependency descriptor.
+    pub descriptor: Option<Vec<u8>>,
 }
 
 /// A subscriber connection that takes one codec and keeps what comes, on a thread of its own.
@@ -42,11 +45,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Answers the first offer of the server at `url`.
+    /// Answers the first offer of the server at `url`; dependency descriptors are taken or not.
     ///
     /// # Errors
     /// When the offer cannot be answered.
-    pub fn answer(url: &str, codec: Codec, offer: &str) -> Result<(Self, String)> {
+    pub fn answer(url: &str, codec: Codec, descriptors: bool, offer: &str) -> Result<(Self, String)> {
         let worker = Arc::new(Worker::spawn("recorder")?);
         let packets: Arc<Mutex<Vec<Recorded>>> = Arc::default();
         let setup = Setup {
@@ -57,6 +60,7 @@ impl Recorder {
             watch_rtcp: false,
             local_ip: local_ip_towards(url)?,
             trickle: false,
+            descriptors,
         };
         let role = Role::Recorder(Box::new(RecorderRole(Arc::clone(&packets))));
         let (endpoint, answer) = Endpoint::answering(&setup, role, offer)?;
@@ -102,6 +106,7 @@ impl RecorderRole {
                 timestamp: packet.header.timestamp,
                 marker: packet.header.marker,
                 payload: packet.payload.to_vec(),
+                descriptor: packet.header.ext_vals.user_values.get::<Value>().map(|value| value.0.clone()),
             });
         }
     }

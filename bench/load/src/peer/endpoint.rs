@@ -11,11 +11,12 @@ use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
+use str0m::rtp::Extension;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use super::connection::{Connection, State};
 use crate::call::{Receiver, Sender};
-use crate::film::{ProjectorRole, RecorderRole};
+use crate::film::{self, ProjectorRole, RecorderRole};
 use crate::limits::SOCKET_BUFFER_BYTES;
 use crate::measure::clock::Now;
 use crate::payload::Codec;
@@ -25,6 +26,9 @@ use crate::viewer::ViewerRole;
 
 /// Statistics of the stack are read this often.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The id under which dependency descriptors are offered; the stack uses 1 to 4, 10, 11 and 13 itself.
+const DESCRIPTOR_ID: u8 = 12;
 
 /// When and how a packet came.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +71,8 @@ pub(crate) struct Setup {
     pub(crate) local_ip: IpAddr,
     /// Leave the candidates out of the offer.
     pub(crate) trickle: bool,
+    /// Negotiate dependency descriptors.
+    pub(crate) descriptors: bool,
 }
 
 /// A peer connection with its socket.
@@ -394,6 +400,9 @@ fn configure(setup: &Setup) -> RtcConfig {
         .set_stats_interval(Some(STATISTICS_INTERVAL))
         .enable_raw_packets(setup.watch_rtcp)
         .clear_codecs();
+    if setup.descriptors {
+        config = config.set_extension(DESCRIPTOR_ID, Extension::with_serializer(film::URI, film::Carrier));
+    }
     for codec in &setup.codecs {
         config = match codec {
             Codec::Vp8 => config.enable_vp8(true),

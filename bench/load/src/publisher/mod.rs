@@ -101,6 +101,7 @@ impl PublisherConfig {
             watch_rtcp: false,
             local_ip,
             trickle: self.candidates == Candidates::Trickled,
+            descriptors: false,
         }
     }
 

@@ -74,6 +74,7 @@ impl ViewerConfig {
             watch_rtcp: self.watch_rtcp,
             local_ip,
             trickle: self.candidates == Candidates::Trickled,
+            descriptors: false,
         }
     }
 
