@@ -5,6 +5,7 @@ mod call;
 mod failures;
 mod keyboard;
 mod layers;
+mod orders;
 mod phone;
 mod show;
 mod two_rooms;

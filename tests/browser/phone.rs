@@ -3,7 +3,8 @@
 use serde_json::Value;
 use sluice_tests::{Browser, Browsers, in_own_network};
 
-use crate::show::{Show, number, sends};
+use crate::call::Call;
+use crate::show::{LIMIT, Show, number, sends, server};
 
 /// The least size of what is touched, in CSS pixels (WCAG 2.2, success criterion 2.5.8).
 const TOUCH_MIN: f64 = 24.0;
@@ -25,7 +26,7 @@ fn a_phone_goes_live_and_a_phone_watches_with_everything_in_its_width() {
         let phone = Browser::ChromiumOnAPhone;
         let mut show = Show::start(phone, phone).await;
         let front = format!("{}/", show.server.base());
-        show.browsers.wait_until("publisher", crate::show::LIMIT, sends).await.unwrap();
+        show.browsers.wait_until("publisher", LIMIT, sends).await.unwrap();
         assert_fits(&mut show.browsers, "publisher").await;
         assert_fits(&mut show.browsers, "viewer").await;
         show.browsers.click("viewer", "button[aria-label=\"Quality\"]").await.unwrap();
@@ -33,6 +34,35 @@ fn a_phone_goes_live_and_a_phone_watches_with_everything_in_its_width() {
         show.browsers.open("front", phone, &front).await.unwrap();
         assert_fits(&mut show.browsers, "front").await;
         show.end().await;
+    });
+}
+
+#[test]
+fn a_phone_meets_and_hosts_with_everything_in_its_width() {
+    in_own_network("phone::a_phone_meets_and_hosts_with_everything_in_its_width", async {
+        let server = server("create").await;
+        let mut browsers = Browsers::start().unwrap();
+        browsers.open("Ann", Browser::ChromiumOnAPhone, &format!("{}/", server.base())).await.unwrap();
+        browsers.type_into("Ann", "#call-name", "A call").await.unwrap();
+        browsers.click("Ann", "#start-call button").await.unwrap();
+        browsers.wait_text("Ann", LIMIT, "Say something").await.unwrap();
+        assert_fits(&mut browsers, "Ann").await;
+        let mut call = Call::lobby(server, browsers).await;
+        call.enter("Ann").await;
+        assert_fits(&mut call.browsers, "Ann").await;
+        call.join("Ben", Browser::ChromiumWithASmallCamera).await;
+        call.wait_meeting("Ann", &["Ben"]).await;
+        assert_fits(&mut call.browsers, "Ann").await;
+        call.press_labelled("Ann", "Quality").await;
+        call.press_labelled("Ann", "Show Ben large").await;
+        assert_fits(&mut call.browsers, "Ann").await;
+        call.press_labelled("Ann", "People").await;
+        call.press("Ann", ".people summary").await;
+        call.press("Ann", ".people button[aria-expanded=\"false\"]").await;
+        assert_fits(&mut call.browsers, "Ann").await;
+        call.press("Ann", ".people .manage button[aria-pressed]").await;
+        call.browsers.wait_text("Ann", LIMIT, "Unlock the room").await.unwrap();
+        call.browsers.stop().await.unwrap();
     });
 }
 

@@ -38,6 +38,34 @@ fn a_reload_goes_back_to_both_rooms() {
     });
 }
 
+#[test]
+fn a_camera_in_two_rooms_goes_on_in_both_when_either_plane_is_killed() {
+    in_own_network("two_rooms::a_camera_in_two_rooms_goes_on_in_both_when_either_plane_is_killed", async {
+        let mut call = Call::start(Browser::ChromiumWithASmallCamera).await;
+        call.join("Ben", Browser::ChromiumWithoutDevices).await;
+        call.press_labelled("Ann", "Open a second room").await;
+        call.browsers.type_into("Ann", "#second-name", "Beside").await.unwrap();
+        call.press("Ann", "dialog form:has(#second-name) button").await;
+        let both = wait_rooms(&mut call, 2).await;
+        for source in ["Camera", "Microphone"] {
+            call.press("Ann", &format!("button[aria-label=\"{source} to Beside\"][aria-pressed=\"false\"]")).await;
+        }
+        let second = format!("{}/room/{}", call.server.base(), both["named"][1].as_str().unwrap());
+        call.browsers.open("Cid", Browser::FirefoxWithASmallCamera, &second).await.unwrap();
+        call.enter("Cid").await;
+        let seeing = [("Ben", "Ann"), ("Cid", "Ann"), ("Ann", "Cid")];
+        for (viewer, seen) in seeing {
+            call.wait_meeting(viewer, &[seen]).await;
+        }
+        let everybody = ["Ann", "Ben", "Cid"];
+        call.outlives_the_control_plane(&everybody, ("Ben", "Ann")).await;
+        call.wait_meeting("Cid", &["Ann"]).await;
+        call.outlives_the_data_plane(&everybody, &seeing).await;
+        assert_eq!(wait_rooms(&mut call, 2).await, both, "she is in both rooms as before");
+        call.browsers.stop().await.unwrap();
+    });
+}
+
 /// Waits until the page shows so many rooms and its address names just these; returns them.
 async fn wait_rooms(call: &mut Call, count: usize) -> Value {
     let deadline = Instant::now() + LIMIT;
