@@ -24,6 +24,10 @@ async fn who_is_moved_goes_on_in_the_other_room_with_what_it_publishes() {
     let (mut ben, mut cat, mut dan) =
         (enter(&server, "a", "ben").await, enter(&server, "a", "cat").await, enter(&server, "b", "dan").await);
     let tracks = publish(&mut ben, 1, &[Sent::Audio], &json!({})).await;
+    ben.done(json!({ "type": "update_metadata", "room_id": "a", "name": "Ben" })).await.unwrap();
+    let only = json!({ "can_publish_sources": ["microphone"] });
+    let update = json!({ "type": "update_participant", "room_id": "a", "participant_id": "ben", "permissions": only });
+    ann.done(update).await.unwrap();
     let request = json!({ "type": "move_participant", "room_id": "a", "participant_id": "ben", "to_room_id": "b" });
     assert_eq!(ann.refused(request.clone()).await.unwrap(), "not_in_room", "a host of one of them");
     enter_too(&mut ann, &server, "b", "host-ann").await;
@@ -31,6 +35,7 @@ async fn who_is_moved_goes_on_in_the_other_room_with_what_it_publishes() {
     ann.done(request).await.unwrap();
     let moved = ben.told("moved").await.unwrap();
     assert_eq!((&moved["room_id"], &moved["to_room_id"]), (&json!("a"), &json!("b")));
+    let given = text(&moved["token"]);
     let joined = ben.told("room_joined").await.unwrap();
     assert_eq!((&joined["room_id"], &joined["participant"]["tracks"][0]["id"]), (&json!("b"), &json!(tracks[0])));
     assert_eq!(joined["participants"].as_array().unwrap().len(), 2);
@@ -40,7 +45,41 @@ async fn who_is_moved_goes_on_in_the_other_room_with_what_it_publishes() {
     assert_eq!(came.unwrap()["type"], "participant_joined");
     assert_eq!(dan.told("track_published").await.unwrap()["track"]["id"], json!(tracks[0]));
     assert_eq!(ben.refused(json!({ "type": "leave_room", "room_id": "a" })).await.unwrap(), "not_in_room");
-    ben.done(json!({ "type": "leave_room", "room_id": "b" })).await.unwrap();
+    // What it was given on the way lets it in again as who it was, there and nowhere else.
+    ben.cut();
+    let again = Signaller::enter(server.base(), &given).await.unwrap();
+    assert_eq!(again.joined()["room_id"], "b");
+    let own = &again.joined()["participant"];
+    assert_eq!((&own["identity"], &own["name"], &own["role"]), (&json!("ben"), &json!("Ben"), &json!("speaker")));
+    assert_eq!(own["permissions"]["can_publish_sources"], json!(["microphone"]));
+    let left = |joined: &Value| joined["expires_in"].as_u64().unwrap();
+    assert!(left(again.joined()).abs_diff(left(&joined)) < 60, "it is good for no longer than the first one was");
+    let elsewhere = Signaller::connect(server.base(), &format!("token={given}&room_id=a")).await;
+    assert!(elsewhere.is_err(), "a token of the other room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_voids_the_token_that_came_with_a_move() {
+    let server = with_rooms(&["a", "b"]).await;
+    let mut ann = enter(&server, "a", "host-ann").await;
+    enter_too(&mut ann, &server, "b", "host-ann").await;
+    let mut ben = enter(&server, "a", "ben").await;
+    let about = |kind: &str, room: &str| json!({ "type": kind, "room_id": room, "participant_id": "ben" });
+    let mut request = about("move_participant", "a");
+    request["to_room_id"] = json!("b");
+    ann.done(request).await.unwrap();
+    let given = text(&ben.told("moved").await.unwrap()["token"]);
+    let (token, before) = (ben.resume_token(), ben.seq() - 1);
+    enter_too(&mut ben, &server, "a", "ben").await;
+    ben.cut();
+    ann.done(about("remove_participant", "b")).await.unwrap();
+    // Told once more, it is the same token as before.
+    let (mut ben, _resumed) = Signaller::resume(server.base(), &token, before).await.unwrap();
+    let told_again = text(&ben.told("moved").await.unwrap()["token"]);
+    for token in [given, told_again] {
+        let mut late = Signaller::connect(server.base(), &format!("token={token}")).await.unwrap();
+        assert_eq!(late.next().await.unwrap()["code"], "token_revoked");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

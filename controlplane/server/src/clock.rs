@@ -23,6 +23,12 @@ pub(crate) fn at_unix_seconds(seconds: u64) -> Instant {
     now() + Duration::from_secs(seconds).saturating_sub(since_1970)
 }
 
+/// Returns the wall-clock time of an instant to come in seconds since 1970, to the nearest one, as the clocks stand now.
+pub(crate) fn unix_seconds_at(instant: Instant) -> u64 {
+    let at = SystemTime::now() + instant.saturating_since(now()) + Duration::from_millis(500);
+    at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
 /// Returns the wall-clock time in seconds since 1970.
 pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()

@@ -168,6 +168,11 @@ export interface components {
             room_id: string;
             /** @description The room that the participant is in now. */
             to_room_id: string;
+            /**
+             * @description A token of the same identity, name, role and permissions with which the client comes back there, for as long as it may
+             *     stay; absent for a stay that ends with no token.
+             */
+            token?: string | null;
         };
         /** @description A track that is to be silent, or not any more. */
         MuteTrack: {

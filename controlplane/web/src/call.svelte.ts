@@ -19,7 +19,7 @@ import { explainFailure } from './messages';
 import { NewsBoard } from './news.svelte';
 import { OwnVoice } from './own-voice.svelte';
 import { keepRoomName, roomTitle } from './room-names';
-import { guestIdentity, keepToken, tokenSourceFor } from './tokens';
+import { guestIdentity, keepToken, keepTokenOfMove, tokenSourceFor } from './tokens';
 
 const SOURCES: readonly Source[] = ['camera', 'microphone', 'screen_share', 'screen_share_audio'];
 const ARRIVAL_MS = 600;
@@ -234,7 +234,8 @@ export class Call extends Devices {
     call.on('muted', ({ source, muted }) => this.#onMuted(source, muted));
     call.on('refused', ({ source, failure }) => this.news.tell(`Your ${wordFor(source)} cannot be sent: ${failure.message}`));
     call.on('expiring', ({ roomId, leftMs }) => this.news.tell(expiringWords(roomTitle(roomId), leftMs)));
-    call.on('left', ({ roomId, reason, movedTo }) => {
+    call.on('left', ({ roomId, reason, movedTo, token }) => {
+      if (movedTo !== undefined && token !== undefined) keepTokenOfMove(movedTo, token);
       if (reason === 'moved') this.news.tell(`A host moved you to ${roomTitle(movedTo ?? '')}`);
       else if (reason === TOKEN_EXPIRED) this.news.tell(`Your link for ${roomTitle(roomId)} has expired`);
       else if (reason !== 'left' && this.rooms.length > 0) this.news.tell(`You are not in ${roomTitle(roomId)} any more`);

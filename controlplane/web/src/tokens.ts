@@ -14,6 +14,11 @@ export function keepToken(roomId: string, token: string): void {
   sessionStorage.setItem(tokenKey(roomId), token);
 }
 
+/** Keeps the token that came with a move to a room, so that one is there again after a reload; not in the place of a better one. */
+export function keepTokenOfMove(roomId: string, token: string): void {
+  if (sessionStorage.getItem(tokenKey(roomId)) === null) keepToken(roomId, token);
+}
+
 /**
  * Takes a token out of the address (`#token=` or `?token=`), keeps it, and
  * cleans the address, so that copying it does not give the token away.

@@ -22,7 +22,7 @@ use super::extract::{Client, Parameters, Shown, check_id};
 use super::places::Place;
 use super::refusals::{AccessErrors, ParameterErrors, RoomErrors};
 use super::{Problem, Server, now_seconds};
-use crate::auth::{Bearer, LEEWAY_SECONDS, verify};
+use crate::auth::{Bearer, LEEWAY_SECONDS, issue, verify};
 use crate::conductor::Entrant;
 use crate::conductor::signalled::{Opener, Origin, Renewer, SaidRefusal};
 use crate::config::Guests;
@@ -189,6 +189,10 @@ impl Door for Entrance {
         let entrant = self.server.entrant(&shown, first, Endpoint::Signal).map_err(|problem| said(&problem))?;
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         Ok(Renewer { rooms, entrant })
+    }
+
+    fn sign(&self, claims: &Claims) -> Option<String> {
+        self.server.keys.signing().map(|key| issue(key, claims))
     }
 }
 

@@ -178,7 +178,7 @@ impl Connection {
     async fn handle_next(&mut self, socket: &mut WebSocket, next: Next) -> Result<(), Close> {
         match next {
             Next::Told(seq, told) => {
-                send(socket, writing::numbered(seq, &told)).await?;
+                send(socket, writing::numbered(seq, &told, self.parts.door.as_ref())).await?;
                 self.sent = seq;
                 Ok(())
             }

@@ -1,6 +1,7 @@
 //! Who lets sessions into rooms.
 
 use async_trait::async_trait;
+use sluice_controlplane_core::access::Claims;
 
 use crate::conductor::Entrant;
 use crate::conductor::signalled::{Renewer, SaidRefusal};
@@ -20,4 +21,7 @@ pub trait Door: Send + Sync + 'static {
     /// # Errors
     /// The refusal, as it is said.
     fn renew(&self, token: &str, identity: &str) -> Result<Renewer, SaidRefusal>;
+
+    /// Signs what a token says; `None` where there is no key to sign with.
+    fn sign(&self, claims: &Claims) -> Option<String>;
 }

@@ -333,6 +333,10 @@ pub struct Moved {
     pub room_id: String,
     /// The room that the participant is in now.
     pub to_room_id: String,
+    /// A token of the same identity, name, role and permissions with which the client comes back there, for as long as it may
+    /// stay; absent for a stay that ends with no token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// The end of a stay.

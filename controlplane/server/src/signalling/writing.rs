@@ -6,6 +6,7 @@ use sluice_protocol::ids::{TrackId, TransportId};
 use sluice_protocol::media::Mid;
 use sluice_protocol::time::Instant;
 
+use super::door::Door;
 use super::limits::IDLE_TIMEOUT;
 use super::server_messages::{
     Answer, ConnectionClosed, IceServer, InRoom, Moved, Offer, ParticipantLeft, ParticipantNews, Refused, Removed,
@@ -19,9 +20,9 @@ use crate::conductor::signalled::{Arrival, News, Opened, Reply, RequestId, SaidR
 use crate::conductor::{ParticipantSnapshot, RoomSnapshot, signalled};
 use crate::documents::{ParticipantDocument, TrackDocument};
 
-/// Writes a message that is numbered.
-pub(super) fn numbered(seq: u64, told: &Told) -> String {
-    let (id, said) = said(told);
+/// Writes a message that is numbered. Tokens that are told are signed by `door`.
+pub(super) fn numbered(seq: u64, told: &Told, door: &dyn Door) -> String {
+    let (id, said) = said(told, door);
     text(&ServerMessage { seq: Some(seq), id, said })
 }
 
@@ -72,10 +73,10 @@ pub(super) fn refused(refusal: &SaidRefusal) -> Said {
     Said::Error(Refused { code, message, field })
 }
 
-fn said(told: &Told) -> (Option<RequestId>, Said) {
+fn said(told: &Told, door: &dyn Door) -> (Option<RequestId>, Said) {
     match told {
         Told::Reply(id, reply) => (*id, answer(reply)),
-        Told::News(news) => (None, said_news(news)),
+        Told::News(news) => (None, said_news(news, door)),
     }
 }
 
@@ -99,7 +100,7 @@ fn answer(reply: &Reply) -> Said {
     }
 }
 
-fn said_news(news: &News) -> Said {
+fn said_news(news: &News, door: &dyn Door) -> Said {
     match news {
         News::Offer { offer, transport, sdp } => {
             let connection_id = connection_id(*transport);
@@ -140,7 +141,11 @@ fn said_news(news: &News) -> Said {
             Said::TrackUnsubscribed(TrackUnsubscribed { track_id: track_text(*track), refused: *refused })
         }
         News::RoomUpdated(room) => Said::RoomUpdated(RoomUpdated { room_id: room.id.clone(), room: room_info(room) }),
-        News::Moved { room, to } => Said::Moved(Moved { room_id: room.0.clone(), to_room_id: to.0.clone() }),
+        News::Moved { room, to, claims } => Said::Moved(Moved {
+            room_id: room.0.clone(),
+            to_room_id: to.0.clone(),
+            token: claims.as_ref().and_then(|claims| door.sign(claims)),
+        }),
         News::Removed { room, reason } => Said::Removed(Removed { room_id: room.0.clone(), reason: reason.as_str() }),
         News::ConnectionClosed { role, transport } => Said::ConnectionClosed(ConnectionClosed {
             connection: match role {

@@ -4,7 +4,7 @@ import { SluiceError, toSluiceError } from '../failure';
 import type { QualitySample } from '../quality';
 import { insteadOf, TOKEN_EXPIRED, type TokenRequest } from '../token';
 import { RoomHost } from './host';
-import type { CallParticipant, ClientRequest, RoomJoined, ServerMessage, Source } from './protocol';
+import type { CallParticipant, ClientRequest, RoomJoined, Said, ServerMessage, Source } from './protocol';
 import { PublisherConnection } from './publisher';
 import { Renewals, type Expiring } from './renewals';
 import { Rooms, type CallRoom } from './rooms';
@@ -43,8 +43,12 @@ export interface CallEvents {
   went: { roomId: string; participant: CallParticipant; reason: string };
   /** A host muted a track of ours, which only a host can undo, or took that back. */
   muted: { roomId: string; source: Source; muted: boolean };
-  /** We are in a room no more; `moved` names the room that we are in instead. */
-  left: { roomId: string; reason: string; movedTo?: string };
+  /**
+   * We are in a room no more; `movedTo` names the room that we are in instead,
+   * and `token` is one for that room, where the server gave one: for a page
+   * that is loaded anew, as the session itself uses it already.
+   */
+  left: { roomId: string; reason: string; movedTo?: string; token?: string };
   /** Our stay in a room ends soon with its token, and no newer one could be had so far. */
   expiring: Expiring;
   /** The server does not let us publish this. */
@@ -73,7 +77,9 @@ const ENDS: Readonly<Record<string, CallEnd>> = {
  */
 export class CallSession {
   readonly #events = new Emitter<CallEvents>();
-  readonly #token: CallTokenSource;
+  readonly #source: CallTokenSource;
+  /** Tokens that came with a move, for the rooms that we are in by them. */
+  readonly #given = new Map<string, string>();
   readonly #signalling: Signalling;
   readonly #publisher: PublisherConnection;
   readonly #subscriber: SubscriberConnection;
@@ -93,11 +99,11 @@ export class CallSession {
 
   constructor(options: CallOptions) {
     const { server = '', token, environment = browserEnvironment() } = options;
-    this.#token = token;
+    this.#source = token;
     this.#environment = environment;
     this.#signalling = new Signalling({
       server,
-      token,
+      token: (request) => this.#token(request),
       environment,
       firstRoom: () => {
         const [first] = this.#wanted;
@@ -238,6 +244,15 @@ export class CallSession {
     return new RoomHost(roomId, (request) => this.#signalling.request(request));
   }
 
+  /** A token: the one that came with a move while that does, else one of the source. */
+  async #token(request: TokenRequest & { roomId: string }): Promise<string | undefined> {
+    const given = this.#given.get(request.roomId);
+    if (given !== undefined && !request.renew) return given;
+    const token = await this.#source(request);
+    this.#given.delete(request.roomId);
+    return token;
+  }
+
   async #join(roomId: string, asking: TokenRequest = { renew: false }): Promise<void> {
     const token = await this.#token({ roomId, ...asking });
     const auto_subscribe = this.#wanted.get(roomId) ?? true;
@@ -302,7 +317,7 @@ export class CallSession {
         this.#wanted.delete(message.room_id);
         this.#entered.delete(message.room_id);
         this.#renewals.forget(message.room_id);
-        this.#events.emit('left', { roomId: message.room_id, reason: 'moved', movedTo: message.to_room_id });
+        this.#onMoved(message);
         break;
       case 'track_subscribed':
         this.#tiles.repeatOne(message.track_id);
@@ -321,6 +336,12 @@ export class CallSession {
     this.#tiles.repeat();
     if (!isFirst) return;
     for (const roomId of this.#wanted.keys()) if (roomId !== room_id) this.#rejoin(roomId);
+  }
+
+  #onMoved({ room_id: roomId, to_room_id: movedTo, token }: Said<'moved'>): void {
+    this.#given.delete(roomId);
+    if (token != null) this.#given.set(movedTo, token);
+    this.#events.emit('left', { roomId, reason: 'moved', movedTo, ...(token != null && { token }) });
   }
 
   /** Messages were missed: the rooms are those that the server names. */
@@ -354,6 +375,7 @@ export class CallSession {
   /** We are in a room no more. */
   #gone(roomId: string, reason: string): void {
     this.#entered.delete(roomId);
+    this.#given.delete(roomId);
     this.#renewals.forget(roomId);
     this.#events.emit('rooms', this.#rooms.all);
     this.#events.emit('left', { roomId, reason });

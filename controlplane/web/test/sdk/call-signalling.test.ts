@@ -269,6 +269,39 @@ describe('rooms', () => {
     expect(call.state.name).toBe('live');
   });
 
+  it('is entered again with the token that came with the move, until the server refuses it', async () => {
+    const asked: object[] = [];
+    const { call, socket, server } = makeCall((request) => {
+      asked.push(request);
+      return request.renew ? 'fresh' : 'source';
+    });
+    await letIn(call, socket, joined('red'));
+    const left: object[] = [];
+    call.on('left', (event) => left.push(event));
+    socket().say({ type: 'moved', seq: 3, room_id: 'red', to_room_id: 'blue', token: 'moved' });
+    socket().say({ ...joined('blue'), seq: 4 });
+    expect(left).toEqual([{ roomId: 'red', reason: 'moved', movedTo: 'blue', token: 'moved' }]);
+    const lose = async (): Promise<void> => {
+      socket().drop();
+      await vi.advanceTimersByTimeAsync(1000);
+      socket().accept();
+      await settle();
+      socket().say({ type: 'error', code: 'no_such_session', message: 'Gone.' });
+      await vi.advanceTimersByTimeAsync(1000);
+    };
+    await lose();
+    expect(socket().url).toContain('token=moved&room_id=blue');
+    expect(asked).toHaveLength(1);
+    await letIn(call, socket, joined('blue'));
+    server.will('GET', problem(401, 'token_revoked'));
+    await lose();
+    socket().drop();
+    await settle();
+    expect(socket().url).toContain('token=fresh&room_id=blue');
+    expect(asked.at(-1)).toEqual({ roomId: 'blue', renew: true, cause: 'refused' });
+    call.close();
+  });
+
   it.each([[true], [false]])('may be exchanged, which keeps what one wants to receive: %j', async (autoSubscribe) => {
     const { call, socket } = await makeLive();
     const entering = call.enter('blue', { autoSubscribe });

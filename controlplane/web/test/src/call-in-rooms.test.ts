@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CallParticipant } from '../../sdk';
 import { Call } from '../../src/call.svelte';
 import { explainFailure } from '../../src/messages';
+import { tokenSourceFor } from '../../src/tokens';
 import { FakePeer, FakeSocket, joined, participant, settle, WELCOME, type Json } from '../sdk/call-fakes';
 
 let sockets: FakeSocket[];
@@ -190,6 +191,16 @@ describe('somebody in a call', () => {
     say({ type: 'token_renewed', id: socket().last('renew_token')['id'], rooms: [{ room_id: 'red', expires_in: 9000 }] });
     await settle();
     expect([call.session.name, words()]).toEqual(['live', []]);
+  });
+
+  it('has a token after a reload of the room that it was moved to, and keeps a better one', async () => {
+    const { say } = await enter();
+    sessionStorage.setItem('sluice.token.green', 'own');
+    say({ type: 'moved', room_id: 'red', to_room_id: 'blue', token: 'moved' });
+    say(joined('blue', [], guest({ id: 'PA_blue' })));
+    say({ type: 'moved', room_id: 'blue', to_room_id: 'green', token: 'moved' });
+    const kept = await Promise.all(['blue', 'green'].map((room) => tokenSourceFor(room, 'live', () => undefined)({ renew: false })));
+    expect(kept).toEqual(['moved', 'own']);
   });
 
   it('opens the second room of the address again, and stays there when it leaves the first', async () => {

@@ -1,8 +1,10 @@
 //! What clients of sessions want, carried out.
 
+use sluice_controlplane_core::access::{Claims, RoomClaim};
 use sluice_controlplane_core::plan::{ControlError, PublishTrack};
 use sluice_controlplane_core::room::{
-    Actor, Admission, Identity, Input, Join, LeaveReason, ParticipantId, Room, RoomError, RoomId, Term, Wish,
+    Actor, Admission, Identity, Input, Join, LeaveReason, Participant, ParticipantId, Room, RoomError, RoomId, Term,
+    Wish,
 };
 use sluice_controlplane_core::session::{Session, SessionId};
 use sluice_protocol::ids::TrackId;
@@ -11,6 +13,7 @@ use sluice_protocol::time::Instant;
 use super::contract::{Renewer, Request};
 use super::limits::DECLARED_MAX;
 use super::told::{News, Reply, RequestId};
+use crate::auth::LEEWAY_SECONDS;
 use crate::clock;
 use crate::conductor::admit::{join_of, random_id};
 use crate::conductor::desk::Desk;
@@ -342,6 +345,26 @@ impl Desk {
         self.move_participant(from, &participant, to).map(drop)
     }
 
+    /// Returns what a token says that admits a participant to another room as it is in its own, for as long as it may stay
+    /// there; `None` where that ends with no token. It is as old as the move: a removal that comes later voids it.
+    fn claims_for(&self, own: &Participant, to: &RoomId) -> Option<Box<Claims>> {
+        let until = own.term.as_ref()?.until;
+        let created_at = self.created_at.get(to).and_then(|at| u64::try_from(clock::unix_millis(*at)).ok());
+        Some(Box::new(Claims {
+            room_id: Some(RoomClaim::One(to.0.clone())),
+            user_id: own.identity.0.clone(),
+            name: own.name.clone(),
+            role: own.role,
+            permissions: own.overrides.clone(),
+            metadata: own.metadata.clone(),
+            exp: clock::unix_seconds_at(until).saturating_sub(LEEWAY_SECONDS),
+            iat: Some(clock::unix_seconds()),
+            room_created_at: created_at,
+            guest: false,
+            admin: false,
+        }))
+    }
+
     /// Moves a participant to another room, with what it publishes, and returns it as it is there.
     pub(in crate::conductor) fn move_participant(
         &mut self,
@@ -371,7 +394,7 @@ impl Desk {
         };
         let (now, mut effects) = (clock::now(), Vec::new());
         let moved = self.control.join_room(now, &id, to, join, &mut effects).and_then(|()| {
-            self.tell(&id, News::Moved { room: from.clone(), to: to.clone() });
+            self.tell(&id, News::Moved { room: from.clone(), to: to.clone(), claims: self.claims_for(&own, to) });
             for track in &own.tracks {
                 // What the other room does not let it publish is not published there.
                 match self.control.publish_in(now, &id, to, track.id, &mut effects) {

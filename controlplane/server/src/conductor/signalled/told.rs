@@ -1,5 +1,6 @@
 //! What the client of a session is told, in the core's words; fronts put it into those of their protocol.
 
+use sluice_controlplane_core::access::Claims;
 use sluice_controlplane_core::room::{Identity, LeaveReason, ParticipantId, PublishedTrack, RoomId};
 use sluice_controlplane_core::sdp::Role;
 use sluice_controlplane_core::session::OfferId;
@@ -35,6 +36,7 @@ impl Told {
                 snapshot(participant)
             }
             Self::News(News::RoomUpdated(room)) => room.settings.metadata.len(),
+            Self::News(News::Moved { claims, .. }) => claims.as_ref().map_or(0, |own| own.metadata.len()),
             Self::Reply(_, Reply::Done | Reply::Refused(_) | Reply::Left(_) | Reply::Renewed(_))
             | Self::News(
                 News::ConnectionClosed { .. }
@@ -44,7 +46,6 @@ impl Told {
                 | News::TrackMuted { .. }
                 | News::Subscribed(_)
                 | News::Unsubscribed { .. }
-                | News::Moved { .. }
                 | News::Removed { .. },
             ) => 0,
         }
@@ -102,8 +103,8 @@ pub enum News {
     Unsubscribed { track: TrackId, refused: bool },
     /// The room is otherwise than before.
     RoomUpdated(Box<RoomSnapshot>),
-    /// The session's participant was moved to another room.
-    Moved { room: RoomId, to: RoomId },
+    /// The session's participant was moved to another room; the claims are those of a token with which it comes back there.
+    Moved { room: RoomId, to: RoomId, claims: Option<Box<Claims>> },
     /// The session is in a room no more, and did not ask for it.
     Removed { room: RoomId, reason: LeaveReason },
 }
