@@ -132,3 +132,48 @@ fn connections_outlive_the_control_plane_and_their_sessions_are_resumed_with_the
         browsers.stop().await.unwrap();
     });
 }
+
+#[test]
+fn connections_that_failed_at_a_client_are_replaced_at_once_and_tracks_stay() {
+    const NAME: &str = "connections::connections_that_failed_at_a_client_are_replaced_at_once_and_tracks_stay";
+    in_own_network(NAME, async {
+        let options = Options { announce: Some(ADDRESS.to_owned()), ..Options::default() };
+        let server = Server::start(options).await.unwrap();
+        server.make_room("a").await.unwrap();
+        let mut browsers = Browsers::start().unwrap();
+        let mut ann = Caller::enter(&server, &mut browsers, "ann").await;
+        let mut ben = Caller::enter(&server, &mut browsers, "ben").await;
+        let before = ann.publish(&mut browsers).await;
+        let _published = ben.client.told("track_published").await.unwrap();
+        let offered = ben.answer(&mut browsers).await;
+        let (frames, _) = decodes(&mut browsers, "ben", 0.0).await;
+
+        // Another connection with a certificate of its own, while the server takes the one before for alive.
+        let after = ann.offer(&mut browsers, 2, "call.offer()", true).await;
+        assert_ne!(after["connection_id"], before["connection_id"]);
+        assert_eq!(after["tracks"], before["tracks"], "the track goes on under its name");
+        let closed = ann.client.told("connection_closed").await.unwrap();
+        assert_eq!((&closed["connection"], &closed["connection_id"]), (&json!("publisher"), &before["connection_id"]));
+        let (_, seen) = decodes(&mut browsers, "ben", frames).await;
+        let is_leave = |told: &Value| {
+            ["track_unpublished", "track_unsubscribed", "track_published", "participant_left", "offer"]
+                .contains(&text(&told["type"]).as_str())
+        };
+        let told = ben.client.told_within(Duration::from_millis(500), is_leave).await;
+        assert!(told.is_err(), "nobody sees a track leave: {told:?}");
+        assert_eq!(seen[1], json!(1), "nor needs another connection");
+
+        // The same for what receives; of a connection that was given up before nothing is given up.
+        let stale = json!({ "type": "renew_connection", "connection_id": before["connection_id"] });
+        ben.client.done(stale).await.unwrap();
+        let renew = json!({ "type": "renew_connection", "connection_id": offered["connection_id"] });
+        ben.client.done(renew).await.unwrap();
+        let closed = ben.client.told("connection_closed").await.unwrap();
+        assert_eq!(closed["connection_id"], offered["connection_id"]);
+        let _none = browsers.evaluate("ben", "call.renew()").await.unwrap();
+        ben.answer_until(&mut browsers, &before["tracks"][0]["track_id"]).await;
+        let pairs = |found: &Value| found["connections"] == json!(2) && decoded(found) > 30.0;
+        let _sees = browsers.wait_until("ben", LIMIT, pairs).await.unwrap();
+        browsers.stop().await.unwrap();
+    });
+}

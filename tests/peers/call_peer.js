@@ -1,6 +1,7 @@
 // The peer connections of a call in a page of the server, and nothing of its signalling: whoever drives it carries descriptions
 // to and fro. It is evaluated in a page, then `await call.offer()`, `call.accept(sdp)`, `await call.answer(sdp)`.
 globalThis.call = {
+  // Makes a connection; one that was made before goes on, and nothing is heard of it any more.
   async offer() {
     const media = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 240 } });
     this.publisher = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
@@ -15,6 +16,11 @@ globalThis.call = {
     for (const transceiver of this.publisher.getTransceivers()) transceiver.direction = direction;
     await this.publisher.setLocalDescription();
     return this.publisher.localDescription.sdp;
+  },
+
+  // Gives up what receives; the next offer is answered by another connection.
+  renew() {
+    this.subscriber = undefined;
   },
 
   accept(sdp) {

@@ -112,12 +112,9 @@ export const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /**
  * How often in a row a call makes a new connection to send over, when what it
- * sends cannot be agreed on, before it gives up; and how often while the
- * server still holds the connection before, which it does for up to 30 seconds
- * when that was never connected.
+ * sends cannot be agreed on, before it gives up.
  */
 export const PUBLISH_RENEWALS_MAX = 3;
-export const PUBLISH_RENEWALS_WHILE_HELD_MAX = 10;
 
 /** How often a call measures each of its tracks, and how often it looks who speaks. */
 export const TRACK_SAMPLE_INTERVAL_MS = 1_000;

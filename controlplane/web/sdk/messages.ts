@@ -91,7 +91,10 @@ export interface components {
         }) | {
             /** @enum {string} */
             type: "restart_ice";
-        } | (components["schemas"]["Resume"] & {
+        } | (components["schemas"]["RenewConnection"] & {
+            /** @enum {string} */
+            type: "renew_connection";
+        }) | (components["schemas"]["Resume"] & {
             /** @enum {string} */
             type: "resume";
         }) | (components["schemas"]["RenewToken"] & {
@@ -302,6 +305,11 @@ export interface components {
             reason: string;
             /** @description The room's id. */
             room_id: string;
+        };
+        /** @description The connection to give up. */
+        RenewConnection: {
+            /** @description The subscriber's connection as the client knows it; nothing happens when there is another one already. */
+            connection_id: string;
         };
         /** @description A newer token: the stays in the rooms that it names go on until it ends. */
         RenewToken: {
@@ -682,6 +690,7 @@ export type PublishTrack = components['schemas']['PublishTrack'];
 export type Quality = components['schemas']['Quality'];
 export type Refused = components['schemas']['Refused'];
 export type Removed = components['schemas']['Removed'];
+export type RenewConnection = components['schemas']['RenewConnection'];
 export type RenewToken = components['schemas']['RenewToken'];
 export type RenewedStay = components['schemas']['RenewedStay'];
 export type Resume = components['schemas']['Resume'];

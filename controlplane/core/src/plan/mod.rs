@@ -13,6 +13,7 @@ mod mint;
 mod model;
 mod publishing;
 mod rebuild;
+mod renewing;
 mod sessions;
 mod signalling;
 mod space;

@@ -8,12 +8,15 @@ use sluice_protocol::media::{Bitrate, Mid};
 use sluice_protocol::time::Instant;
 
 use super::mint::shard_of;
+use super::renewing::Opening;
 use super::sessions::check_size;
 use super::space::rows_of;
 use super::{Control, ControlError, Effect, OpenError};
 use crate::access::Source;
 use crate::room::{Input, ParticipantId, PublishedTrack, RoomError, RoomId, default_source};
-use crate::sdp::{Negotiated, NegotiatedSection, Offer, Parameters, Role, negotiate, renegotiate};
+use crate::sdp::{
+    Negotiated, NegotiatedSection, Offer, Parameters, Role, is_of_another_connection, negotiate, renegotiate,
+};
 use crate::session::{Membership, OfferId, SectionObject, Session, SessionId, SsrcMinter, kind_of};
 
 /// What a client says of a track that it offers.
@@ -101,7 +104,7 @@ impl From<RoomError> for PublishError {
 }
 
 /// What becomes of one m-line.
-enum Step {
+pub(super) enum Step {
     /// Nothing lives there.
     Nothing,
     /// The track goes on.
@@ -110,19 +113,22 @@ enum Step {
     Withdraw(TrackId),
     /// A track begins, in these rooms.
     Publish(Beginning),
+    /// A track of the connection before goes on over this one; as far as the client says something of it, so.
+    Renew(TrackId, Option<Beginning>),
 }
 
 /// A track that begins.
-struct Beginning {
-    source: Source,
-    members: Vec<Membership>,
-    muted: bool,
+pub(super) struct Beginning {
+    pub(super) source: Source,
+    pub(super) members: Vec<Membership>,
+    pub(super) muted: bool,
     height: Option<u16>,
 }
 
 impl Control {
-    /// Takes an offer of the publisher's connection: the first one opens it, later ones add tracks and end them. The answer
-    /// may leave when the data plane has acknowledged the plan.
+    /// Takes an offer of the publisher's connection: the first one opens it, later ones add tracks and end them. One of
+    /// another peer connection of the client opens a new transport in place of the one there is. The answer may leave when
+    /// the data plane has acknowledged the plan.
     ///
     /// # Errors
     /// [`PublishError`]; nothing has changed then.
@@ -145,7 +151,9 @@ impl Control {
         let (simulcast, certificate) = (signalling.simulcast, signalling.certificate.clone());
         let mut random = self.random;
         let mut ssrcs = SsrcMinter::new(random.next_half());
-        let negotiated = match &session.publisher {
+        let before = session.publisher.as_ref().filter(|own| !is_of_another_connection(&own.negotiated, offer.offer));
+        let is_open = before.is_some();
+        let negotiated = match before {
             Some(connection) => renegotiate(&connection.negotiated, offer.offer, simulcast),
             None => {
                 let cname = format!("{:016x}", random.next());
@@ -155,15 +163,21 @@ impl Control {
             }
         };
         let negotiated = negotiated.map_err(OpenError::from)?;
-        let steps = self.steps(session, &negotiated, offer.tracks)?;
+        let steps = match &session.publisher {
+            Some(connection) if !is_open => self.steps_of_renewal(session, connection, &negotiated, offer.tracks)?,
+            _ => self.steps(session, &negotiated, offer.tracks)?,
+        };
         self.check_limits(session, &steps)?;
         check_size(&negotiated, &certificate).map_err(OpenError::from)?;
-        let is_open = session.publisher.is_some();
+        let before = session.publisher.as_ref().map(|own| own.transport);
         self.random = random;
-        let transport = if is_open {
-            self.change_publisher(now, id, negotiated, &steps, effects)?
-        } else {
-            self.open_publisher(id, negotiated, ssrcs, certificate)?
+        let transport = match before {
+            Some(_) if is_open => self.change_publisher(now, id, negotiated, &steps, effects)?,
+            Some(before) => {
+                let opening = Opening { negotiated, ssrcs, certificate };
+                self.renew_publisher(now, id, before, opening, &steps, effects)?
+            }
+            None => self.open_publisher(id, negotiated, ssrcs, certificate)?,
         };
         if let Some(signalling) = self.sessions.get_mut(id).and_then(|session| session.signalling.as_mut()) {
             signalling.client_offer = offer.id;
@@ -221,10 +235,7 @@ impl Control {
         negotiated: &Negotiated,
         tracks: &[PublishTrack],
     ) -> Result<Vec<Step>, PublishError> {
-        let is_sent = |mid| negotiated.sections.iter().any(|section| section.mid == mid && section.is_served());
-        if let Some(unknown) = tracks.iter().find(|track| !is_sent(track.mid)) {
-            return Err(PublishError::UnknownMid(unknown.mid.0.as_str().to_owned()));
-        }
+        check_mids(negotiated, tracks)?;
         let mut steps = Vec::with_capacity(negotiated.sections.len());
         for (index, section) in negotiated.sections.iter().enumerate() {
             let said = tracks.iter().find(|track| track.mid == section.mid);
@@ -244,7 +255,7 @@ impl Control {
         Ok(steps)
     }
 
-    fn beginning(
+    pub(super) fn beginning(
         &self,
         session: &Session,
         section: &NegotiatedSection,
@@ -398,6 +409,7 @@ impl Control {
                         drop(self.handle(now, &room, input, effects));
                     }
                 }
+                Step::Renew(track, said) => self.go_on(now, id, track, said, &section, effects),
                 Step::Nothing | Step::Withdraw(_) => {}
             }
         }
@@ -425,8 +437,17 @@ impl Control {
     }
 }
 
+/// Refuses what is said of m-lines at which nothing is sent.
+pub(super) fn check_mids(negotiated: &Negotiated, tracks: &[PublishTrack]) -> Result<(), PublishError> {
+    let is_sent = |mid| negotiated.sections.iter().any(|section| section.mid == mid && section.is_served());
+    match tracks.iter().find(|track| !is_sent(track.mid)) {
+        Some(unknown) => Err(PublishError::UnknownMid(unknown.mid.0.as_str().to_owned())),
+        None => Ok(()),
+    }
+}
+
 impl Beginning {
-    fn track(&self, id: TrackId, section: &NegotiatedSection) -> PublishedTrack {
+    pub(super) fn track(&self, id: TrackId, section: &NegotiatedSection) -> PublishedTrack {
         PublishedTrack {
             id,
             kind: kind_of(section),

@@ -1,6 +1,7 @@
 //! Sessions with a signalling connection: opened, let into rooms, and ended.
 
 use sluice_protocol::ids::TransportId;
+use sluice_protocol::plan::Key;
 use sluice_protocol::time::Instant;
 
 use super::sessions::check_further_room;
@@ -169,7 +170,7 @@ impl Control {
         }
         let role = session.connection(transport).map_or(Role::Play, |own| own.negotiated.role);
         self.unpublish(now, self.publications(&id, transport), effects);
-        self.drop_connection(&id, role, effects);
+        self.drop_connection(&id, role, &[], effects);
         self.sync(&id);
         self.sync_subscriptions(now, &id, effects);
     }
@@ -177,18 +178,18 @@ impl Control {
     /// Ends a session with a signalling connection that has left its rooms.
     pub(super) fn end_signalled(&mut self, id: &SessionId, effects: &mut Vec<Effect>) {
         for role in [Role::Publish, Role::Play] {
-            self.drop_connection(id, role, effects);
+            self.drop_connection(id, role, &[], effects);
         }
         self.forget_session(id);
     }
 
-    /// Drops a peer connection with everything that it has in the plan.
-    fn drop_connection(&mut self, id: &SessionId, role: Role, effects: &mut Vec<Effect>) {
+    /// Drops a peer connection with everything that it has in the plan and another one has not taken over.
+    pub(super) fn drop_connection(&mut self, id: &SessionId, role: Role, kept: &[Key], effects: &mut Vec<Effect>) {
         let Some(connection) = self.sessions.get_mut(id).and_then(|session| session.slot(role).take()) else { return };
         let transport = connection.transport;
         self.transports.remove(&transport);
         self.space.release(transport);
-        for key in connection.plan_keys() {
+        for key in connection.plan_keys().into_iter().filter(|key| !kept.contains(key)) {
             self.remove(&key);
         }
         effects.push(Effect::ConnectionClosed { session: id.clone(), transport, role });

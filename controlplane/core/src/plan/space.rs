@@ -73,6 +73,28 @@ impl Space {
         Ok(())
     }
 
+    /// Tells whether somebody may have `rows` in place of what a transport of the same shard takes.
+    pub(super) fn check_instead(
+        &self,
+        transport: TransportId,
+        room: &RoomId,
+        identity: &Identity,
+        rows: usize,
+    ) -> Result<(), NoSpace> {
+        let freed = self.held.get(&transport).map_or(0, |held| held.rows);
+        if self.planned.get(&transport.shard()).copied().unwrap_or(0) + rows > PLANNED_ROWS_MAX + freed {
+            return Err(NoSpace::Table);
+        }
+        let own: Vec<Pool> = self.pools_of(transport).into_iter().flatten().map(|(pool, _)| pool).collect();
+        for (pool, max) in pools(transport.shard(), room, identity) {
+            let freed = if own.contains(&pool) { freed } else { 0 };
+            if self.joining.get(&pool).copied().unwrap_or(0) + rows > max + freed {
+                return Err(NoSpace::Joining);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the rows of a session that has not connected.
     pub(super) fn take(&mut self, transport: TransportId, room: &RoomId, identity: &Identity, rows: usize) {
         self.adopt(transport, rows);

@@ -88,7 +88,8 @@ pub enum OfferError {
         /// The section.
         section: usize,
     },
-    /// A later offer with another certificate: that asks for another DTLS association, which is another peer connection here.
+    /// A later offer with another certificate and the ICE credentials of before: another DTLS association takes another
+    /// transport here.
     #[error("the offer shows another certificate than the one before")]
     OtherCertificate,
     /// A publisher's offer of which nothing can be received.

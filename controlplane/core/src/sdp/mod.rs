@@ -32,7 +32,7 @@ pub use negotiate::{
 pub use offer::{Offer, Origin, Section, SectionMedia, Setup};
 pub use offered::{Direction, OfferedCodec, OfferedEncoding, OfferedExtension, OfferedRid};
 pub use payload_types::PayloadTypes;
-pub use renegotiate::renegotiate;
+pub use renegotiate::{is_of_another_connection, renegotiate};
 pub use transport::{Fingerprint, FingerprintHash, IceCredentials};
 
 #[cfg(test)]

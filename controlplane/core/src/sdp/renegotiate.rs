@@ -2,7 +2,21 @@
 
 use super::error::OfferError;
 use super::negotiate::{Negotiated, Simulcast, negotiate_sections, settle_congestion_feedback, transport_of};
-use super::offer::Offer;
+use super::offer::{Offer, Section};
+
+/// Tells whether an offer is of another peer connection of the client than the one that was negotiated: it shows another
+/// certificate, so a new DTLS association is due (RFC 8842 section 4), and the ICE credentials of a transport that begins.
+/// Another certificate on the ICE session that there is remains [`OfferError::OtherCertificate`].
+#[must_use]
+pub fn is_of_another_connection(before: &Negotiated, offer: &Offer) -> bool {
+    let is_described = |own: &&Section| !own.is_disabled && own.ice.is_some() && !own.fingerprints.is_empty();
+    let mut sections = offer.sections.iter().filter(is_described).peekable();
+    let is_known = |own: &Section| {
+        own.fingerprints.iter().any(|shown| before.remote_fingerprints.contains(shown))
+            || own.ice.as_ref() == Some(&before.remote_ice)
+    };
+    sections.peek().is_some() && !sections.any(is_known)
+}
 
 /// Negotiates a later offer of the same connection. M-lines keep their places and names; one that was disabled may come back
 /// under another name (RFC 8829 section 5.2.2). An offer may leave nothing to send.

@@ -59,6 +59,9 @@ pub enum ClientRequest {
     Candidate(Candidate),
     /// Has the subscriber's connection restart ICE, after the network changed: answered by `ok`, then `offer`.
     RestartIce,
+    /// Gives a connection of the subscriber up that is of no use any more, whose ICE restarts did not heal it: answered by
+    /// `ok`, then `offer` of a new one. The publisher's is given up by the offer of a new one.
+    RenewConnection(RenewConnection),
     /// Goes on with a session whose connection was lost; the first message of a connection that was opened without a
     /// token: answered by `resumed`.
     Resume(Resume),
@@ -278,6 +281,13 @@ pub struct Description {
     pub offer_id: u64,
     /// The description (RFC 8866).
     pub sdp: String,
+}
+
+/// The connection to give up.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct RenewConnection {
+    /// The subscriber's connection as the client knows it; nothing happens when there is another one already.
+    pub connection_id: String,
 }
 
 /// A candidate, as browsers give them.

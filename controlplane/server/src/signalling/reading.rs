@@ -8,7 +8,7 @@ use sluice_controlplane_core::room::{
 };
 use sluice_controlplane_core::sdp::{Answer, Offer};
 use sluice_controlplane_core::session::OfferId;
-use sluice_protocol::ids::TrackId;
+use sluice_protocol::ids::{Address, TrackId, TransportId};
 use sluice_protocol::media::{Label, MediaKind, Mid};
 
 use super::client_messages::{self as messages, ClientRequest};
@@ -129,6 +129,9 @@ pub(super) fn wanted(request: ClientRequest) -> Result<Wanted, SaidRefusal> {
         }
         ClientRequest::Candidate(_) => Request::Nothing,
         ClientRequest::RestartIce => Request::RestartSubscriber,
+        ClientRequest::RenewConnection(messages::RenewConnection { connection_id }) => {
+            Request::RenewSubscriber { transport: connection(&connection_id)? }
+        }
     }))
 }
 
@@ -199,6 +202,13 @@ pub(super) fn room(id: String) -> Result<RoomId, SaidRefusal> {
     } else {
         Err(invalid("room_id", "an id is 1 to 64 of A-Z, a-z, 0-9, _ and -"))
     }
+}
+
+fn connection(id: &str) -> Result<TransportId, SaidRefusal> {
+    let word = id.strip_prefix("CO_").filter(|digits| digits.len() == 16);
+    let word = word.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let transport = word.map(|word| TransportId(Address::from_word(word)));
+    transport.ok_or_else(|| invalid("connection_id", "an id of a connection is as the server told it"))
 }
 
 fn track(id: &str) -> Result<TrackId, SaidRefusal> {

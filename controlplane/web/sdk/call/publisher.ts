@@ -1,7 +1,7 @@
 import { Backoff } from '../backoff';
 import type { Environment } from '../environment';
 import { SluiceError, toSluiceError } from '../failure';
-import { PUBLISH_RENEWALS_MAX, PUBLISH_RENEWALS_WHILE_HELD_MAX } from '../limits';
+import { PUBLISH_RENEWALS_MAX } from '../limits';
 import { pause } from '../waiting';
 import { kindOf } from './encodings';
 import type { ClientRequest, RoomJoined, Said, ServerMessage, Source } from './protocol';
@@ -128,6 +128,17 @@ export class PublisherConnection {
 
   /** Lets go of the connection. */
   close(): void {
+    this.#letGo();
+    this.#options.onHealth(undefined);
+  }
+
+  /** Publishes anew over another connection; until that is up, what is sent is lost. */
+  #replace(): void {
+    this.#letGo();
+    this.#settle();
+  }
+
+  #letGo(): void {
     this.#life.abort();
     this.#life = new AbortController();
     this.#vigil?.stop();
@@ -138,7 +149,6 @@ export class PublisherConnection {
     this.#sent.clear();
     this.#isIceStale = false;
     this.#isOfferDue = false;
-    this.#options.onHealth(undefined);
   }
 
   #resumed(message: Said<'resumed'>): void {
@@ -202,8 +212,7 @@ export class PublisherConnection {
   /** Sends everything over another connection, after a pause; gives up when that was done often enough. */
   async #beginAnew(failure: SluiceError): Promise<void> {
     this.close();
-    const isHeld = failure.code === 'sdp_other_certificate';
-    if (this.#renewals >= (isHeld ? PUBLISH_RENEWALS_WHILE_HELD_MAX : PUBLISH_RENEWALS_MAX)) {
+    if (this.#renewals >= PUBLISH_RENEWALS_MAX) {
       this.#isAgreed();
       for (const source of this.#wishes.keys()) this.#refuse(source, failure);
       return;
@@ -234,7 +243,11 @@ export class PublisherConnection {
   async #negotiate(): Promise<void> {
     const fresh = [...this.#wishes.keys()].filter((source) => this.#isWanted(source) && !this.#sent.has(source));
     const isDue = this.#connection !== undefined && (this.#isOfferDue || this.#isIceStale);
-    if (fresh.length === 0 && !isDue) return;
+    if (fresh.length === 0 && !isDue) {
+      // There is nothing to connect for.
+      if (this.#connection === undefined) this.#options.onHealth(undefined);
+      return;
+    }
     const [connection, lines] = this.#connect();
     for (const source of fresh) {
       if (!lines.has(source)) await lines.take(source, this.#wishes.get(source)?.track ?? null);
@@ -342,10 +355,13 @@ export class PublisherConnection {
     const connection = environment.createConnection({ bundlePolicy: 'max-bundle', iceServers: iceServers() });
     const lines = new Lines(connection);
     [this.#connection, this.#lines] = [connection, lines];
-    this.#vigil = new Vigil(connection, (health) => {
-      if (health === 'lost') this.restartIce();
+    const vigil = new Vigil(connection, (health) => {
+      // The server takes an offer of another connection for the end of this one, and keeps the tracks.
+      if (health === 'lost' && vigil.isBeyondRepair) this.#replace();
+      else if (health === 'lost') this.restartIce();
       onHealth(health);
     });
+    this.#vigil = vigil;
     onHealth('connecting');
     return [connection, lines];
   }

@@ -418,6 +418,8 @@ export class CallSession {
   }
 
   #onHealth(which: 'publisher' | 'subscriber', health: Health | undefined): void {
+    // What was lost is back when another connection is up.
+    if (health === 'connecting' && this.#health.get(which) === 'lost') return;
     const before = this.#isInterrupted();
     if (health === undefined) this.#health.delete(which);
     else this.#health.set(which, health);

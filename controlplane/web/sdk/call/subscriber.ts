@@ -81,6 +81,11 @@ export class SubscriberConnection {
     void this.#options.request({ type: 'restart_ice' }).catch(() => undefined);
   }
 
+  /** Has the server offer another connection. */
+  #renew(connectionId: string): void {
+    void this.#options.request({ type: 'renew_connection', connection_id: connectionId }).catch(() => undefined);
+  }
+
   close(): void {
     this.#discard();
     this.#mids.clear();
@@ -119,10 +124,12 @@ export class SubscriberConnection {
     const connection = environment.createConnection({ bundlePolicy: 'max-bundle', iceServers: iceServers() });
     this.#connection = connection;
     this.#connectionId = connectionId;
-    this.#vigil = new Vigil(connection, (health) => {
-      if (health === 'lost') this.restartIce();
+    const vigil = new Vigil(connection, (health) => {
+      if (health === 'lost' && vigil.isBeyondRepair) this.#renew(connectionId);
+      else if (health === 'lost') this.restartIce();
       onHealth(health);
     });
+    this.#vigil = vigil;
     onHealth('connecting');
   }
 

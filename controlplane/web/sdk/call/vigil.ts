@@ -1,3 +1,4 @@
+import { dtlsIsDead } from '../connection';
 import { CONNECT_MS_MAX, DISCONNECTED_GRACE_MS } from '../limits';
 
 /** How a peer connection fares. */
@@ -12,6 +13,8 @@ export class Vigil {
   readonly #onHealth: (health: Health) => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #health: Health = 'connecting';
+  /** How often in a row it was lost, while it was not up in between. */
+  #losses = 0;
 
   constructor(connection: RTCPeerConnection, onHealth: (health: Health) => void) {
     this.#connection = connection;
@@ -22,6 +25,14 @@ export class Vigil {
 
   get health(): Health {
     return this.#health;
+  }
+
+  /**
+   * Whether a connection that is lost is to be replaced: its DTLS association
+   * is over, or it has failed again after an ICE restart.
+   */
+  get isBeyondRepair(): boolean {
+    return dtlsIsDead(this.#connection) || (this.#losses > 1 && this.#connection.connectionState === 'failed');
   }
 
   stop(): void {
@@ -57,6 +68,7 @@ export class Vigil {
 
   #set(health: Health): void {
     this.#health = health;
+    this.#losses = health === 'lost' ? this.#losses + 1 : 0;
     this.#onHealth(health);
   }
 }

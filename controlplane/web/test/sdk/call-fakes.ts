@@ -82,9 +82,16 @@ export class FakePeer extends EventTarget {
   readonly offers: string[] = [];
   readonly remote: string[] = [];
 
+  /** How its DTLS association fares. */
+  dtls: RTCDtlsTransportState = 'connected';
+
   turn(state: RTCPeerConnectionState): void {
     this.connectionState = state;
     this.dispatchEvent(new Event('connectionstatechange'));
+  }
+
+  getSenders(): { transport: { state: RTCDtlsTransportState } }[] {
+    return [{ transport: { state: this.dtls } }];
   }
 
   addTransceiver(trackOrKind: unknown, init: RTCRtpTransceiverInit): FakeTransceiver {

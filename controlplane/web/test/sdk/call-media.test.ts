@@ -8,7 +8,6 @@ import {
   CONNECT_MS_MAX,
   DISCONNECTED_GRACE_MS,
   PUBLISH_RENEWALS_MAX,
-  PUBLISH_RENEWALS_WHILE_HELD_MAX,
   TILE_SETTLE_MS,
 } from '../../sdk/limits';
 import { callWorld, device, joined, letIn, participant, settle, track, type FakeSocket, type Json } from './call-fakes';
@@ -249,10 +248,8 @@ describe('publishing', () => {
     expect(refused).toEqual([]);
   });
 
-  it.each([
-    ['sdp_malformed', 'in the end', PUBLISH_RENEWALS_MAX],
-    ['sdp_other_certificate', 'while the server holds the connection before', PUBLISH_RENEWALS_WHILE_HELD_MAX],
-  ])('gives up on %s %s, and says so once of each source', async (code, _, renewals) => {
+  it('gives up in the end, and says so once of each source', async () => {
+    const [code, renewals] = ['sdp_malformed', PUBLISH_RENEWALS_MAX];
     const { call, peers, socket, say, reply } = await makeLive();
     const refused: string[] = [];
     call.on('refused', ({ source, failure }) => refused.push(`${source} ${failure.code}`));
@@ -291,6 +288,48 @@ describe('publishing', () => {
     peer?.turn('connected');
     expect(media).toEqual(['interrupted', 'flowing']);
     expect(live.call.trackIdOf('camera')).toBe('TR_0');
+  });
+
+  it('sends over another connection when ICE restarts do not heal the one that failed', async () => {
+    const live = await makeLive();
+    const media: string[] = [];
+    live.call.on('media', (state) => media.push(state));
+    live.call.publish('camera', device());
+    await agree(live);
+    const [first] = live.peers;
+    first?.turn('connected');
+    first?.turn('failed');
+    await vi.advanceTimersByTimeAsync(1);
+    expect(first?.offers.at(-1), 'a restart comes first').toBe('restart 0=sendonly');
+    await live.reply('offer', { type: 'answer', offer_id: 2, connection_id: 'PC_1', sdp: 'a', tracks: [] });
+    first?.turn('connecting');
+    first?.turn('failed');
+    await vi.advanceTimersByTimeAsync(1);
+    expect(first?.connectionState).toBe('closed');
+    expect(live.peers).toHaveLength(2);
+    await live.reply('publish_track', { type: 'ok' });
+    const tracks = [{ mid: '0', track_id: 'TR_0' }];
+    await live.reply('offer', { type: 'answer', offer_id: 3, connection_id: 'PC_2', sdp: 'b', tracks });
+    live.say({ type: 'connection_closed', connection: 'publisher', connection_id: 'PC_1' });
+    await settle();
+    expect([live.peers.length, live.call.trackIdOf('camera')]).toEqual([2, 'TR_0']);
+    expect(media).toEqual(['interrupted']);
+    live.peers[1]?.turn('connected');
+    expect(media).toEqual(['interrupted', 'flowing']);
+  });
+});
+
+describe('a connection whose DTLS association is over', () => {
+  it('is replaced without an ICE restart', async () => {
+    const live = await makeLive();
+    live.call.publish('camera', device());
+    await agree(live);
+    const [first] = live.peers;
+    if (first !== undefined) first.dtls = 'closed';
+    first?.turn('failed');
+    await vi.advanceTimersByTimeAsync(1);
+    expect(first?.offers.some((offer) => offer.startsWith('restart'))).toBe(false);
+    expect(live.peers).toHaveLength(2);
   });
 });
 
@@ -354,6 +393,23 @@ describe('receiving', () => {
     peers[0]?.turn('failed');
     await settle();
     expect(socket().count('restart_ice')).toBe(1);
+  });
+
+  it('asks for another connection when that does not heal the one that failed', async () => {
+    const { say, socket, peers } = await makeLive(undefined, [bob]);
+    say(offer(1, 'SC_1', '0'));
+    await settle();
+    peers[0]?.turn('failed');
+    await settle();
+    peers[0]?.turn('connecting');
+    peers[0]?.turn('failed');
+    await settle();
+    expect(socket().count('restart_ice')).toBe(1);
+    expect(socket().last('renew_connection')).toMatchObject({ connection_id: 'SC_1' });
+    say({ type: 'connection_closed', connection: 'subscriber', connection_id: 'SC_1' });
+    say(offer(1, 'SC_2', '0'));
+    await settle();
+    expect(peers.map(({ connectionState }) => connectionState)).toEqual(['closed', 'new']);
   });
 });
 

@@ -30,25 +30,24 @@ impl Engine {
         }
         if place == Place::Living {
             let track = self.tracks.get(id.0).ok_or(Refusal::NoSuchAddress)?;
-            if (track.plan.transport, track.plan.kind) != (plan.transport, plan.kind) {
+            if track.plan.kind != plan.kind {
                 return Err(Refusal::Invalid);
             }
-            if track.has_rids_of(&plan) {
+            if track.plan.transport == plan.transport && track.has_rids_of(&plan) {
                 self.update_track(now, plan);
                 return Ok(());
             }
-            // Which encoding a number means has changed for whatever is stored of it: it begins anew.
-            for target in track.targets.clone() {
-                self.targets.get_mut(target.0).into_iter().for_each(|target| target.stream.hand_over());
-            }
+            // It comes by another transport, or what the number of an encoding means has changed for whatever is stored of
+            // it: it begins anew.
             self.remove_track(id);
-        } else if transport.tracks.len() >= TRACKS_PER_TRANSPORT_MAX {
-            return Err(Refusal::PlanFull);
         }
         if place == Place::Older {
             self.remove_older_track(id);
         }
         let transport = self.transports.get_mut(plan.transport.0).ok_or(Refusal::NoSuchReference)?;
+        if transport.tracks.len() >= TRACKS_PER_TRANSPORT_MAX {
+            return Err(Refusal::PlanFull);
+        }
         transport.tracks.push(id);
         self.tracks.insert(id.0, Track::new(plan)).ok_or(Refusal::NoSuchAddress)?;
         self.adopt_targets(now, id);
@@ -188,7 +187,7 @@ impl Engine {
         }
     }
 
-    /// Attaches the egress streams that named a track before it was there.
+    /// Attaches the egress streams that named a track before it was there, or that had it before it began anew.
     pub(super) fn adopt_targets(&mut self, now: Instant, track: TrackId) {
         let waiting: Vec<EgressId> = self
             .targets
@@ -197,6 +196,9 @@ impl Engine {
             .map(|target| target.plan.id)
             .collect();
         for id in waiting {
+            if let Some(target) = self.targets.get_mut(id.0) {
+                target.stream.hand_over();
+            }
             self.attach(now, id, track);
         }
     }

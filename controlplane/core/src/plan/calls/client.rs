@@ -27,6 +27,8 @@ pub(super) struct Client {
     version: u64,
     mids: u32,
     restarts: u32,
+    /// How many it has made; each has a certificate of its own.
+    connections: u32,
 }
 
 /// What the client does to one m-line of an offer of ours.
@@ -44,7 +46,7 @@ const OFFER: &str = include_str!("../../../tests/vectors/sdp/chromium-a-vp8-opus
 
 impl Client {
     pub(super) const fn new(number: u32) -> Self {
-        Self { number, lines: Vec::new(), offers: 0, version: 1, mids: 0, restarts: 0 }
+        Self { number, lines: Vec::new(), offers: 0, version: 1, mids: 0, restarts: 0, connections: 1 }
     }
 
     /// Starts anew, as after its connection failed.
@@ -56,6 +58,7 @@ impl Client {
             self.mids += 1;
         }
         self.restarts += 1;
+        self.connections += 1;
     }
 
     /// Sends one more track: at a stopped m-line where there is one, else at a new one.
@@ -71,6 +74,10 @@ impl Client {
 
     pub(super) fn restart_ice(&mut self) {
         self.restarts += 1;
+    }
+
+    pub(super) fn change_certificate(&mut self) {
+        self.connections += 1;
     }
 
     /// Writes the next offer.
@@ -116,6 +123,10 @@ impl Client {
                 // The first two numbers of the template are the media's and the repairs'.
                 "a=ssrc" => format!("a=ssrc:{} {after}", if is_first(template, first) { ssrc } else { rtx }),
                 "a=ice-ufrag" => format!("a=ice-ufrag:u{:04}{:04}", self.number, self.restarts),
+                // The first byte of the digest tells the connection.
+                "a=fingerprint" => {
+                    format!("a=fingerprint:{first} {:02X}{}", self.connections % 256, &after[2..])
+                }
                 _ => line.to_owned(),
             }
         };

@@ -4,6 +4,7 @@ mod browsers;
 mod client;
 mod gathered;
 mod model;
+mod renewed;
 mod scenarios;
 mod terms;
 

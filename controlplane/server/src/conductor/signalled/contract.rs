@@ -172,6 +172,8 @@ pub enum Request {
     Answer { number: OfferId, answer: Box<Answer> },
     /// Has the subscriber's connection restart ICE.
     RestartSubscriber,
+    /// Gives up the subscriber's connection, if it is this one: another one is offered.
+    RenewSubscriber { transport: TransportId },
     /// Nothing: to be answered once everything before it is.
     Nothing,
 }

@@ -43,7 +43,7 @@ impl Desk {
         }
     }
 
-    fn subscriber_of(&self, session: &SessionId) -> Option<TransportId> {
+    pub(super) fn subscriber_of(&self, session: &SessionId) -> Option<TransportId> {
         Some(self.control.session(session)?.subscriber.as_ref()?.transport)
     }
 

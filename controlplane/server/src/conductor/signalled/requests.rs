@@ -64,6 +64,11 @@ impl Desk {
                 self.control.restart_subscriber(clock::now(), session, &mut effects).map_err(refusal)?;
                 self.settle(effects);
             }
+            Request::RenewSubscriber { transport } => {
+                if self.subscriber_of(session) == Some(transport) {
+                    self.close_transport(transport, LeaveReason::TransportFailed);
+                }
+            }
             Request::DeclareTrack(track) => self.declare_track(session, track)?,
             Request::PublishIn { track, rooms } => self.publish_in(session, track, rooms)?,
             Request::Unpublish { track, room } => self.unpublish(session, track, room)?,

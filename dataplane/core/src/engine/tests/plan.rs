@@ -122,6 +122,41 @@ fn a_subscriber_may_be_planned_before_its_track_comes_and_after_it_went() {
 }
 
 #[test]
+fn a_track_that_comes_by_another_transport_goes_on_at_its_subscribers() {
+    for is_removed_first in [true, false] {
+        let (mut world, mut before, mut subscriber) = stage();
+        let forwarded = |world: &mut World, subscriber: &mut Peer, publisher: &mut Peer, frames: &[(u16, bool)]| {
+            frames.iter().for_each(|(number, key)| publisher.send(world, &frame(*number, *key)));
+            world.flush();
+            let packets = subscriber.take(world);
+            packets.iter().map(|it| (number(&it.payload), it.header.sequence_number, it.header.timestamp)).collect()
+        };
+        let first: Vec<(u16, u16, u32)> =
+            forwarded(&mut world, &mut subscriber, &mut before, &[(1, true), (2, false), (3, false)]);
+        assert_eq!(first.len(), 3);
+        world.put(Object::Transport(transport(5)));
+        let mut after = Peer::new(5);
+        after.connect(&mut world);
+        if is_removed_first {
+            world.remove(Key::Transport(transport_id(1)));
+        }
+        world.put(Object::Track(video_track(1, 5)));
+        world.pass(40);
+        // Its SSRC may well be the same: that one is another stream.
+        let second: Vec<(u16, u16, u32)> =
+            forwarded(&mut world, &mut subscriber, &mut after, &[(700, false), (701, true), (702, false)]);
+        assert_eq!(second.iter().map(|(number, _, _)| *number).collect::<Vec<_>>(), [701, 702], "from a key frame on");
+        assert_eq!(second[0].1, first[2].1.wrapping_add(1), "without a gap");
+        let passed = second[0].2.wrapping_sub(first[2].2);
+        assert!((1..90_000).contains(&passed), "time goes on: {passed}");
+        if !is_removed_first {
+            let late: Vec<(u16, u16, u32)> = forwarded(&mut world, &mut subscriber, &mut before, &[(4, true)]);
+            assert_eq!(late, [], "it comes by one transport alone");
+        }
+    }
+}
+
+#[test]
 fn a_track_at_the_m_line_of_another_one_has_its_ssrcs_though_their_sender_does_not_name_them_again() {
     let (mut world, mut publisher, mut subscriber) = stage();
     let named = |ssrc: Ssrc, number: u16, rid: &[u8]| {
