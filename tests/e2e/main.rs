@@ -10,6 +10,7 @@ mod documents;
 mod film;
 mod identity;
 mod lip_sync;
+mod log;
 mod media;
 mod ports;
 mod privileges;

@@ -53,7 +53,7 @@ async fn floods_are_ended_whether_of_messages_or_of_pings() {
         Frame::text(""),
         Frame::Ping(vec![7; 100].into()),
         Frame::Pong(Vec::new().into()),
-        Frame::text(r#"{"type":"update_metadata","room_id":"a","name":"flood"}"#),
+        Frame::text(r#"{"type":"subscribe_track","room_id":"a","track_id":"TR_0001000200000001"}"#),
     ];
     for frame in floods {
         let mut mallory = call.enter("mallory").await;
@@ -66,6 +66,34 @@ async fn floods_are_ended_whether_of_messages_or_of_pings() {
         assert_eq!(code, 4429, "{frame:?}");
         call.assert_goes_on().await;
     }
+    call.assert_bounded(before);
+}
+
+/// For how long somebody talks without end: 20 messages at once, of which 15 kB are 15, and then 5 a second.
+const TALK: Duration = Duration::from_secs(7);
+const TOLD_MAX: usize = 4;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_much_to_tell_everybody_is_slowed_and_nobody_else_is() {
+    let mut call = Call::start().await;
+    let before = call.memory();
+    // Who reads nothing would miss what is more than its line keeps, and be cut off.
+    let mut asleep = call.enter_narrow("asleep").await;
+    let mut mallory = call.enter("mallory").await;
+    let flood = tokio::spawn(async move {
+        let text = json!({ "type": "update_metadata", "room_id": "a", "metadata": "x".repeat(15_000) });
+        while mallory.say(&text).await.is_ok() {}
+    });
+    let begun = Instant::now();
+    let mut told = 0;
+    while let Some(left) = TALK.checked_sub(begun.elapsed()) {
+        let is_flood = |message: &Value| message.pointer("/participant/identity") == Some(&json!("mallory"));
+        told += usize::from(call.ben.told_within(left, is_flood).await.is_ok());
+        call.assert_goes_on().await;
+    }
+    assert!((1..=TOLD_MAX).contains(&told), "{told} in {TALK:?}");
+    flood.abort();
+    let _all = asleep.unread().await.unwrap();
     call.assert_bounded(before);
 }
 

@@ -52,6 +52,10 @@ pub const ID_BYTES_MAX: usize = 64;
 pub const NAME_BYTES_MAX: usize = 256;
 /// Bytes of metadata of a room or participant.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of metadata of all participants of a room: whoever enters is told all of it.
+pub const METADATA_OF_ROOM_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The same, for participants who change theirs; the rest is for those who come.
+pub const METADATA_CHANGED_OF_ROOM_BYTES_MAX: usize = METADATA_OF_ROOM_BYTES_MAX / 2;
 /// Bytes of a PIN.
 pub const PIN_BYTES_MAX: usize = 64;
 /// Rooms of one node.

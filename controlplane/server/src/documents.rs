@@ -59,9 +59,9 @@ impl From<ParticipantSnapshot> for ParticipantDocument {
         Self {
             tracks: participant.tracks.iter().map(TrackDocument::from).collect(),
             permissions: participant.permissions(),
-            id: participant.id.0,
-            identity: participant.identity.0,
-            name: participant.name,
+            id: participant.id.0.clone(),
+            identity: participant.identity.0.clone(),
+            name: participant.name.clone(),
             metadata: metadata_value(&participant.metadata),
             role: participant.role,
             state: participant.state.as_str(),

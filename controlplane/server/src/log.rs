@@ -1,6 +1,6 @@
 //! Log lines, for people or for programs.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// What libraries say that concerns nobody: every peer that goes away without a word is an error to `dtls`.
@@ -31,13 +32,37 @@ impl std::str::FromStr for LogFormat {
     }
 }
 
+/// Standard error that nobody need read.
+#[derive(Clone, Copy, Debug)]
+struct Lossy;
+
+impl Write for Lossy {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        drop(io::stderr().write_all(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lossy {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
+}
+
 /// Starts to log to standard error, at a level or by a filter. A second call changes nothing. A malformed filter, which the
 /// configuration refuses, counts as `info`.
 pub fn init(format: LogFormat, level: &str) {
     let filter = filter(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written, as nobody reads or the disk is full, is lost, and nothing else is.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lossy).log_internal_errors(false);
     let started = match format {
-        LogFormat::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
+        LogFormat::Text => lines.with_target(false).with_ansi(io::stderr().is_terminal()).finish().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
     };
     // Only tests start twice in one process.

@@ -38,7 +38,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, tell: impl 
     let events = Arc::new(Events::new(u64::try_from(epoch).unwrap_or(0)));
     let (supervisor, handle, dataplane_events) =
         dataplane::start(supervision(&config, &store).await?).context("the data plane cannot be supervised")?;
-    let (conductor, port) = conductor::run(conductor::Setup {
+    let conductor::Running { handle: conductor, port, task } = conductor::run(conductor::Setup {
         dataplane: handle,
         events: dataplane_events,
         store: store.clone(),
@@ -63,7 +63,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, tell: impl 
         store: store.clone(),
     });
     tracing::info!(%address, "serving HTTP");
-    http::serve(listener, server, shutdown).await?;
+    tokio::select! {
+        served = http::serve(listener, server, shutdown) => served?,
+        // Whoever starts it again gets all sessions back; left as it is, it would refuse everybody for ever.
+        ended = task => anyhow::bail!("the owner of rooms and sessions has ended: {ended:?}"),
+    }
     tracing::info!("shutting down");
     supervisor.shut_down().await;
     store.close().await;

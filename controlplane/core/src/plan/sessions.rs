@@ -226,7 +226,8 @@ impl Control {
     fn park_session(&mut self, id: &SessionId) {
         let Some(session) = self.sessions.get(id) else { return };
         let rooms = &self.rooms;
-        let participant = |member: &Membership| rooms.get(&member.room)?.participant(&member.participant);
+        let participant =
+            |member: &Membership| rooms.get(&member.room)?.participant(&member.participant).map(AsRef::as_ref);
         // A cookie that is too large is no longer there: an older one would bring back rights that were taken away.
         let cookies = session.park(participant);
         let left_out = session.plan_keys().into_iter().filter(|key| match key {

@@ -1,6 +1,7 @@
 //! Who enters a room, and what others may do to those inside.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sluice_protocol::ids::TrackId;
 use sluice_protocol::time::Instant;
@@ -55,7 +56,18 @@ impl Room {
         if self.participants.len() - replaced >= limit {
             return Err(RoomError::RoomFull);
         }
-        Ok(())
+        self.check_metadata(None, &join.metadata, limits::METADATA_OF_ROOM_BYTES_MAX)
+    }
+
+    /// Checks that what all participants carry stays little enough to tell it to everybody who enters; `own` carries
+    /// something else so far.
+    fn check_metadata(&self, own: Option<&Participant>, metadata: &str, bytes_max: usize) -> Result<(), RoomError> {
+        let before = own.map_or(0, |own| own.metadata.len());
+        if metadata.len() <= before {
+            return Ok(());
+        }
+        let all: usize = self.participants.values().map(|participant| participant.metadata.len()).sum();
+        if all - before + metadata.len() > bytes_max { Err(RoomError::TooMuchMetadata) } else { Ok(()) }
     }
 
     /// Refuses a token that was issued before its holder was removed.
@@ -68,7 +80,7 @@ impl Room {
 
     /// Returns whom a joiner replaces: the publisher of the same identity, or its participant with a signalling connection.
     /// Those who only play are not replaced, because one token may stand in a link that many open.
-    fn replaced_by(&self, join: &Join) -> Option<&Participant> {
+    fn replaced_by(&self, join: &Join) -> Option<&Arc<Participant>> {
         let mut others = self.participants.values();
         let is_same_kind = |other: &Participant| {
             (join.is_publisher && other.is_publisher) || (join.is_signalled && other.is_signalled)
@@ -108,7 +120,7 @@ impl Room {
         let (audience, event) = (participant.audience(), joined(&participant));
         self.empty_since = None;
         let is_signalled = participant.is_signalled;
-        self.participants.insert(id.clone(), participant);
+        self.participants.insert(id.clone(), Arc::new(participant));
         self.reschedule(&id, None);
         output.push(Output::Event { audience, event });
         if is_signalled {
@@ -212,7 +224,12 @@ impl Room {
         }
         check_texts(change.name.as_deref().unwrap_or(""), change.metadata.as_deref().unwrap_or(""))?;
         change.permissions.as_ref().map_or(Ok(()), check_overrides)?;
-        let participant = self.participant_mut(id)?;
+        let participant = self.participant(id).ok_or(RoomError::NoSuchParticipant)?;
+        let metadata = change.metadata.as_deref().unwrap_or("");
+        self.check_metadata(Some(participant), metadata, limits::METADATA_CHANGED_OF_ROOM_BYTES_MAX)?;
+        if !changes(&change, participant) {
+            return Ok(());
+        }
         let ParticipantChange { name, metadata, role, permissions: overrides } = change;
         let (role, before) = (role.unwrap_or(participant.role), participant.audience());
         let permissions = Permissions::of(role, overrides.as_ref().unwrap_or(&participant.overrides));
@@ -310,4 +327,13 @@ fn joined(participant: &Participant) -> Event {
 fn equal(own: &str, given: &str) -> bool {
     let difference = own.bytes().zip(given.bytes()).fold(0, |difference, (own, given)| difference | (own ^ given));
     own.len() == given.len() && difference == 0
+}
+
+/// Tells whether a participant is otherwise than before with a change.
+fn changes(change: &ParticipantChange, participant: &Participant) -> bool {
+    let ParticipantChange { name, metadata, role, permissions } = change;
+    name.as_ref().is_some_and(|name| *name != participant.name)
+        || metadata.as_ref().is_some_and(|metadata| *metadata != participant.metadata)
+        || role.is_some_and(|role| role != participant.role)
+        || permissions.as_ref().is_some_and(|permissions| *permissions != participant.overrides)
 }

@@ -20,6 +20,7 @@ mod tests;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sluice_protocol::ids::TrackId;
@@ -72,7 +73,8 @@ pub struct Room {
     id: RoomId,
     settings: RoomSettings,
     stage: Stage,
-    participants: BTreeMap<ParticipantId, Participant>,
+    /// Shared with who shows them as they were: a change makes a copy of one that is shown.
+    participants: BTreeMap<ParticipantId, Arc<Participant>>,
     /// Those who publish, by the order of the first track that they still publish.
     publishers: BTreeMap<u64, ParticipantId>,
     /// When participants leave unless something happens, so that nobody is asked in vain.
@@ -161,7 +163,7 @@ impl Room {
         self.empty_since = None;
         self.order = participant.tracks.iter().map(|track| track.order + 1).fold(self.order, u64::max);
         let id = participant.id.clone();
-        self.participants.insert(id.clone(), participant);
+        self.participants.insert(id.clone(), Arc::new(participant));
         self.reschedule(&id, None);
         self.index_publisher(&id);
     }
@@ -292,13 +294,13 @@ impl Room {
     }
 
     /// Returns the participants in the order of their ids.
-    pub fn participants(&self) -> impl ExactSizeIterator<Item = &Participant> {
+    pub fn participants(&self) -> impl ExactSizeIterator<Item = &Arc<Participant>> {
         self.participants.values()
     }
 
     /// Returns a participant.
     #[must_use]
-    pub fn participant(&self, id: &ParticipantId) -> Option<&Participant> {
+    pub fn participant(&self, id: &ParticipantId) -> Option<&Arc<Participant>> {
         self.participants.get(id)
     }
 
@@ -314,12 +316,12 @@ impl Room {
     }
 
     fn participant_mut(&mut self, id: &ParticipantId) -> Result<&mut Participant, RoomError> {
-        self.participants.get_mut(id).ok_or(RoomError::NoSuchParticipant)
+        self.participants.get_mut(id).map(Arc::make_mut).ok_or(RoomError::NoSuchParticipant)
     }
 
     /// Keeps the order of deadlines in line with a participant that left at `before` until now.
     fn reschedule(&mut self, id: &ParticipantId, before: Option<Instant>) {
-        let after = self.participants.get(id).and_then(Participant::leaves_at);
+        let after = self.participants.get(id).and_then(|participant| participant.leaves_at());
         if let Some(before) = before {
             self.deadlines.remove(&(before, id.clone()));
         }
@@ -381,7 +383,8 @@ impl Room {
         }
         output.push(Output::Gone { participant: id.clone(), reason });
         let audience = participant.audience();
-        let event = Event::ParticipantLeft { participant_id: id.clone(), identity: participant.identity, reason };
+        let event =
+            Event::ParticipantLeft { participant_id: id.clone(), identity: participant.identity.clone(), reason };
         output.push(Output::Event { audience, event });
         if self.participants.is_empty() {
             self.empty_since = Some(now);

@@ -150,6 +150,9 @@ pub enum RoomError {
     /// The room's limit of participants is reached.
     #[error("the room is full")]
     RoomFull,
+    /// The participants of the room carry too much metadata together.
+    #[error("the participants of this room have too much metadata together")]
+    TooMuchMetadata,
     /// The room's limit of tracks per participant is reached.
     #[error("the participant publishes as many tracks as the room allows")]
     TooManyTracks,
@@ -216,6 +219,7 @@ impl RoomError {
             Self::BadId => "bad_id",
             Self::ParticipantExists => "participant_exists",
             Self::RoomFull => "room_full",
+            Self::TooMuchMetadata => "too_much_metadata",
             Self::TooManyTracks => "too_many_tracks",
             Self::Locked => "room_locked",
             Self::WrongPin => "wrong_pin",
@@ -244,7 +248,7 @@ impl RoomError {
             | Self::MayNotSubscribe
             | Self::MayNotManage => Refusal::Forbidden,
             Self::NoSuchParticipant | Self::NoSuchTrack | Self::Closed => Refusal::NotFound,
-            Self::ParticipantExists | Self::RoomFull | Self::TooManyTracks => Refusal::Conflict,
+            Self::ParticipantExists | Self::RoomFull | Self::TooMuchMetadata | Self::TooManyTracks => Refusal::Conflict,
             Self::BadId | Self::TooLong(_) | Self::BadLimit(_) | Self::NotBuilt(_) => Refusal::Unprocessable,
         }
     }

@@ -1,5 +1,7 @@
 //! What is published, and who receives it where.
 
+use std::sync::Arc;
+
 use sluice_protocol::ids::{EgressId, TrackId};
 use sluice_protocol::media::MediaKind;
 use sluice_protocol::plan;
@@ -56,7 +58,7 @@ impl Room {
 
     /// Takes a track away; the caller refreshes subscriptions afterwards.
     pub(super) fn withdraw(&mut self, id: &ParticipantId, track: TrackId, output: &mut Vec<Output>) {
-        let Some(participant) = self.participants.get_mut(id) else { return };
+        let Ok(participant) = self.participant_mut(id) else { return };
         participant.tracks.retain(|own| own.id != track);
         let audience = participant.audience();
         self.index_publisher(id);
@@ -95,7 +97,7 @@ impl Room {
     }
 
     pub(super) fn refresh_all(&mut self, output: &mut Vec<Output>) {
-        let receives = |own: &&Participant| own.is_signalled || !own.receivers.is_empty();
+        let receives = |own: &&Arc<Participant>| own.is_signalled || !own.receivers.is_empty();
         let receiving = self.participants.values().filter(receives);
         let receiving: Vec<ParticipantId> = receiving.map(|participant| participant.id.clone()).collect();
         for id in receiving {
@@ -147,7 +149,7 @@ impl Room {
         feed: Option<Result<plan::Source, Vec<&'static str>>>,
         output: &mut Vec<Output>,
     ) {
-        let receivers = self.participants.get_mut(id).into_iter().flat_map(|own| &mut own.receivers);
+        let receivers = self.participant_mut(id).into_iter().flat_map(|own| &mut own.receivers);
         for receiver in receivers.filter(|receiver| receiver.egress == egress) {
             receiver.track = after;
         }

@@ -22,7 +22,7 @@ impl Room {
     /// Returns all tracks that are published here, each with who publishes it.
     pub fn all_published(&self) -> impl Iterator<Item = (&Participant, &PublishedTrack)> {
         let publishers = self.publishers.values().filter_map(|id| self.participants.get(id));
-        publishers.flat_map(|publisher| publisher.tracks.iter().map(move |own| (publisher, own)))
+        publishers.flat_map(|publisher| publisher.tracks.iter().map(move |own| (&**publisher, own)))
     }
 
     /// Brings what a participant is subscribed to in line with what it wants, may have, and what is there.
@@ -47,7 +47,7 @@ impl Room {
     }
 
     fn set_subscriptions(&mut self, id: &ParticipantId, after: Vec<Subscription>, output: &mut Vec<Output>) {
-        if let Some(participant) = self.participants.get_mut(id) {
+        if let Ok(participant) = self.participant_mut(id) {
             participant.subscriptions = after;
             output.push(Output::Changed(id.clone()));
         }
@@ -105,7 +105,7 @@ impl Room {
         change: SubscriptionChange,
         output: &mut Vec<Output>,
     ) -> Result<(), RoomError> {
-        let participant = self.participants.get_mut(id).ok_or(RoomError::NoSuchParticipant)?;
+        let participant = self.participant_mut(id)?;
         let own = participant.subscriptions.iter_mut().find(|own| own.track == track).ok_or(RoomError::NoSuchTrack)?;
         own.is_paused = change.is_paused.unwrap_or(own.is_paused);
         own.detail = change.detail.unwrap_or(own.detail);

@@ -4,6 +4,7 @@
 //! is locked, an offer can be served or a token was revoked, is the conductor's to say.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -223,8 +224,8 @@ impl RoomSnapshot {
 /// A participant as it is now.
 #[derive(Clone, Debug)]
 pub struct ParticipantSnapshot {
-    /// What the room knows.
-    pub participant: Participant,
+    /// What the room knows; as many show it as want to, and it is there once.
+    pub participant: Arc<Participant>,
     /// When it joined, by the wall clock.
     pub joined_at: SystemTime,
 }

@@ -17,12 +17,14 @@ use sluice_protocol::plan::Key;
 use tokio::sync::mpsc;
 
 use super::ConductorError;
+use super::admit::remote_fingerprint;
 use super::signalled::{Arrival, Attendance, News};
 use crate::addresses::Announced;
 use crate::clock;
 use crate::dataplane::{Acknowledged, DataplaneHandle};
-use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent};
+use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent, FirstFlights};
 use crate::events::Events;
+use crate::log::Allowance;
 use crate::store::Store;
 
 /// What somebody wants of the task; `None` while the state of a predecessor is not known.
@@ -33,6 +35,8 @@ pub(super) struct Desk {
     pub(super) control: Control,
     pub(super) dataplane: DataplaneHandle,
     pub(super) associations: HashMap<TransportId, Association>,
+    /// Of clients that began a handshake before their answer to our offer was taken.
+    pub(super) first_flights: FirstFlights,
     pub(super) created_at: HashMap<RoomId, SystemTime>,
     pub(super) secret: NodeSecret,
     pub(super) media_port: u16,
@@ -52,6 +56,8 @@ pub(super) struct Desk {
     pub(super) expired: VecDeque<SessionId>,
     /// Who is being let into a room and was told how it is: what led there is no news to it.
     pub(super) entering: Option<(SessionId, RoomId)>,
+    /// How many lines events of rooms may make.
+    pub(super) event_lines: Allowance,
     /// The way back to the task, for what is to be done later.
     pub(super) jobs: mpsc::Sender<Job>,
 }
@@ -101,7 +107,12 @@ impl Desk {
         match effect {
             Effect::Event { room, audience, event } => {
                 // What only others are told has a line as what managers are told.
-                if audience != Audience::Others {
+                if audience != Audience::Others
+                    && let Some(left_out) = self.event_lines.take(std::time::Instant::now())
+                {
+                    if left_out > 0 {
+                        tracing::warn!(left_out, "more happens in rooms than is logged");
+                    }
                     log_event(&room, &event);
                 }
                 self.events.publish(SystemTime::now(), &room.0, audience, &event);
@@ -120,9 +131,7 @@ impl Desk {
                 }
             },
             Effect::SessionClosed { session, transport, membership, reason } => {
-                if let Some(association) = self.associations.remove(&transport) {
-                    association.close();
-                }
+                self.end_association(transport);
                 let (room, participant) = (membership.room, membership.participant);
                 tracing::info!(%room, %participant, %session, reason = reason.as_str(), "session closed");
             }
@@ -132,9 +141,7 @@ impl Desk {
                 tracing::info!(%room, %participant, %session, reason = reason.as_str(), "session left a room");
             }
             Effect::ConnectionClosed { session, transport, role } => {
-                if let Some(association) = self.associations.remove(&transport) {
-                    association.close();
-                }
+                self.end_association(transport);
                 tracing::debug!(%session, ?transport, ?role, "peer connection closed");
                 self.tell(&session, News::ConnectionClosed { role, transport });
             }
@@ -195,9 +202,21 @@ impl Desk {
     }
 
     /// Takes a DTLS datagram that the data plane handed over.
-    pub(super) fn handle_punt(&self, transport: TransportId, datagram: Bytes) {
+    pub(super) fn handle_punt(&mut self, transport: TransportId, datagram: Bytes) {
         if let Some(association) = self.associations.get(&transport) {
-            association.handle_datagram(datagram);
+            return association.handle_datagram(datagram);
+        }
+        // What follows the end of a connection is its client's farewell.
+        let Some(connection) = self.control.connection(transport) else { return };
+        if remote_fingerprint(connection).is_some() || !self.first_flights.keep(transport, datagram) {
+            self.endpoint.drop_many(1);
+        }
+    }
+
+    fn end_association(&mut self, transport: TransportId) {
+        let _unheard = self.first_flights.take(transport);
+        if let Some(association) = self.associations.remove(&transport) {
+            association.close();
         }
     }
 

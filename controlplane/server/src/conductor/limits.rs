@@ -12,6 +12,8 @@ pub(super) const OUTGOING_MAX: usize = 4096;
 pub(super) const ASSOCIATION_EVENTS_MAX: usize = 4096;
 /// Sessions of this node; an offer beyond them is answered 503.
 pub(super) const SESSIONS_MAX: usize = 50_000;
+/// Log lines of what happens in rooms, within a second: who comes and goes is a stranger's to decide.
+pub(super) const EVENT_LINES_PER_SECOND: u32 = 200;
 /// DTLS handshakes at the same time; the first datagram of a further one is dropped and counted, and comes again.
 pub(super) const HANDSHAKES_MAX: usize = 4096;
 

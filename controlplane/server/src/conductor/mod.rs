@@ -30,4 +30,4 @@ pub use contract::{
 };
 pub use error::ConductorError;
 pub use handle::Handle;
-pub use task::{Setup, run};
+pub use task::{Running, Setup, run};

@@ -1,5 +1,7 @@
 //! Rooms and participants as HTTP shows them.
 
+use std::sync::Arc;
+
 use sluice_controlplane_core::room::{
     Admission, Input, Participant, ParticipantId, Room, RoomError, RoomId, track_text,
 };
@@ -115,8 +117,8 @@ pub(super) fn hidden_participants(room: &Room) -> usize {
     room.participants().filter(|own| own.is_hidden()).count()
 }
 
-pub(super) fn participant_snapshot(participant: &Participant) -> ParticipantSnapshot {
-    ParticipantSnapshot { participant: participant.clone(), joined_at: clock::wall_of(participant.joined_at) }
+pub(super) fn participant_snapshot(participant: &Arc<Participant>) -> ParticipantSnapshot {
+    ParticipantSnapshot { participant: Arc::clone(participant), joined_at: clock::wall_of(participant.joined_at) }
 }
 
 /// Turns a refusal of the pure core into one that HTTP knows.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use sluice_controlplane_core::plan::{Config, Control};
@@ -13,17 +13,19 @@ use sluice_protocol::ids::TransportId;
 use sluice_protocol::plan::{Key, Plan};
 use sluice_protocol::session::Ready;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::desk::{Desk, Job};
 use super::handle::Handle;
-use super::limits::{ASSOCIATION_EVENTS_MAX, HANDSHAKES_MAX, JOBS_MAX, OUTGOING_MAX};
+use super::limits::{ASSOCIATION_EVENTS_MAX, EVENT_LINES_PER_SECOND, HANDSHAKES_MAX, JOBS_MAX, OUTGOING_MAX};
 use super::stored::{removed, removed_from, settings_of};
 use crate::addresses::Announced;
 use crate::clock;
 use crate::dataplane::{DataplaneEvent, DataplaneHandle, NotDone};
-use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent, Resumed};
+use crate::dtls::{Association, Certificate, Endpoint, Event as DtlsEvent, FirstFlights, Resumed};
 use crate::events::Events;
+use crate::log::Allowance;
 use crate::store::{Store, StoredRemoval, StoredRoom};
 
 /// What the task is made from.
@@ -49,9 +51,21 @@ pub struct Setup {
     pub events_of_rooms: Arc<Events>,
 }
 
-/// Starts the task. The receiver tells the UDP port of media once the data plane runs.
+/// A conductor at work.
+#[derive(Debug)]
+pub struct Running {
+    /// The way to it.
+    pub handle: Handle,
+    /// The UDP port of media, once the data plane runs.
+    pub port: watch::Receiver<Option<u16>>,
+    /// The task, which ends when the supervisor of the data plane does; at any other time it has failed, and the control
+    /// plane is of no use without it.
+    pub task: JoinHandle<()>,
+}
+
+/// Starts the task.
 #[must_use]
-pub fn run(setup: Setup) -> (Handle, watch::Receiver<Option<u16>>) {
+pub fn run(setup: Setup) -> Running {
     let (jobs, job_receiver) = mpsc::channel(JOBS_MAX);
     let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_MAX);
     let (association_events, association_receiver) = mpsc::channel(ASSOCIATION_EVENTS_MAX);
@@ -81,8 +95,7 @@ pub fn run(setup: Setup) -> (Handle, watch::Receiver<Option<u16>>) {
         associations: association_receiver,
         told: None,
     };
-    drop(tokio::spawn(task.run(inlets)));
-    (handle, port_receiver)
+    Running { handle, port: port_receiver, task: tokio::spawn(task.run(inlets)) }
 }
 
 /// Everything that wakes the task.
@@ -209,6 +222,7 @@ impl Task {
             control,
             dataplane: self.dataplane.clone(),
             associations: HashMap::new(),
+            first_flights: FirstFlights::default(),
             created_at: HashMap::new(),
             secret: ready.configuration.node_secret,
             media_port: ready.configuration.media_port,
@@ -223,6 +237,7 @@ impl Task {
             ending: Vec::new(),
             expired: VecDeque::new(),
             entering: None,
+            event_lines: Allowance::new(EVENT_LINES_PER_SECOND, Instant::now()),
             jobs: self.jobs.clone(),
         };
         desk.attend_restored();

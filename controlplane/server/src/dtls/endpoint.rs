@@ -73,7 +73,8 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn drop_many(&self, count: u64) {
+    /// Counts datagrams that were dropped.
+    pub fn drop_many(&self, count: u64) {
         self.0.dropped.fetch_add(count, Ordering::Relaxed);
     }
 }

@@ -31,6 +31,10 @@ pub const FRAGMENT_STRETCHES_MAX: usize = 16;
 pub const HANDSHAKE_MESSAGES_WAITING_MAX: usize = 3;
 /// Encrypted records of handshakes that wait for the keys, one of which is the Finished; more are dropped.
 pub const PROTECTED_RECORDS_MAX: usize = 4;
+/// Transports of which datagrams are kept whose clients are not described yet; of further ones they are dropped.
+pub const EARLY_TRANSPORTS_MAX: usize = 1024;
+/// Datagrams of each of them: a `ClientHello` with a key of a post-quantum group takes two, and may be repeated once.
+pub const FIRST_FLIGHT_DATAGRAMS_MAX: usize = 4;
 /// Datagrams of epoch 1 that arrive before the handshake's end is known here; more are dropped.
 pub const EARLY_DATAGRAMS_MAX: usize = 16;
 /// Bytes of the server's last flight that are kept to be repeated: `ChangeCipherSpec` and Finished are 75.

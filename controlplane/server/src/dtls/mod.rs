@@ -4,7 +4,7 @@
 //! answers with datagrams and with [`Event`]s. `docs/life-of-a-join.md` shows where it stands.
 //!
 //! - [`mod@association`] is the handle, [`mod@certificate`] what SDP says of both ends; `endpoint` is what all
-//!   associations share, the bound on handshakes among it.
+//!   associations share, the bound on handshakes among it, and `early` keeps what comes before there is one.
 //! - `records` carries what comes after the handshake and the state that survives a restart.
 //! - `handshake`, which it begins with, gives datagrams and time to `negotiation`, the server's state machine, and sends
 //!   what comes out (`flight`). `admission` puts the client's messages together (`record`, `fragments`), `client_hello`
@@ -18,6 +18,7 @@ mod admission;
 pub mod association;
 pub mod certificate;
 mod client_hello;
+mod early;
 mod endpoint;
 pub mod error;
 mod flight;
@@ -42,6 +43,7 @@ mod tests;
 
 pub use association::{Association, Resumed};
 pub use certificate::{Certificate, Fingerprint};
+pub use early::FirstFlights;
 pub use endpoint::{Connected, Counts, Endpoint, Event};
 pub use error::Error;
 pub use session::Config;

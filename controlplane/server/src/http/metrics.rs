@@ -1,4 +1,4 @@
-//! Counters for Prometheus: of HTTP, and what the conductor tells of rooms and the data plane.
+//! Counters for Prometheus: of HTTP and signalling, and what the conductor tells of rooms and the data plane.
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::extract::Shown;
 use super::refusals::AccessErrors;
 use super::{Problem, Server};
 use crate::conductor::{ConductorCounts, ConductorHealth, DataplaneState};
+use crate::signalling;
 
 /// Upper bounds of the latency histogram's buckets, in seconds.
 const LATENCY_BUCKETS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
@@ -30,6 +31,7 @@ pub(super) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     seconds: HistogramVec,
+    pub(super) signalling: signalling::Metrics,
 }
 
 impl Metrics {
@@ -48,7 +50,8 @@ impl Metrics {
             (requests.expect("the options are constant"), seconds.expect("the options are constant"));
         registry.register(Box::new(requests.clone())).expect("registered once");
         registry.register(Box::new(seconds.clone())).expect("registered once");
-        Self { registry, requests, seconds }
+        let signalling = signalling::Metrics::new(&registry);
+        Self { registry, requests, seconds, signalling }
     }
 
     pub(super) fn count(&self, method: &str, route: &str, status: StatusCode, took: Duration) {

@@ -45,6 +45,7 @@ use crate::conductor::Conductor;
 use crate::conductor::signalled::Sessions;
 use crate::config;
 use crate::events::Events;
+use crate::signalling;
 use crate::store::Store;
 
 /// What the HTTP front is made of.
@@ -90,6 +91,8 @@ pub struct Inner {
     /// Bodies that are waited for, of all and by network.
     bodies: Arc<Semaphore>,
     bodies_of_networks: shares::Shares<IpAddr>,
+    /// Long messages of signalling connections, by KiB.
+    long_messages: Arc<Semaphore>,
     event_streams: Arc<Semaphore>,
     /// Event streams of participants, by room and identity; all of them together under nobody's name.
     event_streams_of: shares::Shares<Option<(String, String)>>,
@@ -108,6 +111,7 @@ impl Server {
             requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
             bodies: Arc::new(Semaphore::new(limits::BODIES_MAX)),
             bodies_of_networks: shares::Shares::new(),
+            long_messages: Arc::new(Semaphore::new(signalling::limits::LONG_MESSAGES_BYTES_MAX / 1024)),
             event_streams: Arc::new(Semaphore::new(limits::EVENT_STREAMS_MAX)),
             event_streams_of: shares::Shares::new(),
             is_stopping: watch::Sender::new(false),

@@ -290,6 +290,7 @@ fn field_of(error: RoomError) -> Option<String> {
         | RoomError::BadId
         | RoomError::ParticipantExists
         | RoomError::RoomFull
+        | RoomError::TooMuchMetadata
         | RoomError::TooManyTracks
         | RoomError::Locked
         | RoomError::WrongPin

@@ -75,6 +75,8 @@ pub(super) async fn open(
         door: Arc::new(Entrance { server: server.clone(), client, shown: Mutex::new(shown), made_up }),
         origin,
         stopping: server.is_stopping.subscribe(),
+        metrics: server.metrics.signalling.clone(),
+        long_messages: Arc::clone(&server.long_messages),
     };
     let upgrade = upgrade
         .read_buffer_size(limits::BUFFER_BYTES)

@@ -5,20 +5,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::client_messages::ClientRequest;
 use super::close::Close;
 use super::door::Door;
-use super::limits::{CLOSE_PATIENCE, IDLE_TIMEOUT, RESUME_PATIENCE};
+use super::limits::{
+    CLOSE_PATIENCE, IDLE_TIMEOUT, LONG_MESSAGE_BYTES, LONG_MESSAGE_PATIENCE, LONG_MESSAGES_BYTES_MAX, RESUME_PATIENCE,
+};
+use super::metrics::{Beginning, Direction, Metrics};
 use super::rate::Rate;
 use super::reading::{Wanted, read, room, wanted};
 use super::server_messages::{Said, ServerMessage};
 use super::{refusal, writing};
 use crate::conductor::ConductorError;
 use crate::conductor::signalled::{
-    End, Next, Opened, Opener, Origin, Reply, Request, RequestId, Resume, SaidRefusal, Sessions, Told,
+    End, Next, Opened, Opener, Origin, Reply, Request, RequestId, Resume, Resumed, SaidRefusal, Sessions, Stay, Told,
 };
 
 /// What a connection is made of.
@@ -31,6 +34,10 @@ pub struct Parts {
     pub origin: Origin,
     /// Tells when the server stops.
     pub stopping: watch::Receiver<bool>,
+    /// What is counted of it.
+    pub metrics: Metrics,
+    /// Places for long messages, one a KiB, of all connections.
+    pub long_messages: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -46,6 +53,35 @@ pub enum Start {
     Open(Box<Opener>),
     /// With a session that its client names first.
     Resume,
+}
+
+/// What a session is told first.
+enum First {
+    Opened(Opened),
+    Resumed(Box<Resumed>),
+}
+
+impl First {
+    const fn opened(&self) -> &Opened {
+        match self {
+            Self::Opened(opened) => opened,
+            Self::Resumed(resumed) => &resumed.opened,
+        }
+    }
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Opened(_) => 0,
+            Self::Resumed(resumed) => resumed.state.iter().flat_map(|state| &state.stays).map(Stay::weight).sum(),
+        }
+    }
+
+    fn said(&self) -> Said {
+        match self {
+            Self::Opened(opened) => writing::welcome(opened),
+            Self::Resumed(resumed) => writing::resumed(resumed),
+        }
+    }
 }
 
 /// What a request leads to, once it is carried out.
@@ -66,14 +102,22 @@ struct Connection {
 
 /// Serves a connection until it ends.
 pub async fn serve(mut socket: WebSocket, parts: Parts, start: Start) {
+    let metrics = parts.metrics.clone();
+    let _open = metrics.open();
     let close = match Connection::begin(&mut socket, parts, start).await {
         Ok(mut connection) => {
             let close = connection.run(&mut socket).await;
             connection.end(&close).await;
             close
         }
-        Err(close) => close,
+        Err(close) => {
+            if matches!(close, Close::Refused(_)) {
+                metrics.begin(Beginning::Refused);
+            }
+            close
+        }
     };
+    metrics.end(&close);
     tracing::debug!(code = close.code(), reason = close.reason(), "signalling connection ended");
     // Each side closes; a client that does not is cut off.
     let _closed = timeout(CLOSE_PATIENCE, async {
@@ -87,8 +131,20 @@ pub async fn serve(mut socket: WebSocket, parts: Parts, start: Start) {
 }
 
 impl Parts {
+    /// Sends a message of about so many bytes. A long one is written only when it has a place among those of the whole node,
+    /// and has to be taken in time, so that clients that read slowly bound each other's memory and not the server's.
+    async fn send(&self, socket: &mut WebSocket, weight: usize, text: impl FnOnce() -> String) -> Result<(), Close> {
+        self.metrics.message(Direction::Sent);
+        if weight < LONG_MESSAGE_BYTES {
+            return send(socket, text()).await;
+        }
+        let kib = u32::try_from(weight.min(LONG_MESSAGES_BYTES_MAX) / 1024).unwrap_or(u32::MAX);
+        let _places = self.long_messages.acquire_many(kib).await.map_err(|_| Close::Stopping)?;
+        timeout(LONG_MESSAGE_PATIENCE, send(socket, text())).await.map_err(|_| Close::TooSlow)?
+    }
+
     /// Waits for the client to say which session goes on.
-    async fn resume(&self, socket: &mut WebSocket) -> Result<(Opened, Said), Close> {
+    async fn resume(&self, socket: &mut WebSocket) -> Result<Resumed, Close> {
         let mut rate = Rate::of_all(Instant::now());
         let message = timeout(RESUME_PATIENCE, next_text(socket, &mut rate)).await.map_err(|_| Close::Idle)??;
         let (id, request) = read(message.as_bytes());
@@ -97,8 +153,9 @@ impl Parts {
                 let resume = Resume { token: resume.resume_token, seq: resume.seq, origin: self.origin };
                 match self.sessions.resume_session(resume).await {
                     Ok(resumed) => {
-                        let said = writing::resumed(&resumed);
-                        return Ok((resumed.opened, said));
+                        let is_complete = resumed.state.is_none();
+                        self.metrics.begin(if is_complete { Beginning::Resumed } else { Beginning::ResumedAnew });
+                        return Ok(resumed);
                     }
                     Err(error) => refusal::of(&error),
                 }
@@ -112,16 +169,17 @@ impl Parts {
 
 impl Connection {
     async fn begin(socket: &mut WebSocket, parts: Parts, start: Start) -> Result<Self, Close> {
-        let (opened, said) = match start {
+        let first = match start {
             Start::Open(opener) => match parts.sessions.open_session(*opener).await {
                 Ok(opened) => {
-                    let said = writing::welcome(&opened);
-                    (opened, said)
+                    parts.metrics.begin(Beginning::Opened);
+                    First::Opened(opened)
                 }
                 Err(error) => return Err(refuse(socket, None, refusal::of(&error)).await),
             },
-            Start::Resume => parts.resume(socket).await?,
+            Start::Resume => First::Resumed(Box::new(parts.resume(socket).await?)),
         };
+        let opened = first.opened().clone();
         let (now, sent) = (Instant::now(), opened.after);
         let connection = Self {
             parts,
@@ -132,8 +190,8 @@ impl Connection {
             heard: now,
             in_flight: None,
         };
-        let first = writing::text(&ServerMessage { seq: Some(sent), id: None, said });
-        match send(socket, first).await {
+        let text = || writing::text(&ServerMessage { seq: Some(sent), id: None, said: first.said() });
+        match connection.parts.send(socket, first.weight(), text).await {
             Ok(()) => Ok(connection),
             Err(close) => {
                 connection.end(&close).await;
@@ -178,7 +236,8 @@ impl Connection {
     async fn handle_next(&mut self, socket: &mut WebSocket, next: Next) -> Result<(), Close> {
         match next {
             Next::Told(seq, told) => {
-                send(socket, writing::numbered(seq, &told, self.parts.door.as_ref())).await?;
+                let text = || writing::numbered(seq, &told, self.parts.door.as_ref());
+                self.parts.send(socket, told.weight(), text).await?;
                 self.sent = seq;
                 Ok(())
             }
@@ -193,6 +252,7 @@ impl Connection {
     /// Takes a message of the client.
     async fn handle_message(&mut self, socket: &mut WebSocket, text: &[u8]) -> Result<(), Close> {
         self.heard = Instant::now();
+        self.parts.metrics.message(Direction::Received);
         let (id, request) = read(text);
         match request.and_then(wanted) {
             Ok(Wanted::Pong) => return send(socket, writing::unnumbered(id, Said::Pong)).await,
@@ -201,9 +261,12 @@ impl Connection {
                     sessions: Arc::clone(&self.parts.sessions),
                     door: Arc::clone(&self.parts.door),
                     opened: self.opened.clone(),
+                    metrics: self.parts.metrics.clone(),
+                    heard: self.heard,
                     id,
                 };
-                let from = if wanted.is_dear() { self.dear.reserve(self.heard) } else { self.heard };
+                let price = wanted.price();
+                let from = if price > 0 { self.dear.reserve(self.heard, price) } else { self.heard };
                 self.in_flight = Some(Box::pin(asked.carry_out(wanted, from)));
             }
             Err(refusal) => self.opened.line.tell(Arc::new(Told::Reply(id, Reply::Refused(refusal)))),
@@ -226,6 +289,8 @@ struct Asked {
     sessions: Arc<dyn Sessions>,
     door: Arc<dyn Door>,
     opened: Opened,
+    metrics: Metrics,
+    heard: Instant,
     id: Option<RequestId>,
 }
 
@@ -238,6 +303,7 @@ impl Asked {
         if let Err(refusal) = self.try_to(wanted).await {
             self.opened.line.tell(Arc::new(Told::Reply(self.id, Reply::Refused(refusal))));
         }
+        self.metrics.request(self.heard.elapsed());
         Ok(())
     }
 

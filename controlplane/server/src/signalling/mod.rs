@@ -13,6 +13,7 @@ mod close;
 mod connection;
 mod door;
 pub mod limits;
+mod metrics;
 mod rate;
 mod reading;
 mod refusal;
@@ -21,6 +22,7 @@ mod writing;
 
 pub use connection::{Parts, Start, serve};
 pub use door::Door;
+pub use metrics::Metrics;
 pub(crate) use refusal::invalid;
 
 use utoipa::OpenApi;

@@ -43,14 +43,19 @@ impl Rate {
         is_there
     }
 
-    /// Takes one message out that may not be there yet, and returns when it is.
-    pub(super) fn reserve(&mut self, now: Instant) -> Instant {
-        self.empty_at = self.next(now);
+    /// Takes out what a message costs, which may not be there yet, and returns when it is. Nothing costs more than the
+    /// bucket holds.
+    pub(super) fn reserve(&mut self, now: Instant, price: u32) -> Instant {
+        self.empty_at = self.full_at_most(now) + self.interval * price.min(self.at_once);
         self.empty_at
     }
 
     fn next(&self, now: Instant) -> Instant {
-        self.empty_at.max(now - self.interval * self.at_once) + self.interval
+        self.full_at_most(now) + self.interval
+    }
+
+    fn full_at_most(&self, now: Instant) -> Instant {
+        self.empty_at.max(now - self.interval * self.at_once)
     }
 }
 
@@ -65,9 +70,14 @@ mod tests {
         assert_eq!((0..500).filter(|_| rate.take(start)).count(), 200);
         assert!(!rate.take(start + Duration::from_millis(19)) && rate.take(start + Duration::from_millis(20)));
         let mut dear = Rate::of_dear(start);
-        let reserved: Vec<Duration> = (0..25).map(|_| dear.reserve(start).saturating_duration_since(start)).collect();
+        let reserved: Vec<Duration> =
+            (0..25).map(|_| dear.reserve(start, 1).saturating_duration_since(start)).collect();
         assert_eq!(reserved.iter().filter(|wait| wait.is_zero()).count(), 20);
         assert_eq!(reserved[24], Duration::from_secs(1), "five more at five a second");
+        let price = |dear: &mut Rate, price| dear.reserve(start, price).saturating_duration_since(start);
+        assert_eq!(price(&mut dear, 0), Duration::from_secs(1), "what costs nothing waits for what was before it");
+        assert_eq!(price(&mut dear, 5), Duration::from_secs(2));
+        assert_eq!(price(&mut dear, u32::MAX), Duration::from_secs(6), "a bucket at most");
         let later = start + Duration::from_secs(3600);
         assert_eq!((0..500).filter(|_| rate.take(later)).count(), 200, "who was quiet for long has no more");
     }

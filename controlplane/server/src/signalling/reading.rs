@@ -12,6 +12,7 @@ use sluice_protocol::ids::{Address, TrackId, TransportId};
 use sluice_protocol::media::{Label, MediaKind, Mid};
 
 use super::client_messages::{self as messages, ClientRequest};
+use super::limits::DEAR_TEXT_BYTES;
 use super::refusal::{invalid, not_built};
 use crate::auth::metadata_text;
 use crate::conductor::signalled::{Request, RequestId, SaidRefusal};
@@ -61,16 +62,29 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// Tells whether it makes work for everybody in a room.
-    pub(super) const fn is_dear(&self) -> bool {
+    /// Returns how much work it makes for everybody in a room, where an entry is 1; 0 when it makes none.
+    pub(super) fn price(&self) -> u32 {
         match self {
-            Self::JoinRoom(_) => true,
-            Self::Request(request) => {
-                matches!(request, Request::Offer { .. } | Request::Move { .. } | Request::PublishIn { .. })
-            }
-            Self::RenewToken(_) | Self::Pong => false,
+            Self::JoinRoom(_) => 1,
+            Self::Request(Request::UpdateParticipant { change, .. }) => price_of_text([&change.name, &change.metadata]),
+            Self::Request(Request::UpdateRoom { change, .. }) => price_of_text([&change.name, &change.metadata]),
+            Self::Request(
+                Request::Offer { .. }
+                | Request::Move { .. }
+                | Request::PublishIn { .. }
+                | Request::Unpublish { .. }
+                | Request::Mute { .. }
+                | Request::Remove { .. },
+            ) => 1,
+            Self::Request(_) | Self::RenewToken(_) | Self::Pong => 0,
         }
     }
+}
+
+/// Prices text that everybody in a room is told.
+fn price_of_text(texts: [&Option<String>; 2]) -> u32 {
+    let bytes: usize = texts.into_iter().flatten().map(String::len).sum();
+    u32::try_from(1 + bytes / DEAR_TEXT_BYTES).unwrap_or(u32::MAX)
 }
 
 /// Puts what a message wants into the conductor's words.

@@ -12,6 +12,7 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
   room_locked: 'forbidden',
   wrong_pin: 'forbidden',
   room_full: 'busy',
+  too_much_metadata: 'busy',
   too_many_sessions: 'busy',
   too_many_joining: 'busy',
   unavailable: 'busy',

@@ -293,6 +293,34 @@ fn what_is_kept_of_a_participant_is_bounded() {
     }
 }
 
+fn is_updated(output: &Output) -> bool {
+    matches!(output, Output::Event { event: Event::ParticipantUpdated { .. }, .. })
+}
+
+#[test]
+fn what_all_participants_carry_together_is_bounded_and_those_who_stay_leave_room_for_those_who_come() {
+    let mut room = room(RoomSettings::default());
+    let change = |name: &str, metadata: String| {
+        let change = ParticipantChange { metadata: Some(metadata), ..ParticipantChange::default() };
+        Input::Update { actor: Actor::Participant(id(name)), participant: id(name), change: Box::new(change) }
+    };
+    let long = "x".repeat(limits::METADATA_BYTES_MAX);
+    let names: Vec<String> = (0..300).map(|number| format!("p{number}")).collect();
+    for name in &names[..150] {
+        handle(&mut room, Input::Join(Box::new(join(name, Role::Attendee)))).unwrap();
+    }
+    let taken = names[..150].iter().filter(|name| handle(&mut room, change(name, long.clone())).is_ok()).count();
+    assert_eq!(taken, limits::METADATA_CHANGED_OF_ROOM_BYTES_MAX / limits::METADATA_BYTES_MAX);
+    assert_eq!(handle(&mut room, change("p149", "x".to_owned())), Err(RoomError::TooMuchMetadata));
+    let bring = |name: &String| Input::Join(Box::new(Join { metadata: long.clone(), ..join(name, Role::Attendee) }));
+    let came = names[150..].iter().filter(|name| handle(&mut room, bring(name)).is_ok()).count();
+    assert_eq!(came, limits::METADATA_OF_ROOM_BYTES_MAX / limits::METADATA_BYTES_MAX - taken);
+    handle(&mut room, Input::Join(Box::new(join("ann", Role::Attendee)))).unwrap();
+    assert!(handle(&mut room, change("p0", "x".to_owned())).unwrap().iter().any(is_updated));
+    let again = handle(&mut room, change("p0", "x".to_owned())).unwrap();
+    assert_eq!(again, [], "nobody is told that nothing has changed");
+}
+
 #[test]
 fn settings_that_cannot_be_are_named() {
     let check = |settings: RoomSettings| settings.check();

@@ -1,16 +1,17 @@
 //! Whose client is there: sessions opened, resumed, waited for and given up.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sluice_controlplane_core::plan::{OpenSession, PublishTrack};
 use sluice_controlplane_core::room::{Identity, LeaveReason, RoomId};
 use sluice_controlplane_core::sdp::Simulcast;
 use sluice_controlplane_core::session::{PeerConnection, Session, SessionId};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::contract::{Opened, Opener, Origin, Resume, Resumed, SessionState};
-use super::limits::{EXPIRED_KEPT_MAX, RESUME_WITHIN};
+use super::limits::{EXPIRED_KEPT_MAX, RESUME_WITHIN, TOLD_ANEW_INTERVAL_MIN};
 use super::line::{End, Line};
 use super::resume_token::{resume_token, session_of};
 use super::told::{Arrival, News, Reply, RequestId, Stay, Told};
@@ -29,11 +30,17 @@ pub(in crate::conductor) struct Attendance {
     pub(super) origin: Origin,
     /// What it said of the tracks that its next offer sends.
     pub(super) declared: Vec<PublishTrack>,
+    /// When it was last told how everything is, as it had missed what is not kept.
+    told_anew_at: Option<Instant>,
 }
+
+/// Not before then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Later(pub(super) Instant);
 
 impl Attendance {
     fn new(line: Arc<Line>, origin: Origin) -> Self {
-        Self { line, origin, declared: Vec::new() }
+        Self { line, origin, declared: Vec::new(), told_anew_at: None }
     }
 }
 
@@ -71,12 +78,20 @@ impl Desk {
         u64::from(self.dataplane.epoch()) << 32
     }
 
-    /// Gives a session's line to a new connection.
-    pub(super) fn resume_session(&mut self, resume: &Resume) -> Result<Resumed, ConductorError> {
+    /// Gives a session's line to a new connection. How everything is in its rooms is much to say, so that has its pace.
+    pub(super) fn resume_session(&mut self, resume: &Resume) -> Result<ControlFlow<Resumed, Later>, ConductorError> {
         let session = session_of(&self.secret, &resume.token).ok_or(ConductorError::NoSuchSession)?;
         let is_expired = self.expired.contains(&session);
         let missing = if is_expired { ConductorError::TokenExpired } else { ConductorError::NoSuchSession };
         let attended = self.attended.get_mut(&session).ok_or(missing)?;
+        if !attended.line.keeps_after(resume.seq) {
+            let now = Instant::now();
+            let from = attended.told_anew_at.map(|at| at + TOLD_ANEW_INTERVAL_MIN);
+            if let Some(from) = from.filter(|from| *from > now) {
+                return Ok(ControlFlow::Continue(Later(from)));
+            }
+            attended.told_anew_at = Some(now);
+        }
         attended.origin = resume.origin;
         let line = Arc::clone(&attended.line);
         let holder = line.take_over();
@@ -97,7 +112,7 @@ impl Desk {
         let resume_token = resume.token.clone();
         let ice_servers = self.ice_servers();
         let opened = Opened { session, identity, resume_token, line, holder, after, ice_servers };
-        Ok(Resumed { opened, state, publisher_offer, publisher, subscriber })
+        Ok(ControlFlow::Break(Resumed { opened, state, publisher_offer, publisher, subscriber }))
     }
 
     fn session_state(&self, session: &Session) -> SessionState {

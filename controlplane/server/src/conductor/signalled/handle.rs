@@ -1,11 +1,14 @@
 //! Sessions as fronts see them: each call is a job for the task.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_controlplane_core::room::LeaveReason;
 use sluice_controlplane_core::session::SessionId;
+use tokio::time::sleep_until;
 
+use super::attendance::Later;
 use super::contract::{Opened, Opener, Request, Resume, Resumed, Sessions};
 use super::line::End;
 use super::requests::Rest;
@@ -21,7 +24,14 @@ impl Sessions for Handle {
     }
 
     async fn resume_session(&self, resume: Resume) -> Result<Resumed, ConductorError> {
-        self.ask(move |desk| desk.resume_session(&resume)).await?
+        let resume = Arc::new(resume);
+        loop {
+            let asked = Arc::clone(&resume);
+            match self.ask(move |desk| desk.resume_session(&asked)).await?? {
+                ControlFlow::Break(resumed) => return Ok(resumed),
+                ControlFlow::Continue(Later(instant)) => sleep_until(instant).await,
+            }
+        }
     }
 
     async fn lose_connection(&self, session: &SessionId, holder: u64) {

@@ -11,6 +11,9 @@ pub(super) const TOLD_KEPT_MAX: usize = 256;
 pub(super) const TOLD_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of it in all: what waits for a connection that is slow, or away.
 pub(super) const TOLD_WAITING_BYTES_MAX: usize = 1024 * 1024;
+/// The least time between two tellings of how everything is in a session's rooms, to a client that has missed what is not
+/// kept. One that comes back sooner waits.
+pub(super) const TOLD_ANEW_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// How long a session whose connection was lost is waited for before others learn of it.
 pub const RESUME_WITHIN: Duration = Duration::from_secs(15);
 /// How long a peer connection may take from its description to the end of its DTLS handshake.

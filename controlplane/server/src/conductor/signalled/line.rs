@@ -157,17 +157,27 @@ impl State {
         self.last + 1 - u64::try_from(self.kept.len()).unwrap_or(0)
     }
 
-    /// Forgets what is more than may be kept; the newest message is kept in any case.
+    /// Forgets what is more than may be kept. The newest message is kept in any case, and so is the longest one that waits:
+    /// who enters a large room is not too slow because somebody comes meanwhile.
     fn forget(&mut self) {
         while self.kept.len() > 1 {
             let is_taken = self.oldest() <= self.taken;
-            let bytes_max = if is_taken { TOLD_KEPT_BYTES_MAX } else { TOLD_WAITING_BYTES_MAX };
-            if self.kept.len() <= TOLD_KEPT_MAX && self.bytes <= bytes_max {
+            let is_few = self.kept.len() <= TOLD_KEPT_MAX;
+            let is_little = if is_taken {
+                self.bytes <= TOLD_KEPT_BYTES_MAX
+            } else {
+                self.bytes <= TOLD_WAITING_BYTES_MAX || self.bytes - self.longest() <= TOLD_WAITING_BYTES_MAX
+            };
+            if is_few && is_little {
                 return;
             }
             let oldest = self.kept.pop_front();
             self.bytes -= oldest.map_or(0, |oldest| oldest.bytes);
         }
+    }
+
+    fn longest(&self) -> usize {
+        self.kept.iter().map(|kept| kept.bytes).max().unwrap_or(0)
     }
 
     fn next(&mut self, holder: u64, after: u64) -> Option<Next> {
@@ -260,7 +270,25 @@ mod tests {
         let many = TOLD_WAITING_BYTES_MAX / TOLD_KEPT_BYTES_MAX + 2;
         (0..many).for_each(|_| offer());
         assert!(matches!(line.next(holder, 4).await, Next::Missed), "who takes nothing does not fill memory");
-        assert!(line.state().bytes <= TOLD_WAITING_BYTES_MAX);
+        assert!(line.state().bytes <= TOLD_WAITING_BYTES_MAX + TOLD_KEPT_BYTES_MAX * 2);
+    }
+
+    #[tokio::test]
+    async fn one_message_that_is_longer_than_all_others_together_does_not_make_its_client_slow() {
+        let line = Line::new(0);
+        let holder = line.take_over();
+        let offer = |bytes| {
+            let (offer, transport) = (OfferId(1), TransportId::new(0, 1, 1));
+            line.tell(Arc::new(Told::News(News::Offer { offer, transport, sdp: "v".repeat(bytes) })));
+        };
+        offer(TOLD_WAITING_BYTES_MAX * 3);
+        (2..=9).for_each(|id| tell(&line, id));
+        assert!(matches!(line.next(holder, 0).await, Next::Told(1, _)));
+        assert_eq!(taken(&line, holder, 1).await, "2: 2");
+        assert!(!line.keeps_after(0), "it is not kept when it was taken");
+        offer(TOLD_WAITING_BYTES_MAX * 3);
+        offer(TOLD_WAITING_BYTES_MAX * 2);
+        assert!(matches!(line.next(holder, 2).await, Next::Missed), "two of that kind are too many");
     }
 
     #[tokio::test]

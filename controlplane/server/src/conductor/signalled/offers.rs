@@ -151,6 +151,7 @@ impl Desk {
         let ended = ConductorError::Unavailable("the session ended while it was opened");
         let config = Config { certificate: self.certificate_of(transport), remote_fingerprint: remote.ok_or(ended)? };
         let association = Association::accept(transport, config, &self.endpoint);
+        self.first_flights.take(transport).into_iter().for_each(|datagram| association.handle_datagram(datagram));
         let before = self.associations.insert(transport, association);
         debug_assert!(before.is_none(), "a transport has one association");
         Ok(())

@@ -23,17 +23,13 @@ pub enum Told {
 }
 
 impl Told {
-    /// Returns about how many bytes it takes; what is shared by all who are told counts for each of them.
-    pub(super) fn weight(&self) -> usize {
-        const REST: usize = 256;
-        let snapshot = |snapshot: &ParticipantSnapshot| REST + snapshot.participant.metadata.len();
+    /// Returns about how many bytes it takes as text; what is shared by all who are told counts for each of them.
+    pub fn weight(&self) -> usize {
         REST + match self {
-            Self::Reply(_, Reply::Joined(stay)) => {
-                stay.room.settings.metadata.len() + stay.others.iter().map(snapshot).sum::<usize>()
-            }
+            Self::Reply(_, Reply::Joined(stay)) => stay.weight(),
             Self::Reply(_, Reply::Answered { sdp, .. }) | Self::News(News::Offer { sdp, .. }) => sdp.len(),
             Self::News(News::ParticipantJoined { participant, .. } | News::ParticipantUpdated { participant, .. }) => {
-                snapshot(participant)
+                participant.weight()
             }
             Self::News(News::RoomUpdated(room)) => room.settings.metadata.len(),
             Self::News(News::Moved { claims, .. }) => claims.as_ref().map_or(0, |own| own.metadata.len()),
@@ -49,6 +45,24 @@ impl Told {
                 | News::Removed { .. },
             ) => 0,
         }
+    }
+}
+
+/// What counts for the rest of a message, or of what stands in it.
+const REST: usize = 256;
+
+impl Stay {
+    /// Returns about how many bytes it takes as text.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let others = self.others.iter().map(ParticipantSnapshot::weight).sum::<usize>();
+        REST + self.room.settings.metadata.len() + self.own.weight() + others
+    }
+}
+
+impl ParticipantSnapshot {
+    fn weight(&self) -> usize {
+        REST + self.participant.metadata.len()
     }
 }
 

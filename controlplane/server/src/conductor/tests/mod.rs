@@ -14,7 +14,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::{Setup, run};
+use super::{Running, Setup, run};
 use crate::addresses::Announced;
 use crate::auth::{ApiKey, KeyRing, issue};
 use crate::conductor::Sight;
@@ -68,7 +68,7 @@ impl Rig {
         let store = Store::open(folder.path()).await.unwrap();
         let (supervisor, handle, events) = dataplane::start(supervision(folder.path())).unwrap();
         let events_of_rooms = Arc::new(Events::new(7));
-        let (conductor, mut port) = run(Setup {
+        let Running { handle: conductor, mut port, task: _ } = run(Setup {
             dataplane: handle,
             events,
             store: store.clone(),

@@ -1,7 +1,7 @@
 //! A conductor without media: rooms in a map, and a record of what it was asked.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -68,7 +68,7 @@ pub(super) fn participant(id: &str, hidden: bool) -> ParticipantSnapshot {
         receivers: Vec::new(),
         subscriptions: Vec::new(),
     };
-    ParticipantSnapshot { participant, joined_at: SystemTime::UNIX_EPOCH }
+    ParticipantSnapshot { participant: Arc::new(participant), joined_at: SystemTime::UNIX_EPOCH }
 }
 
 impl Rooms {
