@@ -1,14 +1,14 @@
 //! Properties of a control: any sequence of steps against a model, and restarts at any moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use sluice_protocol::plan::{Key, Object, Plan, apply};
 
-use super::Control;
 use super::tests::{World, at, config, join, keys, room, session_id};
+use super::{Control, ControlError, OpenError};
 use crate::access::PermissionOverrides;
-use crate::room::{Actor, Admission, Input, Join, LeaveReason, ParticipantChange, ParticipantId, Wish};
+use crate::room::{Actor, Admission, Input, Join, LeaveReason, ParticipantChange, ParticipantId, RoomError, Wish};
 use crate::sdp::Role as Side;
 
 #[derive(Clone, Debug)]
@@ -45,6 +45,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// What the room should look like, kept by other means: a list in the order of publication.
 #[derive(Default)]
 struct Model {
+    /// Who is in the room, and whether its connection is up.
+    inside: BTreeMap<String, bool>,
+    /// Who of the publishers has its tracks muted, by itself or by a host.
+    muted: BTreeMap<String, (bool, bool)>,
     /// Publishers with their number of tracks, oldest first.
     publishing: Vec<(String, usize)>,
     /// Viewers with whom they want, and whether they may.
@@ -53,8 +57,35 @@ struct Model {
 
 impl Model {
     fn drop_person(&mut self, name: &str) {
+        self.inside.remove(name);
+        self.muted.remove(name);
         self.publishing.retain(|(own, _)| own != name);
         self.viewing.retain(|(own, _, _)| own != name);
+    }
+
+    /// What comes of something that is done to a participant.
+    fn done_to(&self, name: &str) -> Result<(), ControlError> {
+        self.inside.get(name).map(drop).ok_or(ControlError::Room(RoomError::NoSuchParticipant))
+    }
+
+    /// What comes of opening a connection of somebody.
+    fn opened(&mut self, name: &str) -> Result<(), OpenError> {
+        match self.inside.contains_key(name) {
+            true => Err(OpenError::SessionExists),
+            false => {
+                self.inside.insert(name.to_owned(), false);
+                Ok(())
+            }
+        }
+    }
+
+    /// The tracks that are there, each by whose it is and whether it is silent: by itself or by a host.
+    fn silent(&self) -> Vec<(String, bool)> {
+        let is_silent = |name: &String| self.muted.get(name).is_some_and(|(own, host)| *own || *host);
+        let tracks = self.publishing.iter().map(|(name, tracks)| std::iter::repeat_n((name, is_silent(name)), *tracks));
+        let mut silent: Vec<_> = tracks.flatten().map(|(name, silent)| (name.clone(), silent)).collect();
+        silent.sort();
+        silent
     }
 
     fn fed_by(&self, viewer: &str) -> Option<String> {
@@ -83,9 +114,8 @@ fn participant(name: &str) -> ParticipantId {
 }
 
 impl World {
-    /// Takes a step that rooms may refuse.
-    fn attempt(&mut self, input: Input) {
-        drop(self.control.handle(at(0), &room(), input, &mut self.effects));
+    fn attempt(&mut self, input: Input) -> Result<(), ControlError> {
+        self.control.handle(at(0), &room(), input, &mut self.effects)
     }
 
     fn take(&mut self, model: &mut Model, step: &Step, number: usize) {
@@ -93,42 +123,57 @@ impl World {
             Step::Publish(who, firefox) => {
                 let offer = if firefox { "firefox-a-all-codecs" } else { "chromium-a-all-codecs" };
                 let join = Join { admission: Admission::Api, ..join(&publisher(who), Side::Publish) };
-                if self.open(0, join, offer, Side::Publish).is_ok() {
+                let (opened, expected) = (self.open(0, join, offer, Side::Publish), model.opened(&publisher(who)));
+                assert_eq!(opened.map(drop), expected);
+                if expected.is_ok() {
                     model.publishing.push((publisher(who), 2));
+                    model.muted.insert(publisher(who), (false, false));
                 }
             }
             Step::Play(who, firefox, whom) => {
                 let offer = if firefox { "firefox-d-recvonly" } else { "chromium-d-recvonly" };
                 let wish = whom.map_or(Wish::LongestPublishing, |whom| Wish::Participant(publisher(whom)));
                 let join = Join { admission: Admission::Api, wish, ..join(&viewer(who), Side::Play) };
-                if self.open(0, join, offer, Side::Play).is_ok() {
+                let (opened, expected) = (self.open(0, join, offer, Side::Play), model.opened(&viewer(who)));
+                assert_eq!(opened.map(drop), expected);
+                if expected.is_ok() {
                     model.viewing.push((viewer(who), whom.map(publisher), true));
                 }
             }
             Step::Finish(who) => {
                 for name in [publisher(who), viewer(who)] {
-                    let Some(session) = self.control.session(&session_id(&name)) else { continue };
-                    let transport = session.offered().unwrap().transport;
-                    drop(self.control.handle_handshake(at(0), transport, keys(), vec![1; 10], &mut self.effects));
+                    let Some(is_up) = model.inside.get_mut(&name) else { continue };
+                    let transport = self.control.session(&session_id(&name)).unwrap().offered().unwrap().transport;
+                    let finished =
+                        self.control.handle_handshake(at(0), transport, keys(), vec![1; 10], &mut self.effects);
+                    assert_eq!(finished, if *is_up { Err(ControlError::KeysKnown) } else { Ok(()) });
+                    *is_up = true;
                 }
             }
             Step::Leave(who) => {
                 for name in [publisher(who), viewer(who)] {
-                    drop(self.control.close(at(0), &session_id(&name), LeaveReason::Left, &mut self.effects));
+                    let closed = self.control.close(at(0), &session_id(&name), LeaveReason::Left, &mut self.effects);
+                    let is_inside = model.inside.contains_key(&name);
+                    assert_eq!(closed, if is_inside { Ok(()) } else { Err(ControlError::NoSuchSession) });
                     model.drop_person(&name);
                 }
             }
             Step::Mute(who, host, muted) => {
                 let participant = participant(&publisher(who));
                 let actor = if host { Actor::Api } else { Actor::Participant(participant.clone()) };
-                self.attempt(Input::Mute { actor, participant, track: None, muted });
+                let done = self.attempt(Input::Mute { actor, participant, track: None, muted });
+                assert_eq!(done, model.done_to(&publisher(who)));
+                if let Some((by_publisher, by_host)) = model.muted.get_mut(&publisher(who)) {
+                    *(if host { by_host } else { by_publisher }) = muted;
+                }
             }
             Step::Permit(who, sends, hears) => self.permit(model, who, sends, hears),
             Step::Unpublish(who) => self.unpublish(model, &publisher(who)),
             Step::Remove(who) => {
-                model.drop_person(&publisher(who));
                 let participant = participant(&publisher(who));
-                self.attempt(Input::Remove { actor: Actor::Api, participant, now_seconds: 50 });
+                let removed = self.attempt(Input::Remove { actor: Actor::Api, participant, now_seconds: 50 });
+                assert_eq!(removed, model.done_to(&publisher(who)));
+                model.drop_person(&publisher(who));
             }
             Step::Restart => self.restart(model, number),
         }
@@ -148,28 +193,44 @@ impl World {
                 ..PermissionOverrides::default()
             };
             let change = Box::new(ParticipantChange { permissions: Some(permissions), ..Default::default() });
-            self.attempt(Input::Update { actor: Actor::Api, participant: participant(&name), change });
+            let done = self.attempt(Input::Update { actor: Actor::Api, participant: participant(&name), change });
+            assert_eq!(done, model.done_to(&name));
         }
     }
 
     fn unpublish(&mut self, model: &mut Model, name: &str) {
+        let Some(place) = model.publishing.iter().position(|(own, _)| *own == name) else { return };
         let own = self.control.room(&room()).unwrap().participant(&participant(name)).cloned();
-        let Some(track) = own.and_then(|own| own.tracks.first().cloned()) else { return };
-        let place = model.publishing.iter().position(|(own, _)| *own == name).unwrap();
+        let track = own.and_then(|own| own.tracks.first().cloned()).unwrap();
         model.publishing[place].1 -= 1;
         model.publishing.retain(|(_, tracks)| *tracks > 0);
         // The room counts a publisher by the oldest track that is left, which changes nothing here: both tracks of a
         // session are published together.
-        self.attempt(Input::Unpublish { participant: participant(name), track: track.id });
+        let done = self.attempt(Input::Unpublish { participant: participant(name), track: track.id });
+        assert_eq!(done, Ok(()));
+    }
+
+    /// The tracks of the plan, each by whose it is and whether nothing of it may be forwarded.
+    fn silent(&self) -> Vec<(String, bool)> {
+        let mut silent = Vec::new();
+        for object in self.control.plan().objects() {
+            let Object::Track(track) = object else { continue };
+            let session = self.control.session_of(track.transport).unwrap();
+            silent.push((session.id.0.replace("SE_", ""), track.muted));
+        }
+        silent.sort();
+        silent
     }
 
     fn restart(&mut self, model: &mut Model, number: usize) {
         let snapshot = self.control.snapshot();
         let epoch = u16::try_from(number + 2).unwrap();
         let (control, rebuilt) = Control::rebuild(at(0), config(epoch), &snapshot, &mut self.effects);
-        for (transport, _) in rebuilt.given_up {
-            model.drop_person(&self.control.session_of(transport).unwrap().id.0.replace("SE_", ""));
-        }
+        let name = |transport| self.control.session_of(transport).unwrap().id.0.replace("SE_", "");
+        let given_up: BTreeSet<String> = rebuilt.given_up.into_iter().map(|(transport, _)| name(transport)).collect();
+        let half_done = model.inside.iter().filter(|(_, is_up)| !**is_up);
+        assert_eq!(given_up, half_done.map(|(name, _)| name.clone()).collect());
+        given_up.iter().for_each(|name| model.drop_person(name));
         self.control = control;
     }
 }
@@ -198,7 +259,8 @@ proptest! {
                 prop_assert_eq!(fed.iter().flatten().count(), tracks, "{:?}: {:?}", step, fed);
             }
             let names: Vec<_> = world.control.sessions().map(|session| session.id.0.replace("SE_", "")).collect();
-            prop_assert!(model.viewing.iter().all(|(name, _, _)| names.contains(name)));
+            prop_assert_eq!(names, model.inside.keys().cloned().collect::<Vec<_>>(), "after {:?}", step);
+            prop_assert_eq!(world.silent(), model.silent(), "after {:?}", step);
             let due = world.control.rooms().flat_map(|room| room.participants()).filter_map(|own| own.state.deadline()).min();
             prop_assert_eq!(world.control.poll_timeout(), due, "after {:?}", step);
             prop_assert_eq!(world.control.sessions().len(), world.control.room(&room()).unwrap().participants().len());
