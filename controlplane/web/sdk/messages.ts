@@ -284,6 +284,11 @@ export interface components {
             source?: components["schemas"]["Source"] | null;
             /** @description Instead of `mid`: a track that is sent already, to be published in `room_ids` too. */
             track_id?: string | null;
+            /**
+             * Format: int32
+             * @description The width of its best picture in pixels; where it is not said, only heights decide about layers.
+             */
+            width?: number | null;
         };
         /**
          * @description A rung of the ladder.

@@ -30,6 +30,8 @@ pub struct PublishTrack {
     pub rooms: Vec<RoomId>,
     /// Whether it starts muted.
     pub muted: bool,
+    /// The width of its best picture in pixels, where the client says so.
+    pub width: Option<u16>,
     /// The height of its best picture in pixels, where the client says so.
     pub height: Option<u16>,
 }
@@ -122,6 +124,7 @@ pub(super) struct Beginning {
     pub(super) source: Source,
     pub(super) members: Vec<Membership>,
     pub(super) muted: bool,
+    width: Option<u16>,
     height: Option<u16>,
 }
 
@@ -291,8 +294,9 @@ impl Control {
         if members.is_empty() {
             return Err(RoomError::MayNotPublish.into());
         }
-        let (muted, height) = said.map_or((false, None), |said| (said.muted, said.height));
-        Ok(Beginning { source, members, muted, height })
+        let (width, height) = said.map_or((None, None), |said| (said.width, said.height));
+        let muted = said.is_some_and(|said| said.muted);
+        Ok(Beginning { source, members, muted, width, height })
     }
 
     /// Refuses more tracks than a room lets one participant have.
@@ -454,6 +458,7 @@ impl Beginning {
             source: self.source,
             codecs: section.codecs.clone(),
             layers: section.layers(),
+            width: self.width,
             height: self.height,
             muted_by_publisher: self.muted,
             muted_by_host: false,

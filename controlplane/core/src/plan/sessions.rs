@@ -169,6 +169,7 @@ impl Control {
                         source: default_source(kind),
                         codecs,
                         layers: section.layers(),
+                        width: None,
                         height: None,
                         muted_by_publisher: false,
                         muted_by_host: false,

@@ -157,6 +157,8 @@ pub struct PublishedTrack {
     pub codecs: Vec<NegotiatedCodec>,
     /// How many encodings a subscriber can be given, from the smallest picture to the largest; 1 without simulcast.
     pub layers: u8,
+    /// The width of its best picture in pixels, where the publisher says so.
+    pub width: Option<u16>,
     /// The height of its best picture in pixels, where the publisher says so.
     pub height: Option<u16>,
     /// Whether its publisher muted it.

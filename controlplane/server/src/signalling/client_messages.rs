@@ -116,6 +116,8 @@ pub struct PublishTrack {
     /// Whether it starts muted.
     #[serde(default)]
     pub muted: bool,
+    /// The width of its best picture in pixels; where it is not said, only heights decide about layers.
+    pub width: Option<u16>,
     /// The height of its best picture in pixels, so that layers are chosen well.
     pub height: Option<u16>,
 }
@@ -153,7 +155,7 @@ pub struct UpdateSubscription {
     /// A rung of the ladder.
     #[schema(value_type = Option<QualityDocument>)]
     pub quality: Option<Quality>,
-    /// How large the picture is shown; overrides `quality`.
+    /// The tile that the picture is fitted into; overrides `quality`.
     pub size: Option<Size>,
     /// How many temporal layers are wanted, 1 to 8: each one less halves the frame rate of a picture that has them. 8 are
     /// all.

@@ -150,7 +150,7 @@ pub(super) fn wanted(request: ClientRequest) -> Result<Wanted, SaidRefusal> {
 }
 
 fn publish_track(publish: messages::PublishTrack) -> Result<Request, SaidRefusal> {
-    let messages::PublishTrack { kind, source, mid, track_id, room_ids, muted, height } = publish;
+    let messages::PublishTrack { kind, source, mid, track_id, room_ids, muted, width, height } = publish;
     let rooms = rooms(room_ids.unwrap_or_default())?;
     if let Some(track_id) = track_id {
         if mid.is_some() {
@@ -166,13 +166,14 @@ fn publish_track(publish: messages::PublishTrack) -> Result<Request, SaidRefusal
     if kind.is_some_and(|kind| kind != sluice_controlplane_core::room::kind_text(own_kind)) {
         return Err(invalid("kind", "the source is of another kind"));
     }
-    let height = height.filter(|_| own_kind == MediaKind::Video);
-    Ok(Request::DeclareTrack(PublishTrack { mid, source, rooms, muted, height }))
+    let [width, height] = [width, height].map(|side| side.filter(|_| own_kind == MediaKind::Video));
+    Ok(Request::DeclareTrack(PublishTrack { mid, source, rooms, muted, width, height }))
 }
 
 fn update_subscription(update: messages::UpdateSubscription) -> Result<Request, SaidRefusal> {
     let messages::UpdateSubscription { room_id, track_id, paused, quality, size, temporal_layers } = update;
-    let detail = size.map(|size| Detail::Height(size.height)).or_else(|| quality.map(Detail::Quality));
+    let detail = size.map(|messages::Size { width, height }| Detail::Size { width, height });
+    let detail = detail.or_else(|| quality.map(Detail::Quality));
     let temporal_layers = match temporal_layers.map(TemporalLayers::new) {
         Some(None) => return Err(invalid("temporal_layers", "there are 1 to 8")),
         layers => layers.flatten(),

@@ -281,7 +281,7 @@ export class PublisherConnection {
     const announce = async (source: Source): Promise<void> => {
       const { muted = true, rooms = [], track = null } = this.#wishes.get(source) ?? {};
       const mid = lines.midOf(source) ?? null;
-      const height = track?.getSettings().height;
+      const { width, height } = track?.getSettings() ?? {};
       try {
         await this.#ask({
           type: 'publish_track',
@@ -290,7 +290,7 @@ export class PublisherConnection {
           source,
           muted,
           room_ids: [...rooms],
-          ...(height !== undefined && kindOf(source) === 'video' && { height: Math.round(height) }),
+          ...(kindOf(source) === 'video' && { width: whole(width), height: whole(height) }),
         });
         agreed.set(source, { muted, rooms: new Set(rooms) });
       } catch (thrown) {
@@ -374,6 +374,11 @@ export class PublisherConnection {
 /** Throws on what ends the session; anything else was refused, and that is all. */
 function unlessOver(thrown: unknown): void {
   if (toSluiceError(thrown).code === SESSION_OVER) throw thrown;
+}
+
+/** A side of a picture, where the browser knows it. */
+function whole(pixels: number | undefined): number | null {
+  return pixels === undefined ? null : Math.round(pixels);
 }
 
 /** The rooms in which a track of ours is published. */

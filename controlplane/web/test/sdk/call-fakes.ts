@@ -215,7 +215,7 @@ export function joined(room_id: string, others: CallParticipant[] = [], me = par
 
 /** A camera or a microphone. */
 export function device(kind: 'audio' | 'video' = 'video'): MediaStreamTrack {
-  return { kind, getSettings: () => ({ height: 720 }) } as unknown as MediaStreamTrack;
+  return { kind, getSettings: () => ({ width: 1280, height: 720 }) } as unknown as MediaStreamTrack;
 }
 
 /** Opens the session's WebSocket and lets it into a room. */

@@ -63,7 +63,7 @@ describe('publishing', () => {
     await agree(live);
     const [peer] = live.peers;
     expect(live.socket().last('publish_track')).toMatchObject({ source: 'microphone', muted: true, mid: '1' });
-    expect(live.socket().sent.find(({ source }) => source === 'camera')).toMatchObject({ mid: '0', height: 720, kind: 'video', room_ids: ['red'] });
+    expect(live.socket().sent.find(({ source }) => source === 'camera')).toMatchObject({ mid: '0', width: 1280, height: 720, kind: 'video', room_ids: ['red'] });
     expect(peer?.transceivers[0]?.encodings.map(({ rid, scaleResolutionDownBy }) => [rid, scaleResolutionDownBy])).toEqual([
       ['q', 4],
       ['h', 2],

@@ -8,7 +8,7 @@ use sluice_protocol::time::Instant;
 use crate::wire::dependency_descriptor::{Indications, TemplateStructure};
 use crate::wire::picture_id::PictureId;
 
-/// Which encoding of its track a stream is: its place in the announced order, or in the order of appearance.
+/// Which encoding of its track a stream is: its place in the negotiated order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StreamIndex(pub u8);
 

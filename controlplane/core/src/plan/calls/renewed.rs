@@ -26,7 +26,14 @@ fn two() -> (Call, TransportId) {
 
 fn said(mid: &str, source: Source, rooms: &[u8], muted: bool) -> PublishTrack {
     let mid = Mid(Label::new(mid.as_bytes()).unwrap());
-    PublishTrack { mid, source, rooms: rooms.iter().map(|number| room_id(*number)).collect(), muted, height: None }
+    PublishTrack {
+        mid,
+        source,
+        rooms: rooms.iter().map(|number| room_id(*number)).collect(),
+        muted,
+        width: None,
+        height: None,
+    }
 }
 
 /// What rooms said of tracks: whether they came or went, and which.

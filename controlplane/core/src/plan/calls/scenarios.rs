@@ -111,6 +111,7 @@ fn a_later_offer_adds_ends_and_recycles_tracks() {
         source: Source::ScreenShareAudio,
         rooms: vec![room_id(0)],
         muted: true,
+        width: None,
         height: None,
     };
     let Ok(Published::Changed(transport)) = call.publish(0, &[screen]) else { panic!() };
@@ -153,7 +154,14 @@ fn offers_that_are_old_or_of_other_sections_have_names() {
     assert_eq!(publish(&mut call, 2, &fewer), refused(OfferError::OtherSections { section: 1 }));
     let renamed = text.replace("a=mid:1", "a=mid:7").replace("BUNDLE 0 1", "BUNDLE 0 7");
     assert_eq!(publish(&mut call, 2, &renamed), refused(OfferError::OtherSections { section: 1 }));
-    let unknown = PublishTrack { mid: mid("9"), source: Source::Camera, rooms: Vec::new(), muted: false, height: None };
+    let unknown = PublishTrack {
+        mid: mid("9"),
+        source: Source::Camera,
+        rooms: Vec::new(),
+        muted: false,
+        width: None,
+        height: None,
+    };
     assert_eq!(call.publish(0, std::slice::from_ref(&unknown)), Err(PublishError::UnknownMid("9".to_owned())));
     let wrong = PublishTrack { mid: mid("0"), ..unknown.clone() };
     let elsewhere = PublishTrack { mid: mid("1"), rooms: vec![room_id(1)], ..unknown };

@@ -51,6 +51,7 @@ fn track(number: u32, source: Source) -> Box<PublishedTrack> {
         source,
         codecs: vp8(),
         layers: 1,
+        width: None,
         height: None,
         muted_by_publisher: false,
         muted_by_host: true,

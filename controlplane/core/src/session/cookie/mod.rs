@@ -119,6 +119,8 @@ struct TrackRecord {
     #[serde(default)]
     muted_by_host: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    width: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     height: Option<u16>,
 }
 
@@ -318,6 +320,7 @@ impl MemberRecord {
             order: track.order,
             muted_by_publisher: track.muted_by_publisher,
             muted_by_host: track.muted_by_host,
+            width: track.width,
             height: track.height,
         };
         Self {
@@ -365,6 +368,7 @@ impl MemberRecord {
                 source: record.source,
                 codecs: section.codecs.clone(),
                 layers: section.layers(),
+                width: record.width,
                 height: record.height,
                 muted_by_publisher: record.muted_by_publisher,
                 muted_by_host: record.muted_by_host,
