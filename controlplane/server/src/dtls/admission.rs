@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0 | handshake | put together from its fragments |
 //! | 0 | change-cipher-spec | taken for granted: the epoch of what follows says the same |
-//! | 0 | alert | a fatal one ends the handshake |
+//! | 0 | alert | a fatal one is told: anybody could have sent it |
 //! | 1 | handshake | handed on when it is as long as a Finished |
 //! | 1 | alert, application data | kept for after the handshake: the client sends at once |
 //! | any | the rest | dropped and counted |
@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::fragments::{self, Message, Reassembly};
 use super::key_schedule::VERIFY_DATA_BYTES;
-use super::limits::{EARLY_DATAGRAMS_MAX, HANDSHAKE_RECORDS_MAX};
+use super::limits::{EARLY_BYTES_MAX, EARLY_DATAGRAMS_MAX, HANDSHAKE_RECORDS_MAX};
 use super::record::{ContentType, Record, Records};
 
 /// Bytes of an encrypted Finished: explicit nonce, message header, verify data, tag.
@@ -28,7 +28,7 @@ pub(super) enum Admitted {
     Message(Message),
     /// A record of epoch 1 that may be the Finished.
     Protected(Vec<u8>),
-    /// The client gave up, for this reason (RFC 5246 section 7.2.2).
+    /// The client gave up, for this reason (RFC 5246 section 7.2.2), if it is the client's.
     FatalAlert(u8),
 }
 
@@ -57,7 +57,7 @@ impl Admission {
                 || (record.epoch, record.content_type) == (1, ContentType::ApplicationData)
             {
                 early = true;
-            } else if self.records == HANDSHAKE_RECORDS_MAX {
+            } else if self.records >= HANDSHAKE_RECORDS_MAX {
                 self.dropped += 1;
             } else {
                 let before = admitted.len();
@@ -65,7 +65,8 @@ impl Admission {
                 self.records += admitted.len() - before;
             }
         }
-        if early && self.early.len() < EARLY_DATAGRAMS_MAX {
+        let early_bytes = datagram.len() + self.early.iter().map(Bytes::len).sum::<usize>();
+        if early && self.early.len() < EARLY_DATAGRAMS_MAX && early_bytes <= EARLY_BYTES_MAX {
             self.early.push(datagram.clone());
         } else if early {
             self.dropped += 1;
@@ -92,7 +93,8 @@ impl Admission {
         match (record.epoch, record.content_type, record.content) {
             (0, ContentType::Handshake, content) => {
                 let mut complete = Vec::new();
-                if self.reassembly.handle_content(content, &mut complete).is_err() {
+                let left = HANDSHAKE_RECORDS_MAX.saturating_sub(self.records);
+                if self.reassembly.handle_content(content, left, &mut complete).is_err() {
                     self.dropped += 1;
                 }
                 admitted.extend(complete.into_iter().map(Admitted::Message));
@@ -170,6 +172,18 @@ mod tests {
         assert_eq!(admission.handle_datagram(&record(ContentType::Alert, 0, &[1, 0])), []);
         assert_eq!(admission.handle_datagram(&record(ContentType::Alert, 0, &[2, 42])), [Admitted::FatalAlert(42)]);
         assert_eq!(admission.dropped(), bad.len() as u64);
+    }
+
+    #[test]
+    fn many_messages_in_one_record_do_not_step_over_the_limit() {
+        let mut admission = Admission::default();
+        let empty = [99, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0];
+        let flood = record(ContentType::Handshake, 0, &empty.repeat(110));
+        let passed: Vec<usize> = (0..4).map(|_| admission.handle_datagram(&flood).len()).collect();
+        assert_eq!(passed, [110, 110, HANDSHAKE_RECORDS_MAX - 220, 0]);
+        assert_eq!(admission.dropped(), 2, "the rest of the third record, and the fourth");
+        let hello = &vector("aiortc").received[0];
+        assert_eq!(admission.handle_datagram(hello), [], "nobody keeps a place busy");
     }
 
     #[test]

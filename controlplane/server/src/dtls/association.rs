@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 
 use super::endpoint::{Connected, Endpoint, Event, Outgoing};
 use super::error::Error;
-use super::limits::{DATAGRAM_BYTES_MAX, HANDSHAKE_DEADLINE, HANDSHAKE_QUEUE_MAX};
+use super::limits::{DATAGRAM_BYTES_MAX, HANDSHAKE_QUEUE_MAX};
 use super::records::Dtls12;
 use super::session::{Config, Opened, Session};
 
@@ -36,7 +36,7 @@ pub struct Association {
 impl Association {
     /// Makes an association that waits for a client's handshake.
     ///
-    /// The handshake's deadline ([`HANDSHAKE_DEADLINE`]) runs from the first datagram that finds one of the endpoint's
+    /// The handshake's deadline ([`super::limits::HANDSHAKE_DEADLINE`]) runs from the first datagram that finds one of the endpoint's
     /// places for handshakes free. Without one the datagram is dropped and counted: the client repeats its `ClientHello`
     /// (RFC 6347 section 4.2.4), so that it queues by itself.
     #[must_use]
@@ -253,9 +253,7 @@ impl Shared {
 }
 
 async fn run_handshake(shared: Arc<Shared>, config: Box<Config>, mut incoming: mpsc::Receiver<Bytes>) {
-    let handshake = Stack::handshake(&config, &mut incoming, &shared.outgoing);
-    let result = tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await;
-    let established = match result.unwrap_or(Err(Error::HandshakeTimeout)) {
+    let established = match Stack::handshake(&config, &mut incoming, &shared.outgoing).await {
         Ok(established) => established,
         Err(error) => {
             *shared.phase() = Phase::Closed;

@@ -20,6 +20,8 @@ pub(super) const EXTENSION_EXTENDED_MASTER_SECRET: u16 = 23;
 pub(super) const EXTENSION_RENEGOTIATION_INFO: u16 = 0xff01;
 /// `ProtocolVersion` 1.2, which a client that also speaks 1.3 sends too.
 const VERSION_1_2: u16 = 0xfefd;
+/// Bytes of a session's id (RFC 5246 section 7.4.1.2).
+const SESSION_ID_BYTES_MAX: usize = 32;
 /// The compression method that is none (RFC 5246 section 7.4.1.2).
 const COMPRESSION_NULL: u8 = 0;
 /// `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256` (RFC 5289), the one suite that we take: every client of WebRTC has it
@@ -101,10 +103,12 @@ pub(super) fn parse(body: &[u8]) -> Result<ClientHello<'_>, ClientHelloError> {
     }
     let mut random = [0; 32];
     random.copy_from_slice(reader.take(32)?);
-    if reader.u8()? != 0 {
-        // We never give out a session.
+    // We never gave out a session; who would resume one gets a whole handshake (RFC 5246 section 7.4.1.2).
+    let session_id_bytes = usize::from(reader.u8()?);
+    if session_id_bytes > SESSION_ID_BYTES_MAX {
         return Err(ClientHelloError::Malformed);
     }
+    reader.take(session_id_bytes)?;
     let cookie_bytes = usize::from(reader.u8()?);
     let cookie = reader.take(cookie_bytes)?;
     let cipher_suites = reader.list_u16()?;
@@ -241,7 +245,7 @@ mod tests {
         for (count, datagram) in vector(name).received.iter().enumerate() {
             for record in Records::new(datagram).map(Result::unwrap) {
                 assert_eq!(record.content_type, ContentType::Handshake);
-                reassembly.handle_content(record.content, &mut complete).unwrap();
+                reassembly.handle_content(record.content, usize::MAX, &mut complete).unwrap();
             }
             if let Some(message) = complete.pop() {
                 assert_eq!((message.kind, message.sequence), (1, 0));
@@ -322,6 +326,18 @@ mod tests {
         let at = compressed.len() - 3;
         compressed[at] = 1;
         assert_eq!(parse(&compressed), Err(ClientHelloError::Malformed));
+    }
+
+    #[test]
+    fn a_session_that_a_client_would_resume_is_no_reason_to_refuse_it() {
+        for (bytes, expected) in [(0, true), (1, true), (32, true), (33, false)] {
+            let mut body = hello(&[(14, &srtp(&[7]))]);
+            let session: Vec<u8> = [&[u8::try_from(bytes).unwrap()][..], &vec![9; bytes]].concat();
+            body.splice(34..35, session);
+            let parsed = parse(&body);
+            assert_eq!(parsed.is_ok(), expected, "{bytes}");
+            assert!(parsed.is_ok_and(|hello| hello.profile.is_some()) || !expected, "{bytes}");
+        }
     }
 
     #[test]

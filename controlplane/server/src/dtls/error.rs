@@ -6,7 +6,7 @@ pub enum Error {
     /// The handshake did not end within [`super::limits::HANDSHAKE_DEADLINE`].
     #[error("the DTLS handshake did not end in time")]
     HandshakeTimeout,
-    /// The client's first message is not a `ClientHello` of DTLS 1.2.
+    /// The deadline was over and the client had sent nothing but messages that are no `ClientHello` of DTLS 1.2.
     #[error("the client's ClientHello is not one of DTLS 1.2")]
     ClientHello,
     /// The client offers no SRTP profile that we have (RFC 5764 section 4.1).

@@ -5,10 +5,16 @@
 //! address was forged by who knows the password. Until the client returns a cookie or ends its key exchange, no more
 //! than [`AMPLIFICATION_MAX`] bytes leave for each that came (as RFC 9000 section 8.1 has it). Browsers' `ClientHello`s
 //! are longer than our answer; only to short ones a cookie goes first (RFC 6347 section 4.2.1), for a round trip.
+//!
+//! No address is known here: the data plane sends each answer to the five-tuple that DTLS was heard on last, of those
+//! that passed a check. So a client can prove one address and lead what follows to another, by a check and a datagram
+//! under a forged source. What follows is a flight of 0.7 kB, [`FLIGHT_SENDS_MAX`] times at most: 11 kB in a handshake,
+//! less than what its session's offer, checks and answers take, and far less than the media that an ICE-lite agent sends
+//! to whatever address was nominated (RFC 7675 bounds that).
 
 use tokio::time::Instant;
 
-use super::limits::{AMPLIFICATION_MAX, FLIGHT_INTERVAL};
+use super::limits::{AMPLIFICATION_MAX, FLIGHT_INTERVAL, FLIGHT_SENDS_MAX};
 use super::record::{self, ContentType};
 
 /// What was heard and said before the client's address is proven.
@@ -46,6 +52,7 @@ pub(super) struct Flight {
     contents: Vec<Vec<u8>>,
     sent: Instant,
     interval: std::time::Duration,
+    sends: u8,
     /// When it leaves again; `None` once the client answers.
     next: Option<Instant>,
 }
@@ -53,13 +60,14 @@ pub(super) struct Flight {
 impl Flight {
     /// Makes a flight that leaves `now`, by [`Self::send`].
     pub(super) const fn new(contents: Vec<Vec<u8>>, now: Instant) -> Self {
-        Self { contents, sent: now, interval: FLIGHT_INTERVAL, next: None }
+        Self { contents, sent: now, interval: FLIGHT_INTERVAL, sends: 0, next: None }
     }
 
     /// Writes the flight under fresh record numbers, `None` when the path's bound forbids it. The next repetition comes
     /// after twice the time (RFC 6347 section 4.2.4.1).
     pub(super) fn send(&mut self, now: Instant, path: &mut Path, record_next: &mut u64) -> Option<Vec<u8>> {
         self.sent = now;
+        self.sends = self.sends.saturating_add(1);
         self.next = Some(now + self.interval);
         self.interval *= 2;
         let bytes = self.contents.iter().map(|content| record::HEADER_BYTES + content.len()).sum();
@@ -87,9 +95,10 @@ impl Flight {
         self.next
     }
 
-    /// Returns whether a client that repeats itself is answered: not one that only sends everything twice.
+    /// Returns whether a client that repeats itself is answered: not one that only sends everything twice, nor one that
+    /// never has enough.
     pub(super) fn may_answer_again(&self, now: Instant) -> bool {
-        now >= self.sent + FLIGHT_INTERVAL / 2
+        now >= self.sent + FLIGHT_INTERVAL / 2 && self.sends < FLIGHT_SENDS_MAX
     }
 }
 
@@ -118,6 +127,21 @@ mod tests {
         assert_eq!(record_next, 14);
         flight.stop();
         assert_eq!(flight.poll_timeout(), None);
+    }
+
+    #[test]
+    fn who_asks_again_and_again_gets_a_flight_a_bounded_number_of_times() {
+        let start = Instant::now();
+        let mut flight = Flight::new(vec![vec![1; 700]], start);
+        let (mut path, mut record_next, mut left) = (proven(), 0, 1);
+        flight.send(start, &mut path, &mut record_next).unwrap();
+        for step in 1..1000 {
+            let now = start + std::time::Duration::from_millis(10 * step);
+            if flight.may_answer_again(now) {
+                left += usize::from(flight.send(now, &mut path, &mut record_next).is_some());
+            }
+        }
+        assert_eq!(left, usize::from(FLIGHT_SENDS_MAX));
     }
 
     #[test]

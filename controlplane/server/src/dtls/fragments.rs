@@ -4,6 +4,7 @@
 
 use super::limits::{
     FRAGMENT_STRETCHES_MAX, HANDSHAKE_MESSAGE_BYTES_MAX, HANDSHAKE_MESSAGE_SEQUENCE_MAX, HANDSHAKE_MESSAGES_PARTIAL_MAX,
+    PARTIAL_BYTES_MAX, STRETCH_OVERHEAD_BYTES,
 };
 
 /// Bytes of a handshake message's header.
@@ -23,6 +24,7 @@ pub(super) struct Message {
 impl Message {
     /// Writes the message as one fragment.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.reserve_exact(HEADER_BYTES + self.body.len());
         let length = u32::try_from(self.body.len()).expect("bodies are bounded by HANDSHAKE_MESSAGE_BYTES_MAX");
         let [_, length @ ..] = length.to_be_bytes();
         out.push(self.kind);
@@ -43,55 +45,66 @@ pub(super) enum FragmentError {
     BeyondMessage,
     /// The message is longer, or later in the handshake, than any that a client sends.
     OutOfBounds,
-    /// Another fragment gave the same message another type or length.
-    Contradiction,
     /// The message is in too many pieces.
     TooManyPieces,
+    /// The record holds more messages than the handshake looks at.
+    TooManyMessages,
 }
 
 /// Messages in pieces. Repeated messages come out again, because a repeated flight is how a peer asks for ours.
+///
+/// Fragments that contradict each other, because one of them is forged, are kept apart as pieces of two messages: which of
+/// them becomes whole is found out by who repeats itself. The message that was added to longest ago makes room.
 #[derive(Debug, Default)]
 pub(super) struct Reassembly {
+    /// Who was added to last stands last.
     partial: Vec<Partial>,
 }
 
 impl Reassembly {
-    /// Takes the content of one handshake record; appends each message that is whole now to `complete`.
+    /// Takes the content of one handshake record; appends each message that is whole now to `complete`, up to
+    /// `messages_max`.
     ///
     /// # Errors
     /// The first fragment that is wrong; the rest of the record is left.
     pub(super) fn handle_content(
         &mut self,
         mut content: &[u8],
+        messages_max: usize,
         complete: &mut Vec<Message>,
     ) -> Result<(), FragmentError> {
         while !content.is_empty() {
+            if complete.len() >= messages_max {
+                return Err(FragmentError::TooManyMessages);
+            }
             let (fragment, rest) = Fragment::parse(content)?;
             content = rest;
-            self.handle_fragment(&fragment, complete)?;
+            complete.extend(self.handle_fragment(&fragment)?);
         }
         Ok(())
     }
 
-    fn handle_fragment(&mut self, fragment: &Fragment<'_>, complete: &mut Vec<Message>) -> Result<(), FragmentError> {
+    /// Returns the message that the fragment made whole.
+    fn handle_fragment(&mut self, fragment: &Fragment<'_>) -> Result<Option<Message>, FragmentError> {
+        let known = self.partial.iter().position(|partial| partial.is_of(fragment));
+        let known = known.map(|index| self.partial.remove(index));
         if fragment.data.len() == fragment.message_bytes {
-            self.partial.retain(|partial| partial.message.sequence != fragment.sequence);
-            complete.push(Message { kind: fragment.kind, sequence: fragment.sequence, body: fragment.data.to_vec() });
-            return Ok(());
+            return Ok(Some(fragment.message(fragment.data.to_vec())));
         }
-        let known = self.partial.iter().position(|partial| partial.message.sequence == fragment.sequence);
-        let index = known.unwrap_or_else(|| {
-            if self.partial.len() == HANDSHAKE_MESSAGES_PARTIAL_MAX {
-                self.partial.remove(0);
-            }
-            self.partial.push(Partial::new(fragment));
-            self.partial.len() - 1
-        });
-        let Some(partial) = self.partial.get_mut(index) else { return Ok(()) };
-        if partial.take(fragment)? {
-            complete.push(self.partial.remove(index).message);
+        if known.is_none() && fragment.data.is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        let mut partial = known.unwrap_or_else(|| Partial::new(fragment));
+        let taken = partial.take(fragment);
+        if let Some(body) = partial.take_whole() {
+            return Ok(Some(fragment.message(body)));
+        }
+        self.partial.push(partial);
+        let held = |partial: &[Partial]| partial.iter().map(Partial::held_bytes).sum::<usize>();
+        while self.partial.len() > HANDSHAKE_MESSAGES_PARTIAL_MAX || held(&self.partial) > PARTIAL_BYTES_MAX {
+            self.partial.remove(0);
+        }
+        taken.map(|()| None)
     }
 }
 
@@ -123,52 +136,89 @@ impl<'a> Fragment<'a> {
         }
         Ok((fragment, rest))
     }
+
+    const fn message(&self, body: Vec<u8>) -> Message {
+        Message { kind: self.kind, sequence: self.sequence, body }
+    }
 }
 
 const fn u24([high, middle, low]: [u8; 3]) -> usize {
     ((high as usize) << 16) | ((middle as usize) << 8) | low as usize
 }
 
+/// What came of a message. It takes as much memory as came, whatever length the message is said to have.
 #[derive(Debug)]
 struct Partial {
-    message: Message,
-    /// Stretches that are there: sorted, disjoint, not touching.
-    stretches: Vec<(usize, usize)>,
+    kind: u8,
+    sequence: u16,
+    message_bytes: usize,
+    /// Sorted, disjoint, not touching.
+    stretches: Vec<Stretch>,
+}
+
+#[derive(Debug)]
+struct Stretch {
+    start: usize,
+    bytes: Vec<u8>,
+}
+
+impl Stretch {
+    const fn end(&self) -> usize {
+        self.start + self.bytes.len()
+    }
+
+    /// Makes the stretch reach to `end`, and puts `bytes` at their place, which begins within it or at its end.
+    fn put(&mut self, end: usize, start: usize, bytes: &[u8]) {
+        let size = end.max(self.end()) - self.start;
+        self.bytes.reserve_exact(size - self.bytes.len());
+        self.bytes.resize(size, 0);
+        if let Some(place) = self.bytes.get_mut(start - self.start..).and_then(|rest| rest.get_mut(..bytes.len())) {
+            place.copy_from_slice(bytes);
+        }
+    }
 }
 
 impl Partial {
-    fn new(fragment: &Fragment<'_>) -> Self {
-        let body = vec![0; fragment.message_bytes];
-        Self {
-            message: Message { kind: fragment.kind, sequence: fragment.sequence, body },
-            stretches: Vec::with_capacity(2),
-        }
+    const fn new(fragment: &Fragment<'_>) -> Self {
+        let Fragment { kind, sequence, message_bytes, .. } = *fragment;
+        Self { kind, sequence, message_bytes, stretches: Vec::new() }
     }
 
-    /// Returns whether the message is whole now.
-    fn take(&mut self, fragment: &Fragment<'_>) -> Result<bool, FragmentError> {
-        if self.message.kind != fragment.kind || self.message.body.len() != fragment.message_bytes {
-            return Err(FragmentError::Contradiction);
-        }
-        let (mut start, mut end) = (fragment.offset, fragment.offset + fragment.data.len());
-        let apart = |stretch: &(usize, usize)| stretch.1 < start || stretch.0 > end;
-        if self.stretches.len() == FRAGMENT_STRETCHES_MAX && self.stretches.iter().all(apart) {
+    const fn is_of(&self, fragment: &Fragment<'_>) -> bool {
+        self.kind == fragment.kind
+            && self.sequence == fragment.sequence
+            && self.message_bytes == fragment.message_bytes
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.stretches.iter().map(|stretch| stretch.bytes.capacity() + STRETCH_OVERHEAD_BYTES).sum()
+    }
+
+    /// Adds a fragment.
+    fn take(&mut self, fragment: &Fragment<'_>) -> Result<(), FragmentError> {
+        let (start, end) = (fragment.offset, fragment.offset + fragment.data.len());
+        let first = self.stretches.partition_point(|stretch| stretch.end() < start);
+        let joined = self.stretches.iter().skip(first).take_while(|stretch| stretch.start <= end).count();
+        if joined == 0 && self.stretches.len() == FRAGMENT_STRETCHES_MAX {
             return Err(FragmentError::TooManyPieces);
         }
-        if let Some(place) = self.message.body.get_mut(start..end) {
-            place.copy_from_slice(fragment.data);
+        let joined: Vec<Stretch> = self.stretches.drain(first..first + joined).collect();
+        let end = joined.last().map_or(end, |last| last.end().max(end));
+        let mut joined = joined.into_iter().peekable();
+        let mut stretch =
+            joined.next_if(|one| one.start <= start).unwrap_or_else(|| Stretch { start, bytes: Vec::new() });
+        for one in joined {
+            stretch.put(end, one.start, &one.bytes);
         }
-        self.stretches.retain(|stretch| {
-            let joins = stretch.1 >= start && stretch.0 <= end;
-            if joins {
-                start = start.min(stretch.0);
-                end = end.max(stretch.1);
-            }
-            !joins
-        });
-        let at = self.stretches.partition_point(|stretch| stretch.0 < start);
-        self.stretches.insert(at, (start, end));
-        Ok((start, end) == (0, self.message.body.len()))
+        stretch.put(end, start, fragment.data);
+        self.stretches.insert(first, stretch);
+        Ok(())
+    }
+
+    /// Gives out the body of a message that is whole.
+    fn take_whole(&mut self) -> Option<Vec<u8>> {
+        let stretch = self.stretches.first_mut().filter(|stretch| stretch.bytes.len() == self.message_bytes)?;
+        Some(std::mem::take(&mut stretch.bytes))
     }
 }
 
@@ -201,7 +251,7 @@ mod tests {
             let mut reassembly = Reassembly::default();
             let mut complete = Vec::new();
             for (offset, length) in order {
-                reassembly.handle_content(&fragment(11, 2, &message, *offset, *length), &mut complete).unwrap();
+                reassembly.handle_content(&fragment(11, 2, &message, *offset, *length), usize::MAX, &mut complete).unwrap();
             }
             assert_eq!(complete, [Message { kind: 11, sequence: 2, body: message.clone() }], "{order:?}");
             assert!(reassembly.partial.is_empty());
@@ -214,7 +264,7 @@ mod tests {
         let mut bytes = Vec::new();
         message.write(&mut bytes);
         let mut complete = Vec::new();
-        Reassembly::default().handle_content(&bytes, &mut complete).unwrap();
+        Reassembly::default().handle_content(&bytes, usize::MAX, &mut complete).unwrap();
         assert_eq!(complete, [message]);
     }
 
@@ -226,14 +276,34 @@ mod tests {
         let mut refused = 0;
         for sequence in 0..=HANDSHAKE_MESSAGE_SEQUENCE_MAX {
             for offset in (0..message.len()).step_by(2) {
-                let result = reassembly.handle_content(&fragment(1, sequence, &message, offset, 1), &mut complete);
+                let result = reassembly.handle_content(&fragment(1, sequence, &message, offset, 1), usize::MAX, &mut complete);
                 refused += usize::from(result == Err(FragmentError::TooManyPieces));
             }
         }
         assert!(complete.is_empty());
         assert!(refused > 0);
-        assert_eq!(reassembly.partial.len(), HANDSHAKE_MESSAGES_PARTIAL_MAX);
+        assert!(reassembly.partial.len() <= HANDSHAKE_MESSAGES_PARTIAL_MAX);
+        assert!(reassembly.partial.iter().map(Partial::held_bytes).sum::<usize>() <= PARTIAL_BYTES_MAX);
         assert!(reassembly.partial.iter().all(|partial| partial.stretches.len() <= FRAGMENT_STRETCHES_MAX));
+    }
+
+    #[test]
+    fn forged_fragments_of_another_length_or_type_leave_the_genuine_message_alone() {
+        let message: Vec<u8> = (0..200).collect();
+        let genuine = [fragment(11, 1, &message, 0, 120), fragment(11, 1, &message, 120, 80)];
+        let forged = [fragment(11, 1, &[7; 3], 0, 1), fragment(12, 1, &message, 0, 1), fragment(11, 1, &[], 0, 0)];
+        for forged in forged {
+            for at in 0..3 {
+                let mut order = genuine.to_vec();
+                order.insert(at, forged.clone());
+                let mut reassembly = Reassembly::default();
+                let mut complete = Vec::new();
+                for content in order {
+                    reassembly.handle_content(&content, usize::MAX, &mut complete).unwrap();
+                }
+                assert!(complete.contains(&Message { kind: 11, sequence: 1, body: message.clone() }), "{forged:?} {at}");
+            }
+        }
     }
 
     #[test]
@@ -249,14 +319,12 @@ mod tests {
             (beyond, FragmentError::BeyondMessage),
             (huge, FragmentError::OutOfBounds),
             (fragment(1, HANDSHAKE_MESSAGE_SEQUENCE_MAX + 1, &message, 0, 10), FragmentError::OutOfBounds),
-            (fragment(2, 0, &message, 0, 10), FragmentError::Contradiction),
-            (fragment(1, 0, &message[..19], 0, 10), FragmentError::Contradiction),
         ];
         for (bytes, expected) in cases {
             let mut reassembly = Reassembly::default();
             let mut complete = Vec::new();
-            reassembly.handle_content(&fragment(1, 0, &message, 0, 1), &mut complete).unwrap();
-            assert_eq!(reassembly.handle_content(&bytes, &mut complete), Err(expected));
+            reassembly.handle_content(&fragment(1, 0, &message, 0, 1), usize::MAX, &mut complete).unwrap();
+            assert_eq!(reassembly.handle_content(&bytes, usize::MAX, &mut complete), Err(expected));
         }
     }
 }

@@ -10,26 +10,19 @@ use super::negotiation::Negotiation;
 use super::records::Dtls12;
 use super::session::{Config, Established};
 
-/// Runs the handshake. It ends early only when dropped: the deadline is the caller's.
+/// Runs the handshake.
 pub(super) async fn run(
     config: &Config,
     incoming: &mut mpsc::Receiver<Bytes>,
     outgoing: &Outgoing,
 ) -> Result<Established<Dtls12>, Error> {
-    let mut negotiation = Negotiation::new(config.clone());
+    let mut negotiation = Negotiation::new(config.clone(), Instant::now());
     loop {
-        let datagram = match negotiation.poll_timeout() {
-            Some(due) => timeout_at(due, receive(incoming)).await.ok(),
-            None => Some(receive(incoming).await),
-        };
-        let before = negotiation.dropped();
-        let result = match datagram {
-            Some(datagram) => negotiation.handle_datagram(Instant::now(), &datagram),
-            None => {
-                negotiation.handle_timeout(Instant::now());
-                Ok(())
-            }
-        };
+        let datagram = timeout_at(negotiation.poll_timeout(), receive(incoming)).await.ok();
+        let (now, before) = (Instant::now(), negotiation.dropped());
+        let handled = datagram.map_or(Ok(()), |datagram| negotiation.handle_datagram(now, &datagram));
+        // Also after a datagram: a flood of them holds up no deadline.
+        let result = handled.and_then(|()| negotiation.handle_timeout(now));
         outgoing.drop_many(negotiation.dropped() - before);
         while let Some(datagram) = negotiation.poll_datagram() {
             outgoing.send(datagram);

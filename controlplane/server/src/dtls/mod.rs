@@ -37,6 +37,8 @@ mod session;
 #[cfg(test)]
 mod foreign;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
@@ -67,8 +69,8 @@ pub mod fuzzing {
     /// Feeds a handshake: `data` is cut into datagrams by leading lengths of two bytes. The client's certificate has to
     /// be ours, which it never is.
     pub fn client_hello(data: &[u8]) {
-        let mut negotiation = Negotiation::new(CONFIG.clone());
         let now = Instant::now();
+        let mut negotiation = Negotiation::new(CONFIG.clone(), now);
         let mut rest = data;
         while let Some(([high, low], tail)) = rest.split_first_chunk::<2>() {
             let length = usize::from(u16::from_be_bytes([*high, *low])).min(tail.len());

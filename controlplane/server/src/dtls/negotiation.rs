@@ -6,9 +6,9 @@
 //! Ended ◄──Finished fits: ChangeCipherSpec, Finished── AwaitFinished ◄──signature fits── AwaitVerify ◄┘
 //! ```
 //!
-//! What is malformed is dropped and leaves the state as it was, since anybody on the path could have sent it. What is
-//! well-formed and wrong ends the handshake with an alert: another certificate than the SDP announced, a signature or a
-//! Finished that does not fit.
+//! What is malformed is dropped and leaves the state as it was, since anybody on the path could have sent it. An alert in
+//! the clear counts only when nothing comes after it: who gave up says no more. What is well-formed and wrong ends the
+//! handshake with an alert: another certificate than the SDP announced, a signature or a Finished that does not fit.
 
 use std::collections::VecDeque;
 
@@ -25,7 +25,9 @@ use super::error::Error;
 use super::flight::{Flight, Path};
 use super::fragments::Message;
 use super::key_schedule::{Secrets, Side};
-use super::limits::{HANDSHAKE_MESSAGES_WAITING_MAX, PROTECTED_RECORDS_MAX};
+use super::limits::{
+    GAVE_UP_SILENCE, HANDSHAKE_DEADLINE, HANDSHAKE_MESSAGES_WAITING_MAX, PROTECTED_RECORDS_MAX, WAITING_BYTES_MAX,
+};
 use super::messages;
 use super::peer_key::PeerKey;
 use super::record::{self, ContentType, Records};
@@ -47,6 +49,11 @@ const NO_RANDOMNESS: Error = Error::Handshake("the system has no randomness");
 pub(super) struct Negotiation {
     config: Config,
     admission: Admission,
+    deadline: Instant,
+    /// What a handshake that finds its deadline failed for.
+    overdue: Error,
+    /// The alert by which the client may have given up, and when that is believed.
+    gave_up: Option<(u8, Instant)>,
     path: Path,
     state: State,
     /// All messages but a first `ClientHello` that was answered with a cookie, and its answer.
@@ -100,10 +107,14 @@ enum Taken {
 }
 
 impl Negotiation {
-    pub(super) fn new(config: Config) -> Self {
+    /// Makes a handshake whose deadline runs from `now` on.
+    pub(super) fn new(config: Config, now: Instant) -> Self {
         Self {
             config,
             admission: Admission::default(),
+            deadline: now + HANDSHAKE_DEADLINE,
+            overdue: Error::HandshakeTimeout,
+            gave_up: None,
             path: Path::default(),
             state: State::AwaitHello(None),
             transcript: Vec::new(),
@@ -125,26 +136,40 @@ impl Negotiation {
     pub(super) fn handle_datagram(&mut self, now: Instant, datagram: &Bytes) -> Result<(), Error> {
         self.path.receive(datagram.len());
         for admitted in self.admission.handle_datagram(datagram) {
+            // Who says more has not given up.
+            let gave_up = self.gave_up.take();
             let result = match admitted {
                 Admitted::Message(message) => self.handle_message(now, message),
                 Admitted::Protected(record) => self.handle_protected(record),
-                Admitted::FatalAlert(description) => Err(Error::PeerAlert(description)),
+                Admitted::FatalAlert(description) => {
+                    self.gave_up = gave_up;
+                    self.note_alert(now, description);
+                    Ok(())
+                }
             };
-            if let Err(error) = result {
-                self.state = State::Ended;
-                self.flight = None;
-                self.datagrams.extend(alert(&error, self.record_next));
-                return Err(error);
-            }
+            result.map_err(|error| self.fail(error))?;
         }
         Ok(())
     }
 
     /// Repeats the flight that waits for an answer, when it is due.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if self.poll_timeout().is_some_and(|due| now >= due) {
+    ///
+    /// # Errors
+    /// Why the handshake failed: nothing came after the client's alert, or the deadline is over.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        if matches!(self.state, State::Ended) {
+            return Ok(());
+        }
+        if let Some((description, _)) = self.gave_up.filter(|(_, believed)| now >= *believed.min(&self.deadline)) {
+            return Err(self.fail(Error::PeerAlert(description)));
+        }
+        if now >= self.deadline {
+            return Err(self.fail(self.overdue.clone()));
+        }
+        if self.flight.as_ref().and_then(Flight::poll_timeout).is_some_and(|due| now >= due) {
             self.send_flight(now);
         }
+        Ok(())
     }
 
     /// Gives out a datagram to be sent.
@@ -158,13 +183,31 @@ impl Negotiation {
     }
 
     /// Returns when [`Self::handle_timeout`] is due.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.flight.as_ref().and_then(Flight::poll_timeout)
+    pub(super) fn poll_timeout(&self) -> Instant {
+        let repeat = self.flight.as_ref().and_then(Flight::poll_timeout);
+        let believed = self.gave_up.map(|(_, believed)| believed);
+        repeat.into_iter().chain(believed).fold(self.deadline, Instant::min)
     }
 
     /// Returns how much of what came in was dropped.
     pub(super) const fn dropped(&self) -> u64 {
         self.admission.dropped()
+    }
+
+    /// Takes note of an alert in the clear; the first one counts. Before all else there is nothing to give up.
+    fn note_alert(&mut self, now: Instant, description: u8) {
+        if matches!(self.state, State::AwaitHello(None)) {
+            self.admission.drop_one();
+        } else if self.gave_up.is_none() {
+            self.gave_up = Some((description, now + GAVE_UP_SILENCE));
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.state = State::Ended;
+        self.flight = None;
+        self.datagrams.extend(alert(&error, self.record_next));
+        error
     }
 
     fn handle_message(&mut self, now: Instant, message: Message) -> Result<(), Error> {
@@ -203,7 +246,9 @@ impl Negotiation {
         if self.waiting.iter().any(|held| held.sequence == message.sequence) {
             return;
         }
-        if self.waiting.len() == HANDSHAKE_MESSAGES_WAITING_MAX || matches!(self.state, State::AwaitHello(_)) {
+        let bytes = message.body.len() + self.waiting.iter().map(|held| held.body.len()).sum::<usize>();
+        let is_full = self.waiting.len() == HANDSHAKE_MESSAGES_WAITING_MAX || bytes > WAITING_BYTES_MAX;
+        if is_full || matches!(self.state, State::AwaitHello(_)) {
             return self.admission.drop_one();
         }
         self.waiting.push(message);
@@ -231,10 +276,9 @@ impl Negotiation {
         cookie: Option<[u8; 20]>,
         message: &Message,
     ) -> Result<(State, Taken), Error> {
-        let hello = match client_hello::parse(&message.body) {
-            Ok(hello) => hello,
-            Err(_) if cookie.is_some() => return Ok((State::AwaitHello(cookie), Taken::No)),
-            Err(_) => return Err(Error::ClientHello),
+        let Ok(hello) = client_hello::parse(&message.body) else {
+            self.overdue = Error::ClientHello;
+            return Ok((State::AwaitHello(cookie), Taken::No));
         };
         let (profile, group) = requirements(&hello)?;
         match cookie {
@@ -250,6 +294,7 @@ impl Negotiation {
             }
             None => {}
         }
+        self.overdue = Error::HandshakeTimeout;
         message.write(&mut self.transcript);
         let (flight, agreement) = self.answer(&hello, profile, group)?;
         self.begin_flight(now, flight);
@@ -380,6 +425,7 @@ impl Negotiation {
         let mut content = Vec::with_capacity(super::fragments::HEADER_BYTES + body.len());
         Message { kind, sequence: self.send_next, body }.write(&mut content);
         self.send_next += 1;
+        self.transcript.reserve_exact(content.len());
         self.transcript.extend_from_slice(&content);
         content
     }
@@ -421,7 +467,7 @@ const fn algorithm(group: Group) -> &'static agreement::Algorithm {
 /// The fatal alert for what ended the handshake; none for what the client knows.
 fn alert(error: &Error, record_next: u64) -> Option<Vec<u8>> {
     let description = match error {
-        Error::PeerAlert(_) => return None,
+        Error::PeerAlert(_) | Error::HandshakeTimeout => return None,
         Error::ClientHello => ALERT_DECODE_ERROR,
         Error::FingerprintMismatch => ALERT_BAD_CERTIFICATE,
         Error::NoSrtpProfile
@@ -429,7 +475,6 @@ fn alert(error: &Error, record_next: u64) -> Option<Vec<u8>> {
         | Error::NoExtendedMasterSecret
         | Error::NoClientCertificate
         | Error::Handshake(_)
-        | Error::HandshakeTimeout
         | Error::State(_)
         | Error::Certificate(_)
         | Error::Fingerprint(_)

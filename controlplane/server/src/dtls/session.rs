@@ -23,7 +23,7 @@ pub struct Config {
 /// A DTLS implementation: datagrams in; datagrams, keys and application data out. That of DTLS 1.2 is
 /// [`super::records::Dtls12`]; one of DTLS 1.3 would take its place.
 pub(super) trait Session: Send + Sized {
-    /// Runs the server's side of a handshake. It may be dropped at any time.
+    /// Runs the server's side of a handshake, until its deadline at the latest. It may be dropped at any time.
     fn handshake(
         config: &Config,
         incoming: &mut mpsc::Receiver<Bytes>,
