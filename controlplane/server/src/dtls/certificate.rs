@@ -6,6 +6,7 @@ use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+use zeroize::Zeroizing;
 
 use super::error::Error;
 
@@ -17,7 +18,7 @@ use super::error::Error;
 pub struct Certificate {
     der: Vec<u8>,
     /// In PKCS #8.
-    key_der: Vec<u8>,
+    key_der: Zeroizing<Vec<u8>>,
     /// The same key, read once: reading it for each handshake would cost two thirds of a signature.
     key: Arc<EcdsaKeyPair>,
     fingerprint: [u8; 32],
@@ -68,7 +69,7 @@ impl Certificate {
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key_der).map_err(unusable)?;
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest::digest(&digest::SHA256, &der).as_ref());
-        Ok(Self { der, key_der, key: Arc::new(key), fingerprint })
+        Ok(Self { der, key_der: Zeroizing::new(key_der), key: Arc::new(key), fingerprint })
     }
 
     /// Returns the certificate.

@@ -1,8 +1,12 @@
 //! From the key exchange's outcome to all keys (RFC 5246 sections 5, 6.3 and 8.1, RFC 5705, RFC 7627).
+//!
+//! What keys come from is wiped where it is let go of. The keys of SRTP, and the state that is parked, are the data
+//! plane's as much as ours, and stay as long as the session does.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::hmac;
 use sluice_protocol::media::{MasterKey, SrtpKeys, SrtpProfile};
+use zeroize::Zeroizing;
 
 /// The exporter's label of SRTP (RFC 5764 section 4.2).
 const EXPORTER_LABEL: &[u8] = b"EXTRACTOR-dtls_srtp";
@@ -10,10 +14,9 @@ const EXPORTER_LABEL: &[u8] = b"EXTRACTOR-dtls_srtp";
 pub(super) const VERIFY_DATA_BYTES: usize = 12;
 
 /// Key and implicit nonce of one direction.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct WriteKey {
-    pub(super) key: [u8; 16],
-    pub(super) salt: [u8; 4],
+    pub(super) key: Zeroizing<[u8; 16]>,
+    pub(super) salt: Zeroizing<[u8; 4]>,
 }
 
 /// Whose message a Finished is.
@@ -25,7 +28,7 @@ pub(super) enum Side {
 
 /// What all keys of an association come from.
 pub(super) struct Secrets {
-    master: [u8; 48],
+    master: Zeroizing<[u8; 48]>,
     client_random: [u8; 32],
     server_random: [u8; 32],
 }
@@ -34,17 +37,17 @@ impl Secrets {
     /// Derives the extended master secret (RFC 7627 section 4): `transcript` holds all messages from the `ClientHello`
     /// to the `ClientKeyExchange`.
     pub(super) fn new(pre_master: &[u8], transcript: &[u8], client_random: [u8; 32], server_random: [u8; 32]) -> Self {
-        let mut master = [0; 48];
+        let mut master = Zeroizing::new([0; 48]);
         let session_hash = digest::digest(&digest::SHA256, transcript);
-        prf(pre_master, &[b"extended master secret", session_hash.as_ref()], &mut master);
+        prf(pre_master, &[b"extended master secret", session_hash.as_ref()], &mut *master);
         Self { master, client_random, server_random }
     }
 
     /// Derives the client's and the server's write keys (RFC 5246 section 6.3).
     pub(super) fn write_keys(&self) -> (WriteKey, WriteKey) {
-        let mut block = [0; 40];
-        prf(&self.master, &[b"key expansion", &self.server_random, &self.client_random], &mut block);
-        let mut rest = Pieces(&block);
+        let mut block = Zeroizing::new([0; 40]);
+        prf(&*self.master, &[b"key expansion", &self.server_random, &self.client_random], &mut *block);
+        let mut rest = Pieces(&*block);
         let (client_key, server_key) = (rest.take(), rest.take());
         let (client_salt, server_salt) = (rest.take(), rest.take());
         (WriteKey { key: client_key, salt: client_salt }, WriteKey { key: server_key, salt: server_salt })
@@ -57,16 +60,16 @@ impl Secrets {
             Side::Server => b"server finished",
         };
         let mut data = [0; VERIFY_DATA_BYTES];
-        prf(&self.master, &[label, digest::digest(&digest::SHA256, transcript).as_ref()], &mut data);
+        prf(&*self.master, &[label, digest::digest(&digest::SHA256, transcript).as_ref()], &mut data);
         data
     }
 
     /// Exports the keys of SRTP (RFC 5705 section 4, RFC 5764 section 4.2).
     pub(super) fn srtp_keys(&self, profile: SrtpProfile) -> SrtpKeys {
         let (key, salt) = (profile.key_bytes(), profile.salt_bytes());
-        let mut material = [0; 2 * (32 + 14)];
+        let mut material = Zeroizing::new([0; 2 * (32 + 14)]);
         let (material, _) = material.split_at_mut(2 * (key + salt));
-        prf(&self.master, &[EXPORTER_LABEL, &self.client_random, &self.server_random], material);
+        prf(&*self.master, &[EXPORTER_LABEL, &self.client_random, &self.server_random], material);
         let (keys, salts) = material.split_at(2 * key);
         let ((client_key, server_key), (client_salt, server_salt)) = (keys.split_at(key), salts.split_at(salt));
         let remote = master_key(client_key, client_salt);
@@ -78,10 +81,10 @@ impl Secrets {
 struct Pieces<'a>(&'a [u8]);
 
 impl Pieces<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
+    fn take<const N: usize>(&mut self) -> Zeroizing<[u8; N]> {
         let (piece, rest) = self.0.split_first_chunk().expect("the block is as long as all pieces");
         self.0 = rest;
-        *piece
+        Zeroizing::new(*piece)
     }
 }
 
@@ -112,6 +115,16 @@ fn prf(secret: &[u8], seed: &[&[u8]], out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_keys_come_from_is_wiped_where_it_is_let_go_of() {
+        fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        let Secrets { master, .. } = Secrets::new(b"agreed", b"said", [1; 32], [2; 32]);
+        is_wiped(&master);
+        let (WriteKey { key, salt }, _) = Secrets { master, client_random: [1; 32], server_random: [2; 32] }.write_keys();
+        is_wiped(&key);
+        is_wiped(&salt);
+    }
 
     #[test]
     fn the_pseudo_random_function_gives_the_published_bytes() {

@@ -12,6 +12,7 @@
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use super::admission::FINISHED_CONTENT_BYTES;
 use super::endpoint::Outgoing;
@@ -131,8 +132,8 @@ impl Session for Dtls12 {
         if reader.array()? != [STATE_VERSION] {
             return Err(Error::State("it was written by another version"));
         }
-        let local = WriteKey { key: reader.array()?, salt: reader.array()? };
-        let remote = WriteKey { key: reader.array()?, salt: reader.array()? };
+        let local = reader.write_key()?;
+        let remote = reader.write_key()?;
         let sequence_next = u64::from_be_bytes(reader.array()?)
             .checked_add(SEQUENCE_SKIP)
             .filter(|next| *next <= SEQUENCE_MAX)
@@ -151,8 +152,8 @@ impl Session for Dtls12 {
     fn export(&self) -> Vec<u8> {
         let mut state = vec![STATE_VERSION];
         for direction in [&self.local, &self.remote] {
-            state.extend_from_slice(&direction.key);
-            state.extend_from_slice(&direction.salt);
+            state.extend_from_slice(&*direction.key);
+            state.extend_from_slice(&*direction.salt);
         }
         state.extend_from_slice(&self.sequence_next.to_be_bytes());
         state.extend_from_slice(&self.window.next().to_be_bytes());
@@ -204,12 +205,12 @@ impl Session for Dtls12 {
 impl WriteKey {
     /// Makes the cipher's context. It is not kept, since it is far larger than all the rest of an idle association.
     fn cipher(&self) -> LessSafeKey {
-        LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &self.key).expect("the key has the cipher's length"))
+        LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &*self.key).expect("the key has the cipher's length"))
     }
 
     fn nonce(&self, explicit: [u8; EXPLICIT_NONCE_BYTES]) -> Nonce {
         let mut nonce = [0; 12];
-        nonce[..4].copy_from_slice(&self.salt);
+        nonce[..4].copy_from_slice(&*self.salt);
         nonce[4..].copy_from_slice(&explicit);
         Nonce::assume_unique_for_key(nonce)
     }
@@ -234,6 +235,10 @@ struct StateReader<'a> {
 }
 
 impl StateReader<'_> {
+    fn write_key(&mut self) -> Result<WriteKey, Error> {
+        Ok(WriteKey { key: Zeroizing::new(self.array()?), salt: Zeroizing::new(self.array()?) })
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let (array, rest) = self.rest.split_first_chunk().ok_or(Error::State("it is cut short"))?;
         self.rest = rest;
