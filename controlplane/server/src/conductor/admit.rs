@@ -17,7 +17,7 @@ use super::{
 };
 use crate::clock;
 use crate::dataplane::Acknowledged;
-use crate::dtls::{Certificate, Fingerprint};
+use crate::dtls::{Certificate, Fingerprint, Fingerprints};
 
 /// A session that the plan wants; the answer may leave when the data plane has it.
 pub(super) struct Admitted {
@@ -189,12 +189,11 @@ fn etag(connection: &PeerConnection) -> String {
     connection.entity_tag().trim_matches('"').to_owned()
 }
 
-/// Returns the fingerprint that the peer's certificate must have.
-pub(super) fn remote_fingerprint(connection: &PeerConnection) -> Option<Fingerprint> {
+/// Returns the fingerprints one of which the peer's certificate must have.
+pub(super) fn remote_fingerprint(connection: &PeerConnection) -> Option<Fingerprints> {
     let values = connection.negotiated.remote_fingerprints.iter();
-    values
-        .map(|value| format!("{} {}", value.hash.as_str(), value.value))
-        .find_map(|value| Fingerprint::parse(&value).ok())
+    let values = values.map(|value| format!("{} {}", value.hash.as_str(), value.value));
+    Fingerprints::strongest(values.filter_map(|value| Fingerprint::parse(&value).ok()))
 }
 
 /// Returns how somebody enters a room.

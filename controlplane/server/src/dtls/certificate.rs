@@ -77,6 +77,12 @@ impl Certificate {
         &self.der
     }
 
+    /// Returns what SDP would give of it.
+    #[cfg(test)]
+    pub(super) fn fingerprints(&self) -> Fingerprints {
+        Fingerprints::strongest(Fingerprint::parse(&self.fingerprint())).expect("it is ours")
+    }
+
     /// Signs with ECDSA and SHA-256 (RFC 8422 section 5.10).
     pub(super) fn sign(&self, data: &[u8]) -> Result<Vec<u8>, Error> {
         let signature = self.key.sign(&SystemRandom::new(), data).map_err(unusable)?;
@@ -101,7 +107,8 @@ pub struct Fingerprint {
     digest: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// From weak to strong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum HashAlgorithm {
     Sha256,
     Sha384,
@@ -154,6 +161,30 @@ impl Fingerprint {
     }
 }
 
+/// All that a peer's SDP gives of its certificates, which may be several, and under several hashes.
+///
+/// Those under the strongest hash count, and one of them has to be the certificate's (RFC 8122 section 5): a weaker hash
+/// beside them would otherwise be what all of it is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprints(Vec<Fingerprint>);
+
+impl Fingerprints {
+    /// Keeps those under the strongest hash; `None` when there are none at all.
+    #[must_use]
+    pub fn strongest(values: impl IntoIterator<Item = Fingerprint>) -> Option<Self> {
+        let mut kept: Vec<Fingerprint> = values.into_iter().collect();
+        let strongest = kept.iter().map(|value| value.algorithm).max()?;
+        kept.retain(|value| value.algorithm == strongest);
+        Some(Self(kept))
+    }
+
+    /// Returns whether this certificate is one of them.
+    #[must_use]
+    pub fn matches(&self, certificate_der: &[u8]) -> bool {
+        self.0.iter().any(|value| value.matches(certificate_der))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +215,29 @@ mod tests {
         assert!(fingerprint.matches(&certificate.der));
         assert!(!fingerprint.matches(&certificate.der[1..]));
         assert_eq!(fingerprint.digest, certificate.fingerprint);
+    }
+
+    #[test]
+    fn of_several_fingerprints_any_under_the_strongest_hash_will_do_and_none_under_a_weaker_one() {
+        let of = |name: &str, algorithm, content: &[u8]| {
+            let digest = digest::digest(algorithm, content);
+            let pairs: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            Fingerprint::parse(&format!("{name} {}", pairs.join(":"))).unwrap()
+        };
+        let sha256 = |content| of("sha-256", &digest::SHA256, content);
+        let sha512 = |content| of("sha-512", &digest::SHA512, content);
+        let cases = [
+            (vec![sha256(b"one"), sha256(b"two")], [true, true, false]),
+            (vec![sha256(b"one"), sha512(b"two"), sha512(b"three")], [false, true, true]),
+            (vec![sha512(b"three"), sha256(b"one"), sha256(b"two")], [false, false, true]),
+            (vec![sha512(b"one"), sha256(b"one")], [true, false, false]),
+        ];
+        for (values, expected) in cases {
+            let fingerprints = Fingerprints::strongest(values).unwrap();
+            let certificates: [&[u8]; 3] = [b"one", b"two", b"three"];
+            assert_eq!(certificates.map(|content| fingerprints.matches(content)), expected, "{fingerprints:?}");
+        }
+        assert_eq!(Fingerprints::strongest([]), None);
     }
 
     #[test]

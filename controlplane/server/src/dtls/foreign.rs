@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::testing::peer::TRANSPORT;
-use super::{Association, Certificate, Config, Endpoint, Event, Fingerprint};
+use super::{Association, Certificate, Config, Endpoint, Event, Fingerprint, Fingerprints};
 
 /// A client's certificate with its key in PEM, and its fingerprint.
 struct Identity {
@@ -64,7 +64,7 @@ async fn handshake(
     let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
     let config = Config {
         certificate: Arc::new(Certificate::generate().unwrap()),
-        remote_fingerprint: Fingerprint::parse(&client.fingerprint).unwrap(),
+        remote_fingerprint: Fingerprints::strongest(Fingerprint::parse(&client.fingerprint)).unwrap(),
     };
     let (outgoing, mut from_server) = mpsc::channel(64);
     let (events, mut events_receiver) = mpsc::channel(64);

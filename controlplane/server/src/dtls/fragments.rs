@@ -3,8 +3,8 @@
 //! Anybody on the path can send fragments, so all of it is bounded: messages, their bytes, and their pieces.
 
 use super::limits::{
-    FRAGMENT_STRETCHES_MAX, HANDSHAKE_MESSAGE_BYTES_MAX, HANDSHAKE_MESSAGE_SEQUENCE_MAX, HANDSHAKE_MESSAGES_PARTIAL_MAX,
-    PARTIAL_BYTES_MAX, STRETCH_OVERHEAD_BYTES,
+    FRAGMENT_STRETCHES_MAX, HANDSHAKE_MESSAGE_BYTES_MAX, HANDSHAKE_MESSAGE_SEQUENCE_MAX,
+    HANDSHAKE_MESSAGES_PARTIAL_MAX, PARTIAL_BYTES_MAX, STRETCH_OVERHEAD_BYTES,
 };
 
 /// Bytes of a handshake message's header.
@@ -185,9 +185,7 @@ impl Partial {
     }
 
     const fn is_of(&self, fragment: &Fragment<'_>) -> bool {
-        self.kind == fragment.kind
-            && self.sequence == fragment.sequence
-            && self.message_bytes == fragment.message_bytes
+        self.kind == fragment.kind && self.sequence == fragment.sequence && self.message_bytes == fragment.message_bytes
     }
 
     fn held_bytes(&self) -> usize {
@@ -251,7 +249,9 @@ mod tests {
             let mut reassembly = Reassembly::default();
             let mut complete = Vec::new();
             for (offset, length) in order {
-                reassembly.handle_content(&fragment(11, 2, &message, *offset, *length), usize::MAX, &mut complete).unwrap();
+                reassembly
+                    .handle_content(&fragment(11, 2, &message, *offset, *length), usize::MAX, &mut complete)
+                    .unwrap();
             }
             assert_eq!(complete, [Message { kind: 11, sequence: 2, body: message.clone() }], "{order:?}");
             assert!(reassembly.partial.is_empty());
@@ -276,7 +276,8 @@ mod tests {
         let mut refused = 0;
         for sequence in 0..=HANDSHAKE_MESSAGE_SEQUENCE_MAX {
             for offset in (0..message.len()).step_by(2) {
-                let result = reassembly.handle_content(&fragment(1, sequence, &message, offset, 1), usize::MAX, &mut complete);
+                let result =
+                    reassembly.handle_content(&fragment(1, sequence, &message, offset, 1), usize::MAX, &mut complete);
                 refused += usize::from(result == Err(FragmentError::TooManyPieces));
             }
         }
@@ -301,7 +302,10 @@ mod tests {
                 for content in order {
                     reassembly.handle_content(&content, usize::MAX, &mut complete).unwrap();
                 }
-                assert!(complete.contains(&Message { kind: 11, sequence: 1, body: message.clone() }), "{forged:?} {at}");
+                assert!(
+                    complete.contains(&Message { kind: 11, sequence: 1, body: message.clone() }),
+                    "{forged:?} {at}"
+                );
             }
         }
     }

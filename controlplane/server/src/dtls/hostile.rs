@@ -9,11 +9,11 @@ use webrtc_dtls::conn::DTLSConn;
 
 use super::fragments::{Message, Reassembly};
 use super::limits::{GAVE_UP_SILENCE, HANDSHAKE_BYTES_MAX, HANDSHAKE_DEADLINE};
-use super::record::{ContentType, Records, write_header};
 use super::negotiation::Negotiation;
+use super::record::{ContentType, Records, write_header};
 use super::testing::peer::{Fate, From, World};
 use super::testing::vector;
-use super::{Certificate, Config, Error, Event, Fingerprint};
+use super::{Certificate, Config, Error, Event};
 
 fn record(content_type: ContentType, content: &[u8]) -> Bytes {
     let mut bytes = write_header(content_type, 0, 40, u16::try_from(content.len()).unwrap()).to_vec();
@@ -134,7 +134,7 @@ fn fragment(sequence: u16, offset: usize, data: &[u8]) -> Vec<u8> {
 #[test]
 fn what_one_handshake_holds_is_bounded_whatever_is_sent() {
     let certificate = Certificate::generate().unwrap();
-    let remote_fingerprint = Fingerprint::parse(&certificate.fingerprint()).unwrap();
+    let remote_fingerprint = certificate.fingerprints();
     let config = Config { certificate: Arc::new(certificate), remote_fingerprint };
     let mut flood: Vec<Bytes> = vector("chromium-156").received[..2].to_vec();
     for sequence in [2, 3, 4, 1, 5, 6, 7] {

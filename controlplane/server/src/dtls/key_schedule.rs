@@ -121,7 +121,8 @@ mod tests {
         fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
         let Secrets { master, .. } = Secrets::new(b"agreed", b"said", [1; 32], [2; 32]);
         is_wiped(&master);
-        let (WriteKey { key, salt }, _) = Secrets { master, client_random: [1; 32], server_random: [2; 32] }.write_keys();
+        let (WriteKey { key, salt }, _) =
+            Secrets { master, client_random: [1; 32], server_random: [2; 32] }.write_keys();
         is_wiped(&key);
         is_wiped(&salt);
     }

@@ -44,7 +44,7 @@ mod testing;
 mod tests;
 
 pub use association::{Association, Resumed};
-pub use certificate::{Certificate, Fingerprint};
+pub use certificate::{Certificate, Fingerprint, Fingerprints};
 pub use early::FirstFlights;
 pub use endpoint::{Connected, Counts, Endpoint, Event};
 pub use error::Error;
@@ -58,11 +58,12 @@ pub mod fuzzing {
     use tokio::time::Instant;
 
     use super::negotiation::Negotiation;
-    use super::{Certificate, Config, Fingerprint};
+    use super::{Certificate, Config, Fingerprint, Fingerprints};
 
     static CONFIG: LazyLock<Config> = LazyLock::new(|| {
         let certificate = Certificate::generate().expect("the system has randomness");
-        let remote_fingerprint = Fingerprint::parse(&certificate.fingerprint()).expect("it is ours");
+        let own = Fingerprint::parse(&certificate.fingerprint()).expect("it is ours");
+        let remote_fingerprint = Fingerprints::strongest([own]).expect("there is one");
         Config { certificate: Arc::new(certificate), remote_fingerprint }
     });
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sluice_protocol::media::SrtpKeys;
 use tokio::sync::mpsc;
 
-use super::certificate::{Certificate, Fingerprint};
+use super::certificate::{Certificate, Fingerprints};
 use super::endpoint::Outgoing;
 use super::error::Error;
 
@@ -16,8 +16,8 @@ use super::error::Error;
 pub struct Config {
     /// Our certificate, whose fingerprint the session's SDP gave.
     pub certificate: Arc<Certificate>,
-    /// The fingerprint that the peer's SDP gave.
-    pub remote_fingerprint: Fingerprint,
+    /// What the peer's SDP gave of its certificate.
+    pub remote_fingerprint: Fingerprints,
 }
 
 /// A DTLS implementation: datagrams in; datagrams, keys and application data out. That of DTLS 1.2 is

@@ -36,7 +36,7 @@ pub(super) mod peer {
     use webrtc_util::conn::Conn;
 
     use super::super::limits::FLIGHT_INTERVAL;
-    use super::super::{Association, Certificate, Config, Endpoint, Event, Fingerprint};
+    use super::super::{Association, Certificate, Config, Endpoint, Event};
 
     /// Places for handshakes.
     pub(in super::super) const HANDSHAKES_MAX: usize = 1;
@@ -92,7 +92,7 @@ pub(super) mod peer {
             let certificate = Certificate::generate().unwrap();
             let config = Config {
                 certificate: Arc::new(Certificate::generate().unwrap()),
-                remote_fingerprint: Fingerprint::parse(&certificate.fingerprint()).unwrap(),
+                remote_fingerprint: certificate.fingerprints(),
             };
             let client_config = LibraryConfig {
                 certificates: vec![library(&certificate)],

@@ -524,7 +524,7 @@ async fn a_handshake_that_finds_no_place_waits_by_its_own_repeats_until_one_is_g
     let mut world = quiet();
     let endpoint = world.endpoint.clone();
     let other = |slot| {
-        let remote_fingerprint = Fingerprint::parse(&Certificate::generate().unwrap().fingerprint()).unwrap();
+        let remote_fingerprint = Certificate::generate().unwrap().fingerprints();
         let config = Config { certificate: Arc::new(Certificate::generate().unwrap()), remote_fingerprint };
         Association::accept(TransportId::new(0, slot, 1), config, &endpoint)
     };
