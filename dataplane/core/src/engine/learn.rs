@@ -103,7 +103,7 @@ impl Engine {
     /// Makes room for a new SSRC: of those that carry nothing now, the one that was silent longest is forgotten. A repair
     /// SSRC carries something as long as none of its stream was heard later, for a publisher that renews its SSRCs renews
     /// both.
-    fn forget_silent_source(&mut self, id: TransportId) -> Result<(), Discard> {
+    pub(super) fn forget_silent_source(&mut self, id: TransportId) -> Result<(), Discard> {
         let Self { transports, tracks, rows, .. } = self;
         let transport = transports.get_mut(id.0).ok_or(Discard::UnvalidatedFiveTuple)?;
         let sources = &transport.sources;

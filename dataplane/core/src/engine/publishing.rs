@@ -23,11 +23,7 @@ impl Engine {
             return Err(Refusal::Invalid);
         }
         let place = self.make_place(id.0, self.tracks.place(id.0))?;
-        let transport = self.transports.get_mut(plan.transport.0).ok_or(Refusal::NoSuchReference)?;
-        let is_new = |ssrc: &Ssrc| transport.sources.get(*ssrc).is_none();
-        if transport.sources.len() + announced(&plan).filter(|(_, ssrc, _)| is_new(ssrc)).count() > STREAMS_MAX {
-            return Err(Refusal::PlanFull);
-        }
+        self.make_room_for_sources(&plan)?;
         if place == Place::Living {
             let track = self.tracks.get(id.0).ok_or(Refusal::NoSuchAddress)?;
             if track.plan.kind != plan.kind {
@@ -54,6 +50,33 @@ impl Engine {
         self.announce(id);
         if resume {
             self.want_key_frame(now, id, None);
+        }
+        Ok(())
+    }
+
+    /// Makes room for the SSRCs that a track's description announces. Those that it announced before and does not name any
+    /// more go when they were never heard, for a publisher may renew all of them with each offer. Of those that were heard
+    /// the ones that carry nothing go when there is no other room, and at last those that are no longer announced.
+    fn make_room_for_sources(&mut self, plan: &plan::Track) -> Result<(), Refusal> {
+        let id = plan.transport;
+        let before = self.tracks.get(plan.id.0).map(|track| &track.plan).filter(|before| before.id == plan.id);
+        let before: Vec<Ssrc> = before.into_iter().flat_map(announced).map(|(_, ssrc, _)| ssrc).collect();
+        // What was learnt stays: browsers do not say again whose an SSRC is.
+        let is_left = |source: &Source| {
+            let ssrc = source.ssrc;
+            source.track == plan.id && before.contains(&ssrc) && announced(plan).all(|(_, kept, _)| kept != ssrc)
+        };
+        self.retire_sources(id, |source| source.heard.is_none() && is_left(source));
+        let is_over = |engine: &Self| {
+            let transport = engine.transports.get(id.0).ok_or(Refusal::NoSuchReference)?;
+            let new = announced(plan).filter(|(_, ssrc, _)| transport.sources.get(*ssrc).is_none()).count();
+            Ok(transport.sources.len() + new > STREAMS_MAX)
+        };
+        while is_over(self)? {
+            if self.forget_silent_source(id).is_err() {
+                self.retire_sources(id, is_left);
+                return if is_over(self)? { Err(Refusal::PlanFull) } else { Ok(()) };
+            }
         }
         Ok(())
     }

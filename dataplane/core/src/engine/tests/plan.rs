@@ -5,7 +5,7 @@ use sluice_protocol::ids::{EgressId, TransportId};
 use sluice_protocol::media::{ExtensionIds, Label, Rid, SrtpProfile, Ssrc};
 use sluice_protocol::plan::{self, Egress, Encoding, Key, Layer, Object, PlayoutDelay, StreamRole};
 
-use super::peer::{Media, Peer};
+use super::peer::{Media, Peer, vp8};
 use super::stage::{CAMERA, frame, number, stage};
 use super::world::*;
 use crate::discard::Discard;
@@ -328,6 +328,72 @@ fn a_track_that_announces_more_than_its_transport_takes_is_refused_whole() {
     assert_eq!(world.try_put(Object::Track(announcing(last)), false), Err(Refusal::PlanFull));
     assert!(world.engine.tracks.get(track_id(last).0).is_none());
     assert_eq!(world.try_put(Object::Track(announcing(0)), false), Ok(()), "what is there already takes no place");
+}
+
+#[test]
+fn a_publisher_that_renews_all_its_ssrcs_again_and_again_is_never_refused() {
+    for is_heard in [false, true] {
+        let (mut world, mut publisher, mut subscriber) = stage();
+        let ssrc = |offer: u32, index: u32| Ssrc(0x1000 * offer + index);
+        for offer in 1..=40 {
+            let encoding =
+                |index| Encoding { rid: None, ssrc: Some(ssrc(offer, index)), rtx: Some(ssrc(offer, index + 1)) };
+            let encodings = [0, 2, 4].map(encoding).to_vec();
+            let track = plan::Track { encodings, ..video_track(1, 1) };
+            assert_eq!(world.try_put(Object::Track(track), false), Ok(()), "offer {offer}, {is_heard}");
+            for index in 0..3 {
+                if is_heard || (offer == 40 && index == 0) {
+                    let number = u16::try_from(10 * offer + index).unwrap();
+                    publisher.send(&mut world, &vp8(ssrc(offer, 2 * index), number, number, true, true, true));
+                }
+            }
+            world.pass(600);
+        }
+        assert!(!subscriber.take(&mut world).is_empty(), "the newest is heard: {is_heard}");
+        let sources = &world.engine.transports.get(transport_id(1).0).unwrap().sources;
+        assert!((0..6).all(|index| sources.get(ssrc(40, index)).is_some()), "{is_heard}");
+        assert!(is_heard || sources.iter().all(|source| source.track != track_id(1) || source.ssrc.0 >= 0x1000 * 40));
+    }
+}
+
+#[test]
+fn as_many_ssrcs_as_a_transport_takes_may_be_renewed_at_once_though_all_of_them_are_heard() {
+    let mut world = World::new();
+    world.put(Object::Transport(transport(1)));
+    let mut publisher = Peer::new(1);
+    publisher.connect(&mut world);
+    let tracks = u32::try_from(STREAMS_MAX / 8).unwrap();
+    for offer in 1..=3 {
+        for slot in 0..tracks {
+            let ssrc = |index: u32| Some(Ssrc(10_000 * offer + 100 * slot + index));
+            let encodings = (0..8).map(|index| Encoding { rid: None, ssrc: ssrc(index), rtx: None }).collect();
+            let label = mid(["a", "b", "c", "d", "e", "f", "g", "h"][slot as usize]);
+            let track = plan::Track { encodings, mid: label, ..video_track(slot, 1) };
+            assert_eq!(world.try_put(Object::Track(track), false), Ok(()), "offer {offer}, track {slot}");
+        }
+        for slot in 0..tracks {
+            for index in 0..8 {
+                let mut media = vp8(Ssrc(10_000 * offer + 100 * slot + index), 1, 1, true, true, true);
+                media.extensions.clear();
+                publisher.send(&mut world, &media);
+            }
+        }
+        world.pass(100);
+    }
+}
+
+#[test]
+fn an_ssrc_that_was_learnt_stays_though_no_description_announces_it() {
+    let (mut world, mut publisher, mut subscriber) = stage();
+    let learnt = plan::Stream { track: track_id(1), ssrc: CAMERA, role: StreamRole::Media, rid: None };
+    world.put(Object::Stream(learnt));
+    world.put(Object::Track(plan::Track { muted: true, ..video_track(1, 1) }));
+    world.put(Object::Track(video_track(1, 1)));
+    let mut media = frame(1, true);
+    media.extensions.clear();
+    publisher.send(&mut world, &media);
+    world.flush();
+    assert_eq!(subscriber.take(&mut world).len(), 1, "browsers do not say again whose it is");
 }
 
 #[test]
