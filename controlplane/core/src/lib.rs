@@ -7,6 +7,8 @@
 //! [`supervision`] decides over the data plane's process.
 
 pub mod access;
+#[cfg(test)]
+mod cpu_time;
 pub mod fuzzing;
 pub mod limits;
 pub mod plan;
