@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use sluice_controlplane_core::access::{PermissionOverrides, Role as RoomRole};
-use sluice_controlplane_core::plan::{Config, Control, Effect, Open};
+use sluice_controlplane_core::plan::{Config, Control, Effect, Open, ServerOffer};
 use sluice_controlplane_core::room::{
     Actor, Admission, Identity as Name, Input, Join, LeaveReason, ParticipantId, RoomId, RoomSettings, Wish,
 };
@@ -30,6 +30,12 @@ pub(crate) const RIDS: [&str; 3] = ["q", "h", "f"];
 pub(crate) enum Reply {
     Answer(usize),
     Restart(usize),
+    /// The offer in flight of a signalled session's subscriber.
+    Offer(usize),
+    /// The answer to a signalled session's own offer.
+    Published(usize, u64),
+    /// What a signalled session asked for is done.
+    Done(usize, u64),
 }
 
 /// What happened that others have to know.
@@ -39,13 +45,19 @@ pub(crate) enum Outcome {
     Replied(Reply, String),
     /// A transport is gone from the data plane.
     Gone(TransportId),
+    /// An offer may leave to a signalled session.
+    Offered(usize, ServerOffer),
 }
 
 pub(crate) struct Controlplane {
     pub(crate) controller: Controller<u32>,
     pub(crate) control: Option<Control>,
     ready: Option<Ready>,
-    replies: BTreeMap<Ticket, (Reply, SessionId)>,
+    replies: BTreeMap<Ticket, Vec<(Reply, SessionId)>>,
+    /// What the core wants done, until it is settled.
+    pub(crate) effects: Vec<Effect>,
+    /// Counts the processes.
+    pub(crate) instance: u64,
     holdings: Vec<(DescriptorKind, u32)>,
     seed: u64,
     wishes: Wishes,
@@ -71,6 +83,8 @@ impl Controlplane {
             control: None,
             ready: None,
             replies: BTreeMap::new(),
+            effects: Vec::new(),
+            instance,
             holdings: Vec::new(),
             seed,
             wishes,
@@ -88,8 +102,8 @@ impl Controlplane {
                 }
                 Event::Snapshot(snapshot) => self.rebuild(now, &snapshot),
                 Event::Acknowledged(ticket) => {
-                    if let Some((reply, session)) = self.replies.remove(&ticket) {
-                        outcomes.extend(self.reply(reply, &session).map(|text| Outcome::Replied(reply, text)));
+                    for (reply, session) in self.replies.remove(&ticket).unwrap_or_default() {
+                        outcomes.extend(self.reply(reply, &session));
                     }
                 }
                 Event::Refused { key, .. } => self.handle_refused(now, &key),
@@ -102,11 +116,10 @@ impl Controlplane {
                     }
                 }
                 Event::Dataplane(event) => {
-                    let mut effects = Vec::new();
                     if let Some(control) = &mut self.control {
-                        control.handle_event(now, &event, &mut effects);
+                        control.handle_event(now, &event, &mut self.effects);
                     }
-                    self.settle();
+                    self.settle(now);
                 }
                 Event::Live | Event::Stats { .. } | Event::Pong(_) => {}
             }
@@ -115,7 +128,7 @@ impl Controlplane {
 
     fn rebuild(&mut self, now: Instant, snapshot: &Plan) {
         let config = Config { shards: 1, epoch: self.controller.epoch(), seed: self.seed };
-        let (mut control, _) = Control::rebuild(now, config, snapshot, &mut Vec::new());
+        let (mut control, _) = Control::rebuild(now, config, snapshot, &mut self.effects);
         for number in 0..ROOMS {
             if control.room(&room_id(number)).is_none() {
                 control.create_room(now, room_id(number), RoomSettings::default()).unwrap();
@@ -123,7 +136,8 @@ impl Controlplane {
         }
         self.control = Some(control);
         self.controller.adopt(snapshot.clone());
-        self.settle();
+        self.lose_signalling(now);
+        self.settle(now);
         for transport in self.wishes.keys().copied().collect::<Vec<_>>() {
             self.put_wish(transport);
         }
@@ -154,21 +168,35 @@ impl Controlplane {
     fn handle_refused(&mut self, now: Instant, key: &Key) {
         let Some(control) = &self.control else { return };
         let connection = control.connection_of_key(key);
-        let session = connection.and_then(|own| control.session_of(own.transport)).map(|session| session.id.clone());
-        if let Some(session) = session {
-            self.close(now, &session);
+        if let Some(transport) = connection.map(|own| own.transport)
+            && let Some(control) = &mut self.control
+        {
+            control.close_transport(now, transport, LeaveReason::Left, &mut self.effects);
+            self.settle(now);
+        }
+    }
+
+    /// Notes who is told when the data plane has what the plan is now.
+    pub(crate) fn reply_later(&mut self, now: Instant, reply: Reply, session: SessionId) {
+        if let Some(ticket) = self.settle(now) {
+            self.replies.entry(ticket).or_default().push((reply, session));
         }
     }
 
     /// Brings what changed to the controller.
-    fn settle(&mut self) -> Option<Ticket> {
+    pub(crate) fn settle(&mut self, now: Instant) -> Option<Ticket> {
+        let offered = self.follow_effects(now);
         for change in self.control.as_mut()?.take_changes() {
             match change {
                 Change::Put(object) => self.controller.put(adapt(&self.wishes, *object)),
                 Change::Remove(key) => self.controller.remove(key),
             }
         }
-        Some(self.controller.barrier())
+        let ticket = self.controller.barrier();
+        for (number, session) in offered {
+            self.replies.entry(ticket).or_default().push((Reply::Offer(number), session));
+        }
+        Some(ticket)
     }
 
     /// Opens a session; the answer comes when the data plane has acknowledged it.
@@ -198,33 +226,36 @@ impl Controlplane {
             role,
             certificate: vec![1; 32],
         };
-        let transport = control.open(now, open, &mut Vec::new()).expect("there is room");
-        let ticket = self.settle()?;
-        self.replies.insert(ticket, (Reply::Answer(call), session));
+        let transport = control.open(now, open, &mut self.effects).expect("there is room");
+        self.reply_later(now, Reply::Answer(call), session);
         Some(transport)
     }
 
     /// Restarts ICE of a session; the fragment comes when the data plane has acknowledged it.
-    pub(crate) fn restart_ice(&mut self, call: usize, random: u32) {
+    pub(crate) fn restart_ice(&mut self, now: Instant, call: usize, random: u32) {
         let Some(control) = &mut self.control else { return };
         let session = session_id(call);
         let remote = IceCredentials::new(&format!("u{random:08x}"), &format!("{random:024x}")).unwrap();
-        if control.restart_ice(&session, remote) == Ok(true)
-            && let Some(ticket) = self.settle()
-        {
-            self.replies.insert(ticket, (Reply::Restart(call), session));
+        if control.restart_ice(&session, remote) == Ok(true) {
+            self.reply_later(now, Reply::Restart(call), session);
         }
     }
 
-    fn reply(&self, reply: Reply, session: &SessionId) -> Option<String> {
+    fn reply(&self, reply: Reply, session: &SessionId) -> Option<Outcome> {
         let secret = &self.ready.as_ref()?.configuration.node_secret;
         let candidates = [std::net::SocketAddr::from(([192, 0, 2, 1], MEDIA_PORT))];
         let fingerprint = Fingerprint::sha256(&[0xab; 32]);
         let control = self.control.as_ref()?;
-        match reply {
-            Reply::Answer(_) => control.answer(session, secret, &fingerprint, &candidates),
-            Reply::Restart(_) => control.restart_answer(session, secret, &fingerprint, &candidates),
-        }
+        let text = match reply {
+            Reply::Answer(_) | Reply::Published(..) => control.answer(session, secret, &fingerprint, &candidates)?,
+            Reply::Restart(_) => control.restart_answer(session, secret, &fingerprint, &candidates)?,
+            Reply::Offer(number) => {
+                let offer = control.offer(session, secret, &fingerprint, &candidates)?;
+                return Some(Outcome::Offered(number, offer));
+            }
+            Reply::Done(..) => String::new(),
+        };
+        Some(Outcome::Replied(reply, text))
     }
 
     /// Takes a DTLS datagram. Returns what goes back.
@@ -232,24 +263,24 @@ impl Controlplane {
         let Some(control) = &mut self.control else { return false };
         let Some(connection) = control.connection(transport) else { return false };
         if connection.keys.is_none() {
-            control.handle_handshake(now, transport, *keys, vec![5; 64], &mut Vec::new()).expect("no keys yet");
-            self.settle();
+            control.handle_handshake(now, transport, *keys, vec![5; 64], &mut self.effects).expect("no keys yet");
+            self.settle(now);
         }
         true
     }
 
-    pub(crate) fn mute(&mut self, now: Instant, room: u8, call: usize, muted: bool) {
+    pub(crate) fn mute(&mut self, now: Instant, room: u8, participant: ParticipantId, muted: bool) {
         let Some(control) = &mut self.control else { return };
-        let input = Input::Mute { actor: Actor::Api, participant: participant_id(call), track: None, muted };
-        if control.handle(now, &room_id(room), input, &mut Vec::new()).is_ok() {
-            self.settle();
+        let input = Input::Mute { actor: Actor::Api, participant, track: None, muted };
+        if control.handle(now, &room_id(room), input, &mut self.effects).is_ok() {
+            self.settle(now);
         }
     }
 
     pub(crate) fn close(&mut self, now: Instant, session: &SessionId) {
         let Some(control) = &mut self.control else { return };
-        if control.close(now, session, LeaveReason::Left, &mut Vec::new()).is_ok() {
-            self.settle();
+        if control.close(now, session, LeaveReason::Left, &mut self.effects).is_ok() {
+            self.settle(now);
         }
     }
 
@@ -258,9 +289,8 @@ impl Controlplane {
         if let Some(control) = &mut self.control
             && control.poll_timeout().is_some_and(|due| due <= now)
         {
-            let mut effects: Vec<Effect> = Vec::new();
-            control.handle_timeout(now, &mut effects);
-            self.settle();
+            control.handle_timeout(now, &mut self.effects);
+            self.settle(now);
         }
     }
 
@@ -304,7 +334,7 @@ fn adapt(wishes: &Wishes, mut object: Object) -> Object {
     if let Object::Egress(egress) = &mut object
         && egress.kind == MediaKind::Video
     {
-        egress.max_layer.spatial = wishes.get(&egress.transport).copied().unwrap_or(u8::MAX);
+        egress.max_layer.spatial = wishes.get(&egress.transport).copied().unwrap_or(egress.max_layer.spatial);
     }
     object
 }
@@ -317,6 +347,6 @@ pub(crate) fn session_id(call: usize) -> SessionId {
     SessionId(format!("SE_{call}"))
 }
 
-fn participant_id(call: usize) -> ParticipantId {
+pub(crate) fn participant_id(call: usize) -> ParticipantId {
     ParticipantId(format!("PA_{call}"))
 }

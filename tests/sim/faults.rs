@@ -60,6 +60,16 @@ faults! {
     EncodingSilence = "encoding_silence",
     /// A viewer wants another encoding.
     LayerWish = "layer_wish",
+    /// A member of a call leaves and comes back.
+    MemberLeft = "member_left",
+    /// A member's browser goes without a word.
+    MemberVanished = "member_vanished",
+    /// A member's socket breaks, with what was under way on it.
+    SocketCut = "socket_cut",
+    /// A member enters or leaves its second room.
+    RoomChange = "room_change",
+    /// A member wants another quality of a picture, or nothing of it.
+    SubscriptionChange = "subscription_change",
     /// The shard's loop turns late.
     ShardStall = "shard_stall",
 }

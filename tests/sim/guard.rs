@@ -17,7 +17,11 @@ const REMEMBERED: usize = 4096;
 /// A peer connection from its opening on.
 #[derive(Debug)]
 struct Watched {
-    room: u8,
+    /// Rooms whose media may come.
+    rooms: BTreeSet<u8>,
+    /// The SSRCs that each m-line has had, and whether each has one source for ever.
+    lines: BTreeMap<String, Vec<u32>>,
+    is_signalled: bool,
     receiver: Receiver,
     /// The handshake is done in the control plane's eyes.
     has_keys: bool,
@@ -40,6 +44,8 @@ struct Stream {
     before_death: Option<u64>,
     /// It said good-bye.
     retired: bool,
+    /// The publisher's connection whose media it carries, where that never changes.
+    source: Option<u32>,
 }
 
 /// Watches the outbox.
@@ -58,9 +64,11 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// Watches a new peer connection; the number is its own for ever.
-    pub(crate) fn open(&mut self, room: u8, keys: &SrtpKeys) -> usize {
+    pub(crate) fn open(&mut self, rooms: &[u8], is_signalled: bool, keys: &SrtpKeys) -> usize {
         self.watched.push(Watched {
-            room,
+            rooms: rooms.iter().copied().collect(),
+            lines: BTreeMap::new(),
+            is_signalled,
             receiver: Receiver::new(keys.profile, &keys.local),
             has_keys: false,
             streams: BTreeMap::new(),
@@ -75,13 +83,23 @@ impl Guard {
         let watched = &mut self.watched[call];
         for section in &answer.sections {
             if let Some(ssrc) = section.ssrc {
-                watched.streams.insert(ssrc, Stream::default());
+                if watched.lines.get(&section.mid).and_then(|had| had.last()) != Some(&ssrc) {
+                    let is_used = watched.lines.values().flatten().any(|had| *had == ssrc);
+                    assert!(!is_used, "{ssrc:#x} is used again, at m-line {}", section.mid);
+                    watched.lines.entry(section.mid.clone()).or_default().push(ssrc);
+                }
+                watched.streams.entry(ssrc).or_default();
                 if let Some(rtx) = section.rtx {
-                    watched.streams.insert(rtx, Stream::default());
+                    watched.streams.entry(rtx).or_default();
                     watched.repairs.insert(rtx, ssrc);
                 }
             }
         }
+    }
+
+    /// A connection's session enters a further room.
+    pub(crate) fn admit(&mut self, call: usize, room: u8) {
+        self.watched[call].rooms.insert(room);
     }
 
     pub(crate) fn learn_keys(&mut self, call: usize) {
@@ -151,11 +169,15 @@ impl Watched {
         let stream = self.streams.get_mut(&ssrc).unwrap_or_else(|| panic!("{ssrc:#x} was promised to {remote}"));
         stream.check(ssrc, index, &packet, self.repairs.contains_key(&ssrc));
         let Some(of) = self.repairs.get(&ssrc) else {
-            check_room(self.room, &packet.payload, "media");
+            let tag = check_room(&self.rooms, &packet.payload, "media");
+            if self.is_signalled {
+                let source = *stream.source.get_or_insert(tag.incarnation >> 8);
+                assert_eq!(source, tag.incarnation >> 8, "{ssrc:#x} carries one track for ever");
+            }
             return false;
         };
         let (number, payload) = packet.payload.split_first_chunk::<2>().expect("a repair names its original");
-        check_room(self.room, payload, "a repeat");
+        check_room(&self.rooms, payload, "a repeat");
         let number = u16::from_be_bytes(*number);
         let original = self.streams[of].sent.iter().rev().find(|(index, _)| (**index & 0xffff) as u16 == number);
         if let Some((_, (timestamp, marker, before))) = original {
@@ -194,9 +216,10 @@ impl Stream {
     }
 }
 
-fn check_room(room: u8, payload: &[u8], what: &str) {
+fn check_room(rooms: &BTreeSet<u8>, payload: &[u8], what: &str) -> Tag {
     let picture = || Vp8::parse(payload).or_else(|| Vp8::parse_av1(payload));
     let tag = Tag::parse(payload).or_else(|| picture().map(|picture| picture.tag));
     let tag = tag.unwrap_or_else(|| panic!("{what} is numbered: {payload:?}"));
-    assert_eq!(tag.room, room, "media stays in its room");
+    assert!(rooms.contains(&tag.room), "media stays in its room: {tag:?} {rooms:?}");
+    tag
 }

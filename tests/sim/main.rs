@@ -14,13 +14,16 @@ mod guard;
 mod ice;
 mod ipc;
 mod media;
+mod member;
 mod network;
 mod peer;
 mod publisher;
 mod random;
 mod run;
 mod scenarios;
+mod signalled;
 mod srtp;
+mod subscriber;
 mod viewer;
 mod world;
 

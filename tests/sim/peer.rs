@@ -11,6 +11,7 @@ use crate::controlplane::Who;
 use crate::ice;
 use crate::publisher::Publisher;
 use crate::srtp::Protection;
+use crate::subscriber::Subscriber;
 use crate::viewer::Viewer;
 
 /// How often an unanswered binding request is repeated.
@@ -39,6 +40,16 @@ pub(crate) enum State {
     Live(Box<Live>),
 }
 
+impl State {
+    /// The connection, where there is one.
+    pub(crate) const fn live(&self) -> Option<&Live> {
+        match self {
+            Self::Live(live) => Some(live),
+            Self::Idle(_) | Self::Asked { .. } => None,
+        }
+    }
+}
+
 /// A peer connection in the peer's eyes.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -58,6 +69,7 @@ pub(crate) struct Live {
 pub(crate) enum Role {
     Publisher(Publisher),
     Viewer(Viewer),
+    Subscriber(Subscriber),
 }
 
 impl Live {
@@ -104,6 +116,7 @@ impl Live {
         datagrams.extend(match &mut self.role {
             Role::Publisher(publisher) => publisher.tick(now, &self.answer, protection),
             Role::Viewer(viewer) => viewer.tick(now, &self.answer, protection),
+            Role::Subscriber(subscriber) => subscriber.tick(now, protection),
         });
         datagrams
     }
@@ -132,7 +145,7 @@ impl Live {
         let compound = protection.open_rtcp(datagram).expect("reports authenticate");
         match &mut self.role {
             Role::Publisher(publisher) => publisher.follow(&compound, &self.answer, protection),
-            Role::Viewer(_) => {
+            Role::Viewer(_) | Role::Subscriber(_) => {
                 Viewer::follow(&compound);
                 Vec::new()
             }
@@ -145,6 +158,7 @@ impl Live {
         match &mut self.role {
             Role::Publisher(_) => panic!("media to a publisher"),
             Role::Viewer(viewer) => viewer.receive(now, index, &packet, &self.answer),
+            Role::Subscriber(subscriber) => subscriber.receive(now, index, &packet),
         }
     }
 }

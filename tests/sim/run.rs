@@ -5,12 +5,13 @@ use std::time::Duration;
 use sluice_protocol::plan::{Key, Plan};
 use sluice_protocol::time::Instant;
 
-use crate::controlplane::{ROOMS, session_id};
+use crate::controlplane::{ROOMS, participant_id, session_id};
 use crate::faults::{Fault, Fired};
 use crate::media::Tag;
 use crate::network::Weather;
 use crate::peer::{Role, State};
 use crate::publisher::Publisher;
+use crate::signalled::signalled_id;
 use crate::world::World;
 
 /// How long things go wrong.
@@ -18,6 +19,8 @@ const TROUBLE: Duration = Duration::from_secs(10);
 /// How long after the end of trouble everybody has to see a picture: less than a browser may take to check its path again,
 /// so that nobody has to wait for that. A key frame may be asked for twice.
 const PATIENCE: Duration = Duration::from_millis(2400);
+/// The same for members of calls, whose offers are gathered on top of that.
+const MEMBERS_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the picture then must not freeze.
 const PEACE: Duration = Duration::from_secs(2);
 
@@ -52,6 +55,11 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Report {
             world.add_peer(room, false);
         }
     }
+    for member in 0..world.random.between(1, 3) {
+        let home = world.random.below(ROOMS.into()) as u8;
+        let publishes = member == 0 || world.random.chance(500);
+        world.add_member(home, publishes);
+    }
     let until = world.now + TROUBLE;
     let (mut frames, mut described) = (0, 0);
     while world.now < until {
@@ -66,6 +74,7 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Report {
         frames += decoder.map_or(0, |decoder| decoder.decoded);
         described += decoder.map_or(0, |decoder| decoder.described);
     }
+    frames += world.members.iter().map(|member| member.decoded().0).sum::<u64>();
     let report = Report {
         fired: world.fired.clone(),
         packets: world.guard.packets,
@@ -84,11 +93,15 @@ fn misfortune(world: &mut World) {
     let mut strikes = |per_million: u64| world.random.below(1_000_000) < per_million;
     let network = strikes(2000);
     let (peers, planes, ipc, shard) = (strikes(2500), strikes(700), strikes(1500), strikes(1500));
+    let members = strikes(2500);
     if network {
         world.network.weather = Weather::draw(&mut world.random);
     }
     if peers {
         trouble_a_peer(world);
+    }
+    if members && !world.members.is_empty() {
+        trouble_a_member(world);
     }
     if planes {
         kill(world);
@@ -119,7 +132,7 @@ fn trouble_a_peer(world: &mut World) {
         2 => {
             let random = world.random.word();
             if let Some(controlplane) = &mut world.controlplane {
-                controlplane.restart_ice(call, random);
+                controlplane.restart_ice(now, call, random);
                 world.note(Fault::IceRestart, &name);
             }
         }
@@ -135,7 +148,7 @@ fn trouble_a_peer(world: &mut World) {
         5 => {
             let muted = world.random.chance(600);
             if let Some(controlplane) = world.controlplane.as_mut().filter(|_| world.peers[peer].who.is_publisher) {
-                controlplane.mute(now, room, call, muted);
+                controlplane.mute(now, room, participant_id(call), muted);
                 world.note(Fault::Mute, &format!("{name} {muted}"));
             }
         }
@@ -148,6 +161,56 @@ fn trouble_a_peer(world: &mut World) {
             let Some(live) = world.live(peer) else { return };
             let Role::Publisher(publisher) = &mut live.role else { return };
             trouble_the_camera(publisher, what, again).into_iter().for_each(|fault| world.note(fault, &name));
+        }
+    }
+}
+
+fn trouble_a_member(world: &mut World) {
+    let member = world.random.below(world.members.len() as u64) as usize;
+    let what = world.random.below(12);
+    let later = world.now + Duration::from_millis(world.random.between(0, 1500));
+    let name = world.members[member].name.clone();
+    let Some(number) = world.members[member].session else { return };
+    match what {
+        0 => {
+            if let Some(controlplane) = world.controlplane.as_mut().filter(|it| it.control.is_some()) {
+                controlplane.close(world.now, &signalled_id(number));
+                world.forget_member(member, later);
+                world.note(Fault::MemberLeft, &name);
+            }
+        }
+        1 => {
+            world.forget_member(member, later);
+            world.note(Fault::MemberVanished, &name);
+        }
+        2 | 3 => {
+            world.cut_member(member, later);
+            world.note(Fault::SocketCut, &name);
+        }
+        4 | 5 => {
+            world.change_room(member);
+            world.note(Fault::RoomChange, &name);
+        }
+        6 => {
+            let now = world.now;
+            for call in world.link_calls(member) {
+                let remote = world.new_address(call);
+                if let Some(live) = world.members[member].lives().find(|live| live.call == call) {
+                    live.move_to(now, remote);
+                }
+            }
+            world.note(Fault::AddressChange, &name);
+        }
+        7 => {
+            let Some(camera) = world.members[member].camera() else { return };
+            trouble_the_camera(camera, 6 + later.nanos % 3, later)
+                .into_iter()
+                .for_each(|fault| world.note(fault, &name));
+        }
+        _ => {
+            if world.change_subscription(member) {
+                world.note(Fault::SubscriptionChange, &name);
+            }
         }
     }
 }
@@ -230,8 +293,15 @@ fn heal(world: &mut World) {
             publisher.recover(now);
             let call = live.call;
             if let Some(controlplane) = &mut world.controlplane {
-                controlplane.mute(now, room, call, false);
+                controlplane.mute(now, room, participant_id(call), false);
             }
+        }
+    }
+    for member in 0..world.members.len() {
+        world.call_member(member);
+        let now = world.now;
+        if let Some(camera) = world.members[member].camera() {
+            camera.recover(now);
         }
     }
 }
@@ -253,6 +323,16 @@ fn wait_for_pictures(world: &mut World) -> u64 {
         unmute(world);
         blind.retain(|peer| !sees(world, *peer));
     }
+    let until = healed + MEMBERS_PATIENCE;
+    loop {
+        let lacking: Vec<String> = (0..world.members.len()).filter_map(|member| world.lacks(member)).collect();
+        if lacking.is_empty() {
+            break;
+        }
+        assert!(world.now < until, "{MEMBERS_PATIENCE:?} after the end of trouble: {lacking:#?}");
+        world.step();
+        unmute(world);
+    }
     (world.now.nanos - healed.nanos) / 1_000_000
 }
 
@@ -267,7 +347,7 @@ fn unmute(world: &mut World) {
             && let Some(call) = world.live(peer).map(|live| live.call)
             && let Some(controlplane) = &mut world.controlplane
         {
-            controlplane.mute(now, room, call, false);
+            controlplane.mute(now, room, participant_id(call), false);
         }
     }
 }
@@ -287,7 +367,8 @@ fn hold_pictures(world: &mut World) {
     world.pass(Duration::from_millis(1000));
     let freezes = |world: &World| -> Vec<Option<(usize, u64)>> {
         let viewers = (0..world.peers.len()).map(|peer| Some((peer, world.viewer(peer)?.decoder.freezes)));
-        viewers.collect()
+        let members = world.members.iter().enumerate().map(|(index, member)| Some((index, member.decoded().1)));
+        viewers.chain(members).collect()
     };
     let before = freezes(world);
     world.pass(PEACE);
@@ -295,6 +376,8 @@ fn hold_pictures(world: &mut World) {
     let blind: Vec<usize> =
         (0..world.peers.len()).filter(|peer| !world.peers[*peer].who.is_publisher && !sees(world, *peer)).collect();
     assert!(blind.is_empty(), "in peace {}", describe(world, &blind));
+    let lacking: Vec<String> = (0..world.members.len()).filter_map(|member| world.lacks(member)).collect();
+    assert!(lacking.is_empty(), "in peace {lacking:#?}");
     assert!(world.is_settled(), "the planes agree");
     let (controlplane, dataplane) = (world.controlplane.as_ref().unwrap(), world.dataplane.as_ref().unwrap());
     let (want, have) = (controlplane.controller.plan(), dataplane.session.plan());
@@ -319,6 +402,9 @@ fn clear_out(world: &mut World) {
     }
     for peer in &mut world.peers {
         peer.state = State::Idle(never);
+    }
+    for member in 0..world.members.len() {
+        world.forget_member(member, never);
     }
     world.pass(Duration::from_millis(500));
     let dataplane = world.dataplane.as_ref().unwrap();

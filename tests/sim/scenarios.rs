@@ -30,7 +30,7 @@ fn viewer(world: &World, peer: usize) -> &Viewer {
 fn made(world: &mut World) -> (u64, u64) {
     match &world.live(0).expect("it has a connection").role {
         Role::Publisher(publisher) => (publisher.frames(), u64::from(publisher.sounds)),
-        Role::Viewer(_) => panic!("the first peer publishes"),
+        Role::Viewer(_) | Role::Subscriber(_) => panic!("the first peer publishes"),
     }
 }
 
@@ -139,7 +139,7 @@ fn a_publisher_whose_new_ssrc_begins_with_a_lost_key_frame_is_asked_for_another(
         world.network.weather.loss_per_mille = 1000;
         match &mut world.live(0).expect("it has a connection").role {
             Role::Publisher(publisher) => publisher.change_ssrc(),
-            Role::Viewer(_) => panic!("the first peer publishes"),
+            Role::Viewer(_) | Role::Subscriber(_) => panic!("the first peer publishes"),
         }
         world.pass(Duration::from_millis(150));
         world.network.weather = Weather::FAIR;
@@ -188,7 +188,7 @@ fn an_encoding_that_its_publisher_leaves_out_is_replaced_within_half_a_second() 
         let now = world.now;
         let silenced = match &mut world.live(0).expect("it has a connection").role {
             Role::Publisher(publisher) => publisher.silence(now + 2 * SECOND),
-            Role::Viewer(_) => panic!("the first peer publishes"),
+            Role::Viewer(_) | Role::Subscriber(_) => panic!("the first peer publishes"),
         };
         world.pass(Duration::from_millis(500));
         assert_eq!(seen(&world, 1), Some(if silenced == Some(2) { 1 } else { 2 }), "seed {seed}");

@@ -59,13 +59,14 @@ impl Viewer {
         let video = answer.section("video").expect("the viewer asked for pictures");
         if Some(ssrc) == video.ssrc {
             let media = packet.header.payload_type;
-            let codec = CODECS.into_iter().find(|codec| video.codecs[*codec] == media);
+            let codec = CODECS.into_iter().find(|codec| video.codecs.get(*codec) == Some(&media));
             self.highest_video = self.highest_video.max(index);
             let codec = codec.expect("the payload type is one that was negotiated");
             self.take_picture(now, index, &packet.payload, packet, (codec, video));
         } else if Some(ssrc) == video.rtx {
             let media = packet.header.payload_type;
-            let codec = CODECS.into_iter().find(|codec| video.repairs[&video.codecs[*codec]] == media);
+            let repaired = |codec: &&str| video.codecs.get(*codec).and_then(|media| video.repairs.get(media));
+            let codec = CODECS.into_iter().find(|codec| repaired(codec) == Some(&media));
             let codec = codec.expect("a repair has the payload type of one's repairs");
             let (number, payload) = packet.payload.split_first_chunk::<2>().expect("a repair names its original");
             self.repaired += 1;

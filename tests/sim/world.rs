@@ -17,6 +17,7 @@ use crate::faults::{Fault, Fired};
 use crate::guard::Guard;
 use crate::ipc::Connection;
 use crate::media::Tag;
+use crate::member::{MEMBERS, Member};
 use crate::network::{Datagram, Network, Way};
 use crate::peer::{Live, Peer, Role, State, record};
 use crate::publisher::Publisher;
@@ -28,7 +29,10 @@ const INHERITED_MAX: usize = 4096;
 /// How long a client waits for an answer before it asks anew.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How often a client looks whether its session is still there.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The highest encoding of several.
+pub(crate) const RIDS_MAX: u8 = RIDS.len() as u8 - 1;
 
 const PUBLISHER_OFFER: &str = include_str!("../../controlplane/core/tests/vectors/sdp/chromium-a-vp8-opus.offer.sdp");
 const VIEWER_OFFER: &str = include_str!("../../controlplane/core/tests/vectors/sdp/chromium-d-recvonly.offer.sdp");
@@ -43,10 +47,13 @@ const SIMULCAST_AUDIO_SSRC: u32 = 3_810_407_352;
 /// One peer connection, by whichever side it is known.
 #[derive(Debug)]
 pub(crate) struct Call {
-    peer: usize,
-    keys: SrtpKeys,
-    ssrcs: [u32; 3],
-    transport: TransportId,
+    /// The peer that it is, unless it is a member's.
+    pub(crate) peer: Option<usize>,
+    pub(crate) keys: SrtpKeys,
+    pub(crate) ssrcs: [u32; 3],
+    pub(crate) transport: TransportId,
+    /// The room that it publishes to.
+    pub(crate) room: u8,
 }
 
 #[derive(Debug)]
@@ -57,6 +64,9 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) guard: Guard,
     pub(crate) peers: Vec<Peer>,
+    pub(crate) members: Vec<Member>,
+    /// Sessions that members have opened.
+    pub(crate) sessions: usize,
     pub(crate) calls: Vec<Call>,
     /// What viewers want, whichever control plane lives.
     wishes: Wishes,
@@ -93,6 +103,8 @@ impl World {
             network,
             guard: Guard::default(),
             peers: Vec::new(),
+            members: Vec::new(),
+            sessions: 0,
             calls: Vec::new(),
             wishes: Wishes::new(),
             dataplane: None,
@@ -147,9 +159,13 @@ impl World {
 
     /// Returns the encoding that a viewer is to see of a publisher.
     pub(crate) fn wished(&self, viewer: usize, publisher: usize) -> u8 {
+        let is_simulcast = match publisher.checked_sub(MEMBERS) {
+            Some(member) => self.members[member].is_simulcast,
+            None => self.peers[publisher].who.is_simulcast,
+        };
         let State::Live(live) = &self.peers[viewer].state else { return 0 };
         let wish = self.wishes.get(&self.calls[live.call].transport).copied().unwrap_or(u8::MAX);
-        let highest = if self.peers[publisher].who.is_simulcast { RIDS.len() as u8 - 1 } else { 0 };
+        let highest = if is_simulcast { RIDS_MAX } else { 0 };
         wish.min(highest)
     }
 
@@ -164,7 +180,7 @@ impl World {
         match &self.peers[peer].state {
             State::Live(live) => match &live.role {
                 Role::Viewer(viewer) => Some(viewer),
-                Role::Publisher(_) => None,
+                Role::Publisher(_) | Role::Subscriber(_) => None,
             },
             State::Idle(_) | State::Asked { .. } => None,
         }
@@ -186,6 +202,9 @@ impl World {
         self.turn_ipc();
         for peer in 0..self.peers.len() {
             self.turn_peer(peer);
+        }
+        for member in 0..self.members.len() {
+            self.turn_member(member);
         }
         if self.now >= self.stalled_until {
             self.turn_dataplane();
@@ -279,11 +298,13 @@ impl World {
 
     fn hand_to_peer(&mut self, datagram: &Datagram) {
         let lives = self.peers.iter_mut().filter_map(|peer| match &mut peer.state {
-            State::Live(live) if live.remote == datagram.remote => Some(live),
+            State::Live(live) if live.remote == datagram.remote => Some(&mut **live),
             State::Live(_) | State::Idle(_) | State::Asked { .. } => None,
         });
+        let members = self.members.iter_mut().flat_map(Member::lives);
+        let members = members.filter(|live| live.remote == datagram.remote);
         let mut answers = Vec::new();
-        for live in lives {
+        for live in lives.chain(members) {
             answers.extend(live.receive(self.now, &datagram.bytes));
         }
         for bytes in answers {
@@ -343,9 +364,13 @@ impl World {
                     self.guard.learn_gone(call);
                 }
             }
+            Outcome::Offered(number, offer) => self.take_offer(number, &offer),
+            Outcome::Replied(Reply::Offer(_), _) => {}
+            Outcome::Replied(Reply::Published(number, request), text) => self.take_published(number, request, &text),
+            Outcome::Replied(Reply::Done(number, request), _) => self.take_done(number, request),
             Outcome::Replied(Reply::Answer(call), text) => self.take_answer(call, &Answer::parse(&text)),
             Outcome::Replied(Reply::Restart(call), text) => {
-                let (now, peer) = (self.now, self.calls[call].peer);
+                let (now, Some(peer)) = (self.now, self.calls[call].peer) else { return };
                 if let Some(live) = self.live(peer).filter(|live| live.call == call) {
                     live.restart_ice(now, &Answer::parse(&text));
                 }
@@ -355,7 +380,7 @@ impl World {
 
     fn take_answer(&mut self, call: usize, answer: &Answer) {
         self.guard.learn_answer(call, answer);
-        let Call { peer, keys, ssrcs, .. } = self.calls[call];
+        let Call { peer: Some(peer), keys, ssrcs, .. } = self.calls[call] else { return };
         if !matches!(self.peers[peer].state, State::Asked { call: asked, .. } if asked == call) {
             return;
         }
@@ -417,26 +442,42 @@ impl World {
     }
 
     fn open(&mut self, peer: usize) {
-        let Some(controlplane) = self.controlplane.as_mut().filter(|it| it.control.is_some()) else { return };
+        if self.controlplane.as_ref().is_none_or(|it| it.control.is_none()) {
+            return;
+        }
         let call = self.calls.len();
         let who = self.peers[peer].who.clone();
-        let mut ssrcs = OFFERED_SSRCS;
-        let mut offer = match (who.is_publisher, who.is_simulcast) {
-            (false, _) => {
-                VIEWER_OFFER.replace(LAST_EXTENSION, &format!("{LAST_EXTENSION}\r\na=extmap:12 {DESCRIPTOR}"))
-            }
-            (true, false) => PUBLISHER_OFFER.to_owned(),
-            (true, true) => {
-                ssrcs[2] = SIMULCAST_AUDIO_SSRC;
-                let codec = if who.is_described { "AV1" } else { "VP8" };
-                SIMULCAST_OFFER.replace("VP8/90000", &format!("{codec}/90000"))
-            }
+        let (offer, ssrcs) = if who.is_publisher {
+            self.draw_offer(who.is_simulcast, who.is_described)
+        } else {
+            (VIEWER_OFFER.replace(LAST_EXTENSION, &format!("{LAST_EXTENSION}\r\na=extmap:12 {DESCRIPTOR}")), [0; 3])
         };
+        let keys = self.draw_keys();
+        let Some(controlplane) = &mut self.controlplane else { return };
+        let Some(transport) = controlplane.open(self.now, call, &who, &offer) else { return };
+        assert_eq!(self.guard.open(&[who.room], false, &keys), call, "calls are numbered alike");
+        self.calls.push(Call { peer: Some(peer), keys, ssrcs, transport, room: who.room });
+        self.peers[peer].state = State::Asked { call, since: self.now };
+    }
+
+    /// Draws the offer of a publisher, with SSRCs of its own: video, its repairs, audio.
+    pub(crate) fn draw_offer(&mut self, is_simulcast: bool, is_described: bool) -> (String, [u32; 3]) {
+        let mut ssrcs = OFFERED_SSRCS;
+        let mut offer = PUBLISHER_OFFER.to_owned();
+        if is_simulcast {
+            ssrcs[2] = SIMULCAST_AUDIO_SSRC;
+            let codec = if is_described { "AV1" } else { "VP8" };
+            offer = SIMULCAST_OFFER.replace("VP8/90000", &format!("{codec}/90000"));
+        }
         for ssrc in &mut ssrcs {
             let offered = ssrc.to_string();
             *ssrc = self.random.word() | 1;
             offer = offer.replace(&offered, &ssrc.to_string());
         }
+        (offer, ssrcs)
+    }
+
+    pub(crate) fn draw_keys(&mut self) -> SrtpKeys {
         let profiles = [SrtpProfile::AeadAes128Gcm, SrtpProfile::AeadAes256Gcm, SrtpProfile::AesCm128HmacSha1_80];
         let profile = self.random.pick(&profiles);
         let mut master = || {
@@ -445,11 +486,12 @@ impl World {
             self.random.fill(&mut master.salt[..profile.salt_bytes()]);
             master
         };
-        let keys = SrtpKeys { profile, local: master(), remote: master() };
-        let Some(transport) = controlplane.open(self.now, call, &who, &offer) else { return };
-        assert_eq!(self.guard.open(who.room, &keys), call, "calls are numbered alike");
-        self.calls.push(Call { peer, keys, ssrcs, transport });
-        self.peers[peer].state = State::Asked { call, since: self.now };
+        SrtpKeys { profile, local: master(), remote: master() }
+    }
+
+    /// Sends a datagram to the server.
+    pub(crate) fn send(&mut self, remote: SocketAddr, bytes: Vec<u8>) {
+        self.network.send(self.now, Datagram { way: Way::ToServer, remote, bytes }, &mut self.fired);
     }
 
     /// Closes a peer's connection as its page does; it comes back at `again`.
@@ -502,7 +544,10 @@ impl World {
     /// An SSRC may say good-bye when its session is over, and not before.
     fn check_goodbyes(&mut self) {
         for (call, ssrc) in std::mem::take(&mut self.guard.goodbyes) {
-            let lives = self.controlplane.as_ref().and_then(|controlplane| controlplane.has(call));
+            let lives = self.controlplane.as_ref().and_then(|controlplane| match &self.calls[call] {
+                Call { peer: Some(_), .. } => controlplane.has(call),
+                Call { transport, .. } => controlplane.plans(*transport, ssrc),
+            });
             assert_ne!(lives, Some(true), "{ssrc:#x} of connection {call} says good-bye though it lives");
         }
     }
