@@ -215,3 +215,39 @@ async fn a_later_session_of_an_identity_takes_the_place_of_the_earlier_one_in_it
     assert_eq!(answer["code"], "no_such_session");
     second.done(renamed).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_counted_by_how_they_begin_and_end() {
+    let server = with_rooms(&["a"]).await;
+    let (mut ann, ben) = (enter(&server, "a", "ann").await, enter(&server, "a", "ben").await);
+    let (token, seq) = (ben.resume_token(), ben.seq());
+    ben.cut();
+    let (ben, _) = resumed(&server, &token, seq).await;
+    ben.leave().await.unwrap();
+    let (mut nobody, refused) = Signaller::resume(server.base(), "forged", 0).await.unwrap();
+    assert_eq!((&refused["code"], nobody.closed().await.unwrap()), (&json!("no_such_session"), 4403));
+    ann.done(json!({ "type": "update_metadata", "room_id": "a", "name": "Ann" })).await.unwrap();
+    let expected = [
+        "sluice_websocket_connections 1",
+        "sluice_websocket_begun_total{how=\"opened\"} 2",
+        "sluice_websocket_begun_total{how=\"resumed\"} 1",
+        "sluice_websocket_begun_total{how=\"refused\"} 1",
+        "sluice_websocket_ended_total{code=\"1000\"} 1",
+        "sluice_websocket_ended_total{code=\"1006\"} 1",
+        "sluice_websocket_ended_total{code=\"4403\"} 1",
+        "sluice_websocket_request_seconds_count 1",
+        "sluice_websocket_messages_total{direction=\"received\"} 1",
+    ];
+    // A connection is open until its client has closed it too.
+    let deadline = Instant::now() + GRACE;
+    loop {
+        let request = reqwest::Client::new().get(format!("{}/metrics", server.base()));
+        let text = request.bearer_auth(server.secret()).send().await.unwrap().text().await.unwrap();
+        let missing: Vec<&&str> = expected.iter().filter(|line| !text.lines().any(|own| own == **line)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{missing:?} in {text}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
+use tungstenite::error::ProtocolError;
 
 use super::client_messages::ClientRequest;
 use super::close::Close;
@@ -354,6 +355,7 @@ fn why(error: &axum::Error) -> Close {
     while let Some(error) = source {
         match error.downcast_ref::<tungstenite::Error>() {
             Some(tungstenite::Error::Capacity(_)) => return Close::TooLarge,
+            Some(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return Close::Gone,
             Some(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)) => return Close::Malformed,
             Some(_) | None => source = error.source(),
         }
