@@ -8,8 +8,10 @@ use tokio::net::UdpSocket;
 
 const DOCUMENT: &str = include_str!("../../docs/SIGNALING.md");
 const SCHEMA: &str = include_str!("../../docs/signaling.schema.json");
-/// A fatal alert (RFC 5246 section 7.2) in a record of DTLS 1.2, of a client that ends its handshake before it began.
-const HANDSHAKE_FAILURE: [u8; 15] = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
+/// What a `ClientHello` asks for (RFC 5246 section 7.4.1.2): one cipher suite, no compression, and the extensions groups,
+/// signature algorithms, point formats and extended master secret; not `use_srtp`, without which there are no keys for media.
+const WITHOUT_SRTP: [u8; 34] =
+    [0, 2, 0xc0, 0x2b, 1, 0, 0, 26, 0, 10, 0, 4, 0, 2, 0, 29, 0, 13, 0, 4, 0, 2, 4, 3, 0, 11, 0, 2, 1, 0, 0, 23, 0, 0];
 
 /// A message of the document.
 #[derive(Debug)]
@@ -108,7 +110,18 @@ async fn the_documented_conversation_is_what_a_server_says() {
     assert!(ids.count() >= 6, "{:?}", talk.known);
 }
 
-/// Ends the connection that an offer describes, as a client does whose DTLS fails: checks the path, and sends a fatal alert.
+/// Returns a datagram with a `ClientHello` (RFC 6347 section 4.3) that the server cannot take.
+fn client_hello() -> Vec<u8> {
+    const VERSION: [u8; 2] = [0xfe, 0xfd];
+    let hello = [&VERSION[..], &[7; 32], &[0, 0], &WITHOUT_SRTP].concat();
+    let length = u32::try_from(hello.len()).unwrap().to_be_bytes();
+    let message = [&[1], &length[1..], &[0; 5], &length[1..], &hello].concat();
+    let length = u16::try_from(message.len()).unwrap().to_be_bytes();
+    [&[22], &VERSION[..], &[0; 8], &length, &message].concat()
+}
+
+/// Ends the connection that an offer describes, as a client does whose DTLS fails: checks the path, and begins a handshake that
+/// cannot succeed.
 async fn fail_dtls(offered: &str) {
     let of = |name: &str| offered.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     let candidate: Vec<&str> = of("a=candidate:").split(' ').collect();
@@ -119,7 +132,9 @@ async fn fail_dtls(offered: &str) {
     let _sent = socket.send_to(&encode(check).unwrap(), &server).await.unwrap();
     let (size, _from) = socket.recv_from(&mut answer).await.unwrap();
     assert_eq!(answer[..size][..2], [1, 1], "the check succeeds");
-    let _sent = socket.send_to(&HANDSHAKE_FAILURE, &server).await.unwrap();
+    let _sent = socket.send_to(&client_hello(), &server).await.unwrap();
+    let (_size, _from) = socket.recv_from(&mut answer).await.unwrap();
+    assert_eq!((answer[0], answer[13]), (21, 2), "a fatal alert");
 }
 
 impl Conversation {
